@@ -1,0 +1,576 @@
+//! What has happened: every change of state, in the past tense.
+//!
+//! The journal stores these shapes (`journal::catalog`), so a field is never added to one: a new
+//! version of the event is. Each names every thing it changes, so that any single part of the
+//! [`World`](crate::World) can be folded from events alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::ids::{Digest, Hex, NodeId, RunId, Sequence, Timestamp, Token};
+use crate::judge::Judgement;
+use crate::law::{HeatTable, Policy, Template};
+use crate::submission::{Demand, Pool, Submission};
+
+/// One change of state. Large bodies are shared by all that fold them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// See [`LeaderStarted`].
+    LeaderStarted(Arc<LeaderStarted>),
+    /// See [`RunAdmitted`].
+    RunAdmitted(Arc<RunAdmitted>),
+    /// See [`RunRejected`].
+    RunRejected(Arc<RunRejected>),
+    /// See [`RunAssigned`].
+    RunAssigned(RunAssigned),
+    /// See [`RunStarted`].
+    RunStarted(RunStarted),
+    /// See [`RunFinished`].
+    RunFinished(Arc<RunFinished>),
+    /// See [`RunLost`].
+    RunLost(RunLost),
+    /// See [`RunCancelRequested`].
+    RunCancelRequested(RunCancelRequested),
+    /// See [`RunCanceled`].
+    RunCanceled(RunCanceled),
+    /// See [`RunForgotten`].
+    RunForgotten(RunForgotten),
+    /// See [`NodeJoined`].
+    NodeJoined(Arc<NodeJoined>),
+    /// See [`NodeLost`].
+    NodeLost(NodeLost),
+    /// See [`PolicyPut`].
+    PolicyPut(Arc<PolicyPut>),
+    /// See [`PolicyDeleted`].
+    PolicyDeleted(PolicyDeleted),
+    /// See [`TemplatePut`].
+    TemplatePut(Arc<TemplatePut>),
+    /// See [`TemplateDeleted`].
+    TemplateDeleted(TemplateDeleted),
+    /// See [`HeatTableSet`].
+    HeatTableSet(HeatTableSet),
+    /// See [`QueuePaused`].
+    QueuePaused(QueuePaused),
+    /// See [`QueueResumed`].
+    QueueResumed(QueueResumed),
+}
+
+/// Who caused a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Principal {
+    /// A deadline or a rule of the system itself.
+    System,
+    /// A caller of an instance that asks for no token.
+    Anonymous,
+    /// The holder of a token, by the first 8 bytes of the token's BLAKE3 digest.
+    Token(Hex<8>),
+    /// A node's agent.
+    Node(NodeId),
+}
+
+/// Who caused a change, and with which request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Who.
+    pub by: Principal,
+    /// The `X-Request-Id` of the request.
+    pub request: Uuid,
+}
+
+/// An instance holds the pen from here on. The journal's own entry: nothing is decided before it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderStarted {
+    /// When, in log time.
+    pub at: Timestamp,
+    /// One more than the epoch of the entry before.
+    pub epoch: u64,
+    /// The process.
+    pub boot: Uuid,
+    /// How others reach it.
+    pub url: Box<str>,
+    /// Version of the program.
+    pub version: Box<str>,
+}
+
+/// The use of an `Idempotency-Key`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyUse {
+    /// The key, as the caller chose it.
+    pub key: Box<str>,
+    /// First 16 bytes of the BLAKE3 digest of the body it came with.
+    pub body: Hex<16>,
+}
+
+/// A run's place in the line, stamped at admission and kept through retries.
+///
+/// Field order is sort order: the priority is stored inverted, so that the least goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Place {
+    /// 100 less the priority.
+    pub after: u8,
+    /// Virtual finish tag of the tenant (start-time fair queueing, Goyal et al. 1996).
+    pub finish_tag: u64,
+    /// Number of the admission, from 1: no two are alike.
+    pub number: u64,
+}
+
+/// A submission was accepted, or is to run in quarantine; it waits in line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunAdmitted {
+    /// The run.
+    pub run: RunId,
+    /// When, in log time.
+    pub at: Timestamp,
+    /// Who asked.
+    pub origin: Origin,
+    /// What was asked.
+    pub submission: Submission,
+    /// The idempotency key, and this run's position in the request that carried it.
+    pub key: Option<(KeyUse, u32)>,
+    /// What the judges said, and on what.
+    pub judgement: Judgement,
+    /// Where it stands in line.
+    pub place: Place,
+    /// The run this one repeats, by an operator's redrive.
+    pub redrive_of: Option<RunId>,
+}
+
+/// A submission was refused by the law. The refusal is kept as a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRejected {
+    /// The run.
+    pub run: RunId,
+    /// When, in log time.
+    pub at: Timestamp,
+    /// Who asked.
+    pub origin: Origin,
+    /// What was asked.
+    pub submission: Submission,
+    /// The idempotency key, and this run's position in the request that carried it.
+    pub key: Option<(KeyUse, u32)>,
+    /// What the judges said, and on what.
+    pub judgement: Judgement,
+    /// Which rule of admission refused it.
+    pub code: RejectCode,
+}
+
+/// Why a submission was rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RejectCode {
+    /// A judge said reject.
+    PolicyRejected,
+    /// Quarantine was asked for or ordered, and no live node is labelled for it.
+    QuarantineUnavailable,
+    /// Quarantine was asked for or ordered, and it is switched off.
+    QuarantineDisabled,
+}
+
+/// An attempt was given to a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunAssigned {
+    /// The run.
+    pub run: RunId,
+    /// When, in log time.
+    pub at: Timestamp,
+    /// Number of the attempt, from 1.
+    pub attempt: u32,
+    /// What the node's agent must show.
+    pub token: Token,
+    /// The node.
+    pub node: NodeId,
+    /// The node's pool at that time.
+    pub pool: Pool,
+    /// Whether the pool is not the preferred one.
+    pub fallback: bool,
+    /// What is set aside on the node.
+    pub demand: Demand,
+    /// The journal entry the plan was made from.
+    pub planned_at: Sequence,
+}
+
+/// The program was started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunStarted {
+    /// The run.
+    pub run: RunId,
+    /// When, in log time.
+    pub at: Timestamp,
+    /// Number of the attempt.
+    pub attempt: u32,
+    /// The node.
+    pub node: NodeId,
+}
+
+/// An attempt ended, and its output is readable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunFinished {
+    /// The run.
+    pub run: RunId,
+    /// When, in log time.
+    pub at: Timestamp,
+    /// Number of the attempt.
+    pub attempt: u32,
+    /// The node.
+    pub node: NodeId,
+    /// How it ended.
+    pub exit: Exit,
+    /// What it used.
+    pub usage: Usage,
+    /// What it wrote.
+    pub output: Output,
+    /// What becomes of the run.
+    pub next: Next,
+}
+
+/// How a program ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Why.
+    pub cause: ExitCause,
+    /// Exit code, where it ended by itself.
+    pub code: Option<i32>,
+    /// Signal, where one ended it.
+    pub signal: Option<i32>,
+    /// The agent's own words, where there is more to say.
+    pub message: Option<Box<str>>,
+}
+
+/// Why a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitCause {
+    /// By itself, or by a signal of its own.
+    Exited,
+    /// Its wall clock ran out.
+    TimedOut,
+    /// It wanted more memory than it asked for.
+    OutOfMemory,
+    /// It was stopped because its run was cancelled.
+    Canceled,
+    /// The command is not there or can't be executed in the sandbox.
+    NotExecutable,
+    /// The node could not make the sandbox.
+    SandboxFailed,
+}
+
+/// What an attempt used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// CPU time in milliseconds.
+    pub cpu_ms: u64,
+    /// Highest resident memory in MiB.
+    pub max_rss_mb: u64,
+    /// Wall clock in milliseconds.
+    pub wall_ms: u64,
+}
+
+/// What an attempt wrote, and where it lies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// Kept bytes of standard output.
+    pub stdout_bytes: u64,
+    /// Kept bytes of standard error.
+    pub stderr_bytes: u64,
+    /// Whether more was written than is kept.
+    pub truncated: bool,
+    /// BLAKE3 of the kept chunks in order; none where nothing was kept.
+    pub digest: Option<Digest>,
+    /// URL of the instance that keeps it.
+    pub holder: Box<str>,
+}
+
+/// What becomes of a run when an attempt is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Next {
+    /// It has ended.
+    End(End),
+    /// It waits in line again, not before the given time.
+    Again {
+        /// Log time.
+        not_before: Timestamp,
+    },
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// Exit code 0.
+    Succeeded,
+    /// Failed, for the given reason.
+    Failed(FailReason),
+    /// Cancelled by a caller.
+    Canceled,
+}
+
+/// Why a run failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailReason {
+    /// It exited with a code other than 0.
+    NonZeroExit,
+    /// A signal ended it.
+    Signaled,
+    /// Its wall clock ran out.
+    TimedOut,
+    /// It wanted more memory than it asked for.
+    OutOfMemory,
+    /// The command is not there or can't be executed.
+    NotExecutable,
+    /// No node could make its sandbox.
+    SandboxFailed,
+    /// Its node was lost and `on_lost` is `fail`.
+    NodeLost,
+    /// It used up its attempts.
+    OutOfAttempts,
+}
+
+/// An attempt is over without a report of its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunLost {
+    /// The run.
+    pub run: RunId,
+    /// When, in log time.
+    pub at: Timestamp,
+    /// Number of the attempt.
+    pub attempt: u32,
+    /// The node.
+    pub node: NodeId,
+    /// Why it counts as lost.
+    pub cause: LostCause,
+    /// What becomes of the run.
+    pub next: Next,
+}
+
+/// Why an attempt counts as lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LostCause {
+    /// The node was lost.
+    NodeLost,
+    /// The node's agent started anew: what it ran before is gone.
+    NodeRestarted,
+    /// The agent says that it never had the attempt.
+    Unknown,
+}
+
+/// A caller wants a run that is on a node to end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunCancelRequested {
+    /// The run.
+    pub run: RunId,
+    /// When, in log time.
+    pub at: Timestamp,
+    /// Who asked.
+    pub origin: Origin,
+    /// Number of the attempt.
+    pub attempt: u32,
+    /// The node.
+    pub node: NodeId,
+}
+
+/// A run that waited was cancelled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunCanceled {
+    /// The run.
+    pub run: RunId,
+    /// When, in log time.
+    pub at: Timestamp,
+    /// Who asked.
+    pub origin: Origin,
+}
+
+/// A finished run is past its retention: nothing but the journal knows it from here on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunForgotten {
+    /// The run.
+    pub run: RunId,
+    /// When, in log time.
+    pub at: Timestamp,
+}
+
+/// A node's agent registered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeJoined {
+    /// The node.
+    pub node: NodeId,
+    /// When, in log time.
+    pub at: Timestamp,
+    /// The agent's process: another one means that everything before it is gone.
+    pub boot: Uuid,
+    /// Labels, `HADES_LABEL` among them.
+    pub labels: BTreeMap<Box<str>, Box<str>>,
+    /// What the machine has.
+    pub capacity: Demand,
+    /// What its sandboxes enforce, as the agent proved it.
+    pub isolation: Vec<Box<str>>,
+    /// Name of the runtime.
+    pub runtime: Box<str>,
+    /// Version of the agent.
+    pub version: Box<str>,
+}
+
+/// A node is gone. In its entry a [`RunLost`] follows for each attempt it had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeLost {
+    /// The node.
+    pub node: NodeId,
+    /// When, in log time.
+    pub at: Timestamp,
+    /// Why.
+    pub cause: NodeLostCause,
+}
+
+/// Why a node is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeLostCause {
+    /// Nothing was heard of it for its time to live.
+    HeartbeatExpired,
+    /// Its agent said goodbye.
+    Left,
+}
+
+/// A policy was created or replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyPut {
+    /// When, in log time.
+    pub at: Timestamp,
+    /// Who.
+    pub origin: Origin,
+    /// The law's revision from here on.
+    pub revision: u64,
+    /// The policy's version, from 1.
+    pub version: u64,
+    /// The policy.
+    pub policy: Policy,
+}
+
+/// A policy was deleted. Its versions stay readable, and its numbering goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyDeleted {
+    /// When, in log time.
+    pub at: Timestamp,
+    /// Who.
+    pub origin: Origin,
+    /// The law's revision from here on.
+    pub revision: u64,
+    /// The policy.
+    pub name: Box<str>,
+}
+
+/// A template was created or replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplatePut {
+    /// When, in log time.
+    pub at: Timestamp,
+    /// Who.
+    pub origin: Origin,
+    /// The law's revision from here on.
+    pub revision: u64,
+    /// The template's version, from 1.
+    pub version: u64,
+    /// The template.
+    pub template: Template,
+}
+
+/// A template was deleted. Runs that pinned it still find it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateDeleted {
+    /// When, in log time.
+    pub at: Timestamp,
+    /// Who.
+    pub origin: Origin,
+    /// The law's revision from here on.
+    pub revision: u64,
+    /// The template.
+    pub name: Box<str>,
+}
+
+/// The heat thresholds were set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeatTableSet {
+    /// When, in log time.
+    pub at: Timestamp,
+    /// Who.
+    pub origin: Origin,
+    /// The law's revision from here on.
+    pub revision: u64,
+    /// The thresholds.
+    pub table: HeatTable,
+}
+
+/// No run is assigned from here on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueuePaused {
+    /// When, in log time.
+    pub at: Timestamp,
+    /// Who.
+    pub origin: Origin,
+}
+
+/// Runs are assigned again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueResumed {
+    /// When, in log time.
+    pub at: Timestamp,
+    /// Who.
+    pub origin: Origin,
+}
+
+impl Event {
+    /// When it happened, in log time.
+    pub fn at(&self) -> Timestamp {
+        match self {
+            Self::LeaderStarted(e) => e.at,
+            Self::RunAdmitted(e) => e.at,
+            Self::RunRejected(e) => e.at,
+            Self::RunAssigned(e) => e.at,
+            Self::RunStarted(e) => e.at,
+            Self::RunFinished(e) => e.at,
+            Self::RunLost(e) => e.at,
+            Self::RunCancelRequested(e) => e.at,
+            Self::RunCanceled(e) => e.at,
+            Self::RunForgotten(e) => e.at,
+            Self::NodeJoined(e) => e.at,
+            Self::NodeLost(e) => e.at,
+            Self::PolicyPut(e) => e.at,
+            Self::PolicyDeleted(e) => e.at,
+            Self::TemplatePut(e) => e.at,
+            Self::TemplateDeleted(e) => e.at,
+            Self::HeatTableSet(e) => e.at,
+            Self::QueuePaused(e) => e.at,
+            Self::QueueResumed(e) => e.at,
+        }
+    }
+
+    /// The run it changes, if it changes one.
+    pub fn run(&self) -> Option<RunId> {
+        match self {
+            Self::RunAdmitted(e) => Some(e.run),
+            Self::RunRejected(e) => Some(e.run),
+            Self::RunAssigned(e) => Some(e.run),
+            Self::RunStarted(e) => Some(e.run),
+            Self::RunFinished(e) => Some(e.run),
+            Self::RunLost(e) => Some(e.run),
+            Self::RunCancelRequested(e) => Some(e.run),
+            Self::RunCanceled(e) => Some(e.run),
+            Self::RunForgotten(e) => Some(e.run),
+            Self::LeaderStarted(_)
+            | Self::NodeJoined(_)
+            | Self::NodeLost(_)
+            | Self::PolicyPut(_)
+            | Self::PolicyDeleted(_)
+            | Self::TemplatePut(_)
+            | Self::TemplateDeleted(_)
+            | Self::HeatTableSet(_)
+            | Self::QueuePaused(_)
+            | Self::QueueResumed(_) => None,
+        }
+    }
+}

@@ -1,0 +1,488 @@
+//! Themis: the law as it stands, and every version it ever had.
+//!
+//! Owns:   policies, templates and heat thresholds, under one revision for all of them.
+//! Never:  judges (that is [`crate::judge`]), or forgets a version.
+//! Proof:  P-1 in [`crate::invariants`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Event, Principal};
+use crate::ids::Timestamp;
+use crate::submission::{Heat, Network};
+
+/// What a group of submissions may ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Its name.
+    pub name: Box<str>,
+    /// Template names and globs (`*`, `?`) it applies to; the most specific match wins.
+    pub templates: Vec<Box<str>>,
+    /// Highest resources a request may ask for.
+    pub limits: Limits,
+    /// Network profiles a request may ask for.
+    pub network: Vec<Network>,
+    /// Longest retention a request may ask for, in milliseconds.
+    pub max_age_ms: Option<u64>,
+    /// What breaking limits or network means.
+    pub on_violation: OnViolation,
+    /// Rules in CEL; each is evaluated, severity decides.
+    pub rules: Vec<Rule>,
+    /// Free words for the owners.
+    pub tags: BTreeMap<Box<str>, Box<str>>,
+}
+
+/// Highest resources; none means that this policy sets no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Thousandths of a core.
+    pub cpu_milli: Option<u32>,
+    /// MiB.
+    pub mem_mb: Option<u32>,
+    /// Whole GPUs: never unlimited by omission.
+    pub gpu: u32,
+    /// Milliseconds.
+    pub ttl_ms: Option<u64>,
+}
+
+/// What breaking a limit means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnViolation {
+    /// The submission is rejected.
+    #[default]
+    Reject,
+    /// It runs in quarantine.
+    Quarantine,
+}
+
+/// One rule of a policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Its name, unique in the policy.
+    pub name: Box<str>,
+    /// CEL expression over the request.
+    pub when: Box<str>,
+    /// The verdict when it holds.
+    pub verdict: Verdict,
+    /// Said to the caller.
+    pub reason: Box<str>,
+}
+
+/// A judge's answer, in the order of severity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Let it run.
+    Accept,
+    /// Let it run on quarantine nodes only.
+    Quarantine,
+    /// Refuse it.
+    Reject,
+}
+
+/// What a sandbox starts from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Template {
+    /// Its name.
+    pub name: Box<str>,
+    /// Its root filesystem.
+    pub rootfs: RootFs,
+    /// Used where the request has none.
+    pub command: Vec<Box<str>>,
+    /// Set before the request's own.
+    pub env: BTreeMap<Box<str>, Box<str>>,
+    /// Thousandths of a core, where the request does not say.
+    pub cpu_milli: Option<u32>,
+    /// MiB, where the request does not say.
+    pub mem_mb: Option<u32>,
+    /// GPUs, where the request does not say.
+    pub gpu: Option<u32>,
+    /// Milliseconds of wall clock, where the request does not say.
+    pub ttl_ms: Option<u64>,
+    /// The template's word on heat; the request's goes before it.
+    pub heat: Option<Heat>,
+}
+
+/// Where a root filesystem comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RootFs {
+    /// A read-only view of the node's programs.
+    Host,
+    /// A directory, relative to the node's image directory.
+    Directory(Box<str>),
+    /// A tar archive, relative to the node's image directory.
+    Archive(Box<str>),
+}
+
+/// The thresholds of heat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeatTable {
+    /// At or above: inferno. Milliseconds.
+    pub inferno_ttl_ms: u64,
+    /// At or above: hot. Thousandths of a core.
+    pub hot_cpu_milli: u32,
+    /// At or above: hot. MiB.
+    pub hot_mem_mb: u32,
+    /// Cold needs no more than this. Thousandths of a core.
+    pub cold_cpu_milli: u32,
+    /// Cold needs no more than this. MiB.
+    pub cold_mem_mb: u32,
+    /// Cold needs no more than this. Milliseconds.
+    pub cold_ttl_ms: u64,
+}
+
+impl HeatTable {
+    /// The published thresholds.
+    pub const PUBLISHED: Self = Self {
+        inferno_ttl_ms: 3_600_000,
+        hot_cpu_milli: 2_000,
+        hot_mem_mb: 8_192,
+        cold_cpu_milli: 500,
+        cold_mem_mb: 256,
+        cold_ttl_ms: 60_000,
+    };
+}
+
+/// Name of the policy that applies where no other matches.
+pub const LOCKDOWN_DEFAULT: &str = "lockdown-default";
+
+/// Name of the built-in template.
+pub const HOST_TEMPLATE: &str = "host";
+
+/// The policy that applies where no other matches: little, and nothing dangerous.
+pub fn lockdown_default() -> Policy {
+    Policy {
+        name: LOCKDOWN_DEFAULT.into(),
+        templates: vec!["*".into()],
+        limits: Limits { cpu_milli: Some(1_000), mem_mb: Some(128), gpu: 0, ttl_ms: Some(300_000) },
+        network: vec![Network::None],
+        max_age_ms: None,
+        on_violation: OnViolation::Reject,
+        rules: Vec::new(),
+        tags: BTreeMap::new(),
+    }
+}
+
+fn host_template() -> Template {
+    Template {
+        name: HOST_TEMPLATE.into(),
+        rootfs: RootFs::Host,
+        command: Vec::new(),
+        env: BTreeMap::new(),
+        cpu_milli: None,
+        mem_mb: None,
+        gpu: None,
+        ttl_ms: None,
+        heat: None,
+    }
+}
+
+/// A version in force. Version 0 is built in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Current<T> {
+    /// Its number.
+    pub version: u64,
+    /// The thing itself.
+    pub body: Arc<T>,
+}
+
+/// The law in force at one revision. Immutable: judges hold it while the next one is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Law {
+    /// Grows by one with every change.
+    pub revision: u64,
+    /// By name, without the built-in one.
+    pub policies: BTreeMap<Box<str>, Current<Policy>>,
+    /// By name, the built-in one included.
+    pub templates: BTreeMap<Box<str>, Current<Template>>,
+    /// Thresholds.
+    pub heat: HeatTable,
+    lockdown: Current<Policy>,
+}
+
+impl Default for Law {
+    fn default() -> Self {
+        let host = Current { version: 0, body: Arc::new(host_template()) };
+        Self {
+            revision: 0,
+            policies: BTreeMap::new(),
+            templates: BTreeMap::from([(HOST_TEMPLATE.into(), host)]),
+            heat: HeatTable::PUBLISHED,
+            lockdown: Current { version: 0, body: Arc::new(lockdown_default()) },
+        }
+    }
+}
+
+impl Law {
+    /// The policy for submissions that start from `template`: the most specific match, else the
+    /// built-in lockdown.
+    pub fn policy_for(&self, template: &str) -> &Current<Policy> {
+        self.policies
+            .values()
+            .filter_map(|policy| {
+                let patterns = policy.body.templates.iter();
+                let best = patterns.filter(|p| glob(p, template)).map(|p| specificity(p)).max()?;
+                Some((best, policy))
+            })
+            .max_by_key(|(best, _)| *best)
+            .map_or(&self.lockdown, |(_, policy)| policy)
+    }
+
+    /// A policy that has one of `policy`'s patterns, so that neither is more specific.
+    pub fn tied_with(&self, policy: &Policy) -> Option<(&str, &str)> {
+        self.policies.values().filter(|other| other.body.name != policy.name).find_map(|other| {
+            let shared = policy.templates.iter().find(|pattern| {
+                other.body.templates.iter().any(|theirs| ambiguous(pattern, theirs))
+            })?;
+            Some((&*other.body.name, &**shared))
+        })
+    }
+}
+
+/// How specific a pattern is: exact names before globs, then by the number of literal characters.
+fn specificity(pattern: &str) -> (bool, usize) {
+    let wild = pattern.chars().filter(|c| matches!(c, '*' | '?')).count();
+    (wild == 0, pattern.chars().count() - wild)
+}
+
+/// Whether some template could match both patterns equally well.
+fn ambiguous(a: &str, b: &str) -> bool {
+    specificity(a) == specificity(b) && overlap(a, b)
+}
+
+/// Whether some text matches both patterns.
+fn overlap(a: &str, b: &str) -> bool {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    // meets[i][j]: the rest of `a` from i and the rest of `b` from j share a text.
+    let mut meets = vec![vec![false; b.len() + 1]; a.len() + 1];
+    for i in (0..=a.len()).rev() {
+        for j in (0..=b.len()).rev() {
+            let (x, y) = (a.get(i), b.get(j));
+            meets[i][j] = match (x, y) {
+                (None, None) => true,
+                (Some('*'), _) if meets[i + 1][j] => true,
+                (_, Some('*')) if meets[i][j + 1] => true,
+                (Some('*'), Some(_)) => meets[i][j + 1],
+                (Some(_), Some('*')) => meets[i + 1][j],
+                (Some(x), Some(y)) => (x == y || *x == '?' || *y == '?') && meets[i + 1][j + 1],
+                (None, Some(_)) | (Some(_), None) => false,
+            };
+        }
+    }
+    meets[0][0]
+}
+
+/// Whether `text` matches `pattern`, where `*` stands for any characters and `?` for one.
+/// Linear in the text for each `*`: no pattern is slow.
+pub fn glob(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), text.chars().collect());
+    let (mut p, mut t) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                retry = Some((p, t));
+                p += 1;
+            }
+            Some(c) if *c == '?' || *c == text[t] => {
+                p += 1;
+                t += 1;
+            }
+            Some(_) | None => match retry {
+                Some((star, from)) => {
+                    retry = Some((star, from + 1));
+                    p = star + 1;
+                    t = from + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}
+
+/// One version in a history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version<T> {
+    /// Its number; a deletion repeats the number of what it deleted.
+    pub version: u64,
+    /// The law's revision it made.
+    pub revision: u64,
+    /// When, in log time.
+    pub at: Timestamp,
+    /// Who.
+    pub by: Principal,
+    /// The thing itself; none for a deletion.
+    pub body: Option<Arc<T>>,
+}
+
+/// The law and its history.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LawBook {
+    current: Arc<Law>,
+    policies: BTreeMap<Box<str>, Vec<Version<Policy>>>,
+    templates: BTreeMap<Box<str>, Vec<Version<Template>>>,
+}
+
+impl LawBook {
+    /// The law in force.
+    pub fn current(&self) -> &Arc<Law> {
+        &self.current
+    }
+
+    /// Every version of a policy, oldest first.
+    pub fn policy_history(&self, name: &str) -> &[Version<Policy>] {
+        self.policies.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Names of all policies there ever were.
+    pub fn policy_names(&self) -> impl Iterator<Item = &str> {
+        self.policies.keys().map(|name| &**name)
+    }
+
+    /// Every version of a template, oldest first.
+    pub fn template_history(&self, name: &str) -> &[Version<Template>] {
+        self.templates.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The template that a run pinned.
+    pub fn template(&self, name: &str, version: u64) -> Option<Arc<Template>> {
+        if version == 0 {
+            return (name == HOST_TEMPLATE).then(|| Arc::new(host_template()));
+        }
+        self.template_history(name).iter().find(|v| v.version == version)?.body.clone()
+    }
+
+    /// The number that the next version of a policy gets.
+    pub fn next_policy_version(&self, name: &str) -> u64 {
+        self.policy_history(name).last().map_or(1, |last| last.version + 1)
+    }
+
+    /// The number that the next version of a template gets.
+    pub fn next_template_version(&self, name: &str) -> u64 {
+        self.template_history(name).last().map_or(1, |last| last.version + 1)
+    }
+
+    /// Folds an event; says whether the law changed.
+    pub fn evolve(&mut self, event: &Event) -> bool {
+        match event {
+            Event::PolicyPut(e) => {
+                let body = Arc::new(e.policy.clone());
+                let history = self.policies.entry(e.policy.name.clone()).or_default();
+                history.push(Version {
+                    version: e.version,
+                    revision: e.revision,
+                    at: e.at,
+                    by: e.origin.by.clone(),
+                    body: Some(body.clone()),
+                });
+                let law = Arc::make_mut(&mut self.current);
+                law.revision = e.revision;
+                law.policies.insert(e.policy.name.clone(), Current { version: e.version, body });
+            }
+            Event::PolicyDeleted(e) => {
+                let history = self.policies.entry(e.name.clone()).or_default();
+                history.push(Version {
+                    version: history.last().map_or(0, |last| last.version),
+                    revision: e.revision,
+                    at: e.at,
+                    by: e.origin.by.clone(),
+                    body: None,
+                });
+                let law = Arc::make_mut(&mut self.current);
+                law.revision = e.revision;
+                law.policies.remove(&e.name);
+            }
+            Event::TemplatePut(e) => {
+                let body = Arc::new(e.template.clone());
+                let history = self.templates.entry(e.template.name.clone()).or_default();
+                history.push(Version {
+                    version: e.version,
+                    revision: e.revision,
+                    at: e.at,
+                    by: e.origin.by.clone(),
+                    body: Some(body.clone()),
+                });
+                let law = Arc::make_mut(&mut self.current);
+                law.revision = e.revision;
+                law.templates.insert(e.template.name.clone(), Current { version: e.version, body });
+            }
+            Event::TemplateDeleted(e) => {
+                let history = self.templates.entry(e.name.clone()).or_default();
+                history.push(Version {
+                    version: history.last().map_or(0, |last| last.version),
+                    revision: e.revision,
+                    at: e.at,
+                    by: e.origin.by.clone(),
+                    body: None,
+                });
+                let law = Arc::make_mut(&mut self.current);
+                law.revision = e.revision;
+                law.templates.remove(&e.name);
+            }
+            Event::HeatTableSet(e) => {
+                let law = Arc::make_mut(&mut self.current);
+                law.revision = e.revision;
+                law.heat = e.table.clone();
+            }
+            Event::LeaderStarted(_)
+            | Event::RunAdmitted(_)
+            | Event::RunRejected(_)
+            | Event::RunAssigned(_)
+            | Event::RunStarted(_)
+            | Event::RunFinished(_)
+            | Event::RunLost(_)
+            | Event::RunCancelRequested(_)
+            | Event::RunCanceled(_)
+            | Event::RunForgotten(_)
+            | Event::NodeJoined(_)
+            | Event::NodeLost(_)
+            | Event::QueuePaused(_)
+            | Event::QueueResumed(_) => return false,
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_glob_matches_what_it_says_and_nothing_else() {
+        for (pattern, text, expected) in [
+            ("python", "python", true),
+            ("python", "python3", false),
+            ("python-*", "python-3.12", true),
+            ("python-*", "python", false),
+            ("*", "", true),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("*a*b*c*", "xxaxxbxxcxx", true),
+            ("*a*b*c*", "xxaxxcxxbxx", false),
+            ("ü*", "über", true),
+        ] {
+            assert_eq!(glob(pattern, text), expected, "{pattern} on {text}");
+        }
+    }
+
+    #[test]
+    fn two_patterns_are_ambiguous_when_a_name_could_match_both_equally_well() {
+        for (a, b, expected) in [
+            ("python", "python", true),
+            ("python-*", "python-*", true),
+            ("a*", "*a", true),
+            ("ab*", "ac*", false),
+            ("python", "python-*", false),
+            ("a?", "?b", true),
+            ("*", "*", true),
+        ] {
+            assert_eq!(ambiguous(a, b), expected, "{a} and {b}");
+        }
+    }
+}
