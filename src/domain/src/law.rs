@@ -233,7 +233,7 @@ impl Law {
     }
 
     /// A policy that has one of `policy`'s patterns, so that neither is more specific.
-    pub fn tied_with(&self, policy: &Policy) -> Option<(&str, &str)> {
+    pub fn tied_with<'a>(&'a self, policy: &'a Policy) -> Option<(&'a str, &'a str)> {
         self.policies.values().filter(|other| other.body.name != policy.name).find_map(|other| {
             let shared = policy.templates.iter().find(|pattern| {
                 other.body.templates.iter().any(|theirs| ambiguous(pattern, theirs))

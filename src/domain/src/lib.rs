@@ -1,7 +1,30 @@
 //! The law of the house, pure: no clock, no randomness, no IO, no floats, no actors.
+//!
+//! [`World::decide`](world::World::decide) says what a command leads to and changes nothing;
+//! [`World::evolve`](world::World::evolve) folds what has happened and cannot fail. Replay is the
+//! same `evolve`: there is no second implementation of the past.
 
+pub mod command;
 pub mod event;
+pub mod fleet;
 pub mod ids;
+pub mod invariants;
 pub mod judge;
+pub mod keys;
 pub mod law;
+pub mod line;
+mod pack;
+pub mod placement;
+pub mod runs;
 pub mod submission;
+pub mod tenants;
+pub mod world;
+
+pub use command::{Command, Refusal};
+pub use event::Event;
+pub use ids::{NodeId, RunId, Sequence, Timestamp, Token};
+pub use judge::{Judged, Judgement};
+pub use law::Law;
+pub use runs::{Run, Status};
+pub use submission::Submission;
+pub use world::{Decision, World};

@@ -1,0 +1,273 @@
+//! What the house may be asked to do, and why it may refuse.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use crate::event::{Exit, KeyUse, NodeLostCause, Origin, Output, Usage};
+use crate::ids::{NodeId, RunId, Sequence, Token};
+use crate::judge::Judged;
+use crate::law::{HeatTable, Policy, Template};
+use crate::placement::Assignment;
+use crate::submission::Demand;
+
+/// One request to change the state. Ids and tokens are inputs, drawn by the caller.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Let a judged submission in, or record its refusal.
+    Admit(Box<Admit>),
+    /// End a run.
+    Cancel {
+        /// The run.
+        run: RunId,
+        /// Who asks.
+        origin: Origin,
+    },
+    /// Give a waiting run to a node.
+    Assign {
+        /// The proposal.
+        assignment: Assignment,
+        /// For the new attempt.
+        token: Token,
+        /// The entry the plan was made from.
+        planned_at: Sequence,
+    },
+    /// A node's agent says what became of an attempt.
+    Report(Report),
+    /// A node's agent registers.
+    Join(Join),
+    /// A node is gone.
+    LoseNode {
+        /// The node.
+        node: NodeId,
+        /// Only if its agent is still this process.
+        boot: Uuid,
+        /// Why.
+        cause: NodeLostCause,
+    },
+    /// Create or replace a policy.
+    PutPolicy {
+        /// The policy.
+        policy: Policy,
+        /// What must be true of the one in force.
+        guard: Guard,
+        /// Who asks.
+        origin: Origin,
+    },
+    /// Delete a policy.
+    DeletePolicy {
+        /// Its name.
+        name: Box<str>,
+        /// What must be true of the one in force.
+        guard: Guard,
+        /// Who asks.
+        origin: Origin,
+    },
+    /// Create or replace a template.
+    PutTemplate {
+        /// The template.
+        template: Template,
+        /// What must be true of the one in force.
+        guard: Guard,
+        /// Who asks.
+        origin: Origin,
+    },
+    /// Delete a template.
+    DeleteTemplate {
+        /// Its name.
+        name: Box<str>,
+        /// What must be true of the one in force.
+        guard: Guard,
+        /// Who asks.
+        origin: Origin,
+    },
+    /// Set the heat thresholds.
+    SetHeatTable {
+        /// The thresholds.
+        table: HeatTable,
+        /// Who asks.
+        origin: Origin,
+    },
+    /// Stop assigning.
+    PauseQueue {
+        /// Who asks.
+        origin: Origin,
+    },
+    /// Assign again.
+    ResumeQueue {
+        /// Who asks.
+        origin: Origin,
+    },
+    /// Do what is due, at most so many things.
+    Tick {
+        /// At most.
+        most: usize,
+    },
+}
+
+/// A submission at the door.
+#[derive(Clone, Debug)]
+pub struct Admit {
+    /// The run it becomes; greater than every id before.
+    pub run: RunId,
+    /// What the judges said.
+    pub judged: Judged,
+    /// Idempotency key, and the position in the request.
+    pub key: Option<(KeyUse, u32)>,
+    /// Who asks.
+    pub origin: Origin,
+    /// Most runs that may wait.
+    pub queue_max: usize,
+}
+
+/// What must be true of the version in force for a change to be made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Guard {
+    /// Nothing.
+    #[default]
+    None,
+    /// It is this one (`If-Match`).
+    Version(u64),
+    /// There is none (`If-None-Match: *`).
+    Absent,
+}
+
+/// What became of an attempt.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The node that says so.
+    pub node: NodeId,
+    /// The run.
+    pub run: RunId,
+    /// The attempt's token.
+    pub token: Token,
+    /// What.
+    pub what: Reported,
+}
+
+/// What an agent can say of an attempt.
+#[derive(Clone, Debug)]
+pub enum Reported {
+    /// The program was started.
+    Started,
+    /// It ended, and its output is kept.
+    Finished {
+        /// How.
+        exit: Exit,
+        /// What it used.
+        usage: Usage,
+        /// What it wrote.
+        output: Output,
+    },
+    /// The agent does not have it, or gave it up.
+    Gone,
+}
+
+/// A node's agent, registering.
+#[derive(Clone, Debug)]
+pub struct Join {
+    /// The node.
+    pub node: NodeId,
+    /// The agent's process.
+    pub boot: Uuid,
+    /// Labels.
+    pub labels: BTreeMap<Box<str>, Box<str>>,
+    /// What the machine has.
+    pub capacity: Demand,
+    /// What its sandboxes enforce.
+    pub isolation: Vec<Box<str>>,
+    /// Name of the runtime.
+    pub runtime: Box<str>,
+    /// Version of the agent.
+    pub version: Box<str>,
+}
+
+/// The law of the house said no. Nothing was written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such run.
+    #[error("run {0} does not exist: list runs with GET /v1/runs")]
+    NoSuchRun(RunId),
+    /// The run has ended.
+    #[error("run {0} has ended: nothing is left to cancel")]
+    AlreadyEnded(RunId),
+    /// The run is not waiting, or no longer fits: the plan was overtaken.
+    #[error("the proposal no longer holds")]
+    Overtaken,
+    /// The submission was judged under another revision of the law.
+    #[error("judged under revision {judged}, but revision {needed} is in force")]
+    StaleLaw {
+        /// Revision it was judged under.
+        judged: u64,
+        /// Revision in force.
+        needed: u64,
+    },
+    /// The line is full.
+    #[error("the queue holds {waiting} runs, its limit is {limit}: try again later")]
+    QueueFull {
+        /// Runs that wait.
+        waiting: usize,
+        /// Most that may.
+        limit: usize,
+    },
+    /// The idempotency key came with another body.
+    #[error(
+        "Idempotency-Key \"{key}\" was used with another body: use a new key for a new request"
+    )]
+    KeyReused {
+        /// The key.
+        key: Box<str>,
+    },
+    /// The attempt is not the run's current one.
+    #[error("the attempt is not current")]
+    StaleAttempt,
+    /// There is no such node, or another process speaks for it.
+    #[error("node {0} is not registered by this agent")]
+    NoSuchNode(NodeId),
+    /// The pool labels of a node may change only while nothing is allocated on it.
+    #[error("node {node} has runs: its pool labels can change only while it has none")]
+    PoolChange {
+        /// The node.
+        node: NodeId,
+    },
+    /// The version in force is not the one named.
+    #[error("version {found} is in force, not {expected}: read it, then try again")]
+    VersionMismatch {
+        /// What was asked for.
+        expected: u64,
+        /// What there is; 0 for none.
+        found: u64,
+    },
+    /// It exists.
+    #[error("\"{name}\" exists at version {version}: leave If-None-Match out to replace it")]
+    Exists {
+        /// Its name.
+        name: Box<str>,
+        /// Its version.
+        version: u64,
+    },
+    /// It does not exist.
+    #[error("{kind} \"{name}\" does not exist")]
+    NotFound {
+        /// Policy or template.
+        kind: &'static str,
+        /// Its name.
+        name: Box<str>,
+    },
+    /// It is built in.
+    #[error("{kind} \"{name}\" is built in: choose another name")]
+    BuiltIn {
+        /// Policy or template.
+        kind: &'static str,
+        /// Its name.
+        name: Box<str>,
+    },
+    /// Another policy claims the same templates as specifically.
+    #[error("policy \"{other}\" matches \"{pattern}\" just as specifically: change one of them")]
+    Tie {
+        /// The other policy.
+        other: Box<str>,
+        /// The pattern of this one.
+        pattern: Box<str>,
+    },
+}

@@ -1,0 +1,211 @@
+//! Acheron: the waiting line, as a fold of the journal.
+//!
+//! Owns:   the order of every run that waits, and what each unfinished run needs.
+//! Never:  looks at nodes; that is placement.
+//! Proof:  Q-1 in [`crate::invariants`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Event, Next, Place};
+use crate::ids::{RunId, Timestamp};
+use crate::submission::{Demand, Heat, Pool};
+
+/// An unfinished run, as the line sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// Where it stands.
+    pub place: Place,
+    /// The pool it prefers.
+    pub pool: Pool,
+    /// What it needs.
+    pub demand: Demand,
+    /// Its heat.
+    pub heat: Heat,
+    /// Whom it counts for.
+    pub tenant: Box<str>,
+    /// When it was admitted.
+    pub since: Timestamp,
+    /// It does not wait before this time.
+    pub not_before: Timestamp,
+    /// Whether it is in line; otherwise it is on a node.
+    pub waiting: bool,
+}
+
+impl Item {
+    /// The group of runs that fit the same nodes.
+    pub fn class(&self) -> Class {
+        Class { pool: self.pool, demand: self.demand }
+    }
+}
+
+/// Runs that fit the same nodes: when the first finds no room, none of them does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Class {
+    /// Preferred pool.
+    pub pool: Pool,
+    /// Need.
+    pub demand: Demand,
+}
+
+/// A place in the line of a pool. The order of the line is the order of this key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LineKey {
+    /// The pool.
+    pub pool: Pool,
+    /// The place.
+    pub place: Place,
+}
+
+impl LineKey {
+    /// The key as bytes that sort as the key does: pool, inverted priority, tag and number,
+    /// big-endian.
+    pub fn to_bytes(self) -> [u8; 18] {
+        let mut bytes = [0; 18];
+        bytes[0] = self.pool as u8;
+        bytes[1] = self.place.after;
+        bytes[2..10].copy_from_slice(&self.place.finish_tag.to_be_bytes());
+        bytes[10..].copy_from_slice(&self.place.number.to_be_bytes());
+        bytes
+    }
+}
+
+/// A change of the visible line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineChange {
+    /// A run stands in line.
+    Joined(LineKey, RunId),
+    /// A run stands there no more.
+    Left(LineKey, RunId),
+}
+
+/// The line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    items: BTreeMap<RunId, Item>,
+    classes: BTreeMap<Class, BTreeMap<Place, RunId>>,
+    waiting: usize,
+    paused: bool,
+}
+
+impl Line {
+    /// How many runs wait, those that pause before another attempt included.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Whether assignments are paused.
+    pub fn paused(&self) -> bool {
+        self.paused
+    }
+
+    /// An unfinished run.
+    pub fn item(&self, run: RunId) -> Option<&Item> {
+        self.items.get(&run)
+    }
+
+    /// All unfinished runs.
+    pub fn items(&self) -> impl Iterator<Item = (RunId, &Item)> {
+        self.items.iter().map(|(run, item)| (*run, item))
+    }
+
+    /// The waiting runs by class, each class in the order of the line.
+    pub fn classes(&self) -> &BTreeMap<Class, BTreeMap<Place, RunId>> {
+        &self.classes
+    }
+
+    /// The waiting runs of every pool, in the order in which they will be taken.
+    pub fn in_order(&self) -> Vec<(LineKey, RunId)> {
+        let mut all: Vec<(LineKey, RunId)> = self
+            .classes
+            .iter()
+            .flat_map(|(class, places)| {
+                let key = |place: &Place| LineKey { pool: class.pool, place: *place };
+                places.iter().map(move |(place, run)| (key(place), *run))
+            })
+            .collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// How many wait before `run` in its pool.
+    pub fn rank(&self, run: RunId) -> Option<usize> {
+        let item = self.items.get(&run).filter(|item| item.waiting)?;
+        let of_pool = self.classes.iter().filter(|(class, _)| class.pool == item.pool);
+        Some(of_pool.map(|(_, places)| places.range(..item.place).count()).sum())
+    }
+
+    /// Folds an event, telling `changed` what moved.
+    pub fn evolve(&mut self, event: &Event, mut changed: impl FnMut(LineChange)) {
+        match event {
+            Event::RunAdmitted(e) => {
+                let item = Item {
+                    place: e.place,
+                    pool: e.judgement.pool,
+                    demand: e.submission.resources.into(),
+                    heat: e.judgement.heat.heat,
+                    tenant: e.submission.tenant().into(),
+                    since: e.at,
+                    not_before: e.at,
+                    waiting: false,
+                };
+                self.items.insert(e.run, item);
+                self.join(e.run, e.at, &mut changed);
+            }
+            Event::RunAssigned(e) => self.leave(e.run, &mut changed),
+            Event::RunFinished(e) => self.next(e.run, e.next, &mut changed),
+            Event::RunLost(e) => self.next(e.run, e.next, &mut changed),
+            Event::RunCanceled(e) => {
+                self.leave(e.run, &mut changed);
+                self.items.remove(&e.run);
+            }
+            Event::QueuePaused(_) => self.paused = true,
+            Event::QueueResumed(_) => self.paused = false,
+            Event::LeaderStarted(_)
+            | Event::RunRejected(_)
+            | Event::RunStarted(_)
+            | Event::RunCancelRequested(_)
+            | Event::RunForgotten(_)
+            | Event::NodeJoined(_)
+            | Event::NodeLost(_)
+            | Event::PolicyPut(_)
+            | Event::PolicyDeleted(_)
+            | Event::TemplatePut(_)
+            | Event::TemplateDeleted(_)
+            | Event::HeatTableSet(_) => {}
+        }
+    }
+
+    fn next(&mut self, run: RunId, next: Next, changed: &mut impl FnMut(LineChange)) {
+        match next {
+            Next::End(_) => {
+                self.items.remove(&run);
+            }
+            Next::Again { not_before } => self.join(run, not_before, changed),
+        }
+    }
+
+    fn join(&mut self, run: RunId, not_before: Timestamp, changed: &mut impl FnMut(LineChange)) {
+        let Some(item) = self.items.get_mut(&run) else { return };
+        item.waiting = true;
+        item.not_before = not_before;
+        self.waiting += 1;
+        self.classes.entry(item.class()).or_default().insert(item.place, run);
+        changed(LineChange::Joined(LineKey { pool: item.pool, place: item.place }, run));
+    }
+
+    fn leave(&mut self, run: RunId, changed: &mut impl FnMut(LineChange)) {
+        let Some(item) = self.items.get_mut(&run).filter(|item| item.waiting) else { return };
+        item.waiting = false;
+        self.waiting -= 1;
+        let class = item.class();
+        if let Some(places) = self.classes.get_mut(&class) {
+            places.remove(&item.place);
+            if places.is_empty() {
+                self.classes.remove(&class);
+            }
+        }
+        changed(LineChange::Left(LineKey { pool: item.pool, place: item.place }, run));
+    }
+}

@@ -1,0 +1,197 @@
+//! Moirai: which waiting run goes to which node, as a pure plan over the line and the fleet.
+//!
+//! Never:  reserves anything: a plan is a proposal that the registry checks again, item by item,
+//!         with [`may_assign`].
+//! Proof:  and T-1 in [`crate::invariants`].
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use crate::event::Place;
+use crate::fleet::{Fleet, Node};
+use crate::ids::{NodeId, RunId, Timestamp};
+use crate::line::{Class, Item, Line};
+use crate::submission::{Demand, Pool};
+
+/// One proposal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// The run.
+    pub run: RunId,
+    /// The node.
+    pub node: NodeId,
+    /// Whether the node's pool is not the preferred one.
+    pub fallback: bool,
+}
+
+/// Plans at most `most` assignments, in the order of the line: no run is passed over by a later
+/// one that would have fitted the same node.
+pub fn plan(line: &Line, fleet: &Fleet, now: Timestamp, most: usize) -> Vec<Assignment> {
+    if line.paused() || line.waiting() == 0 {
+        return Vec::new();
+    }
+    let mut room = Room::of(fleet);
+    let mut plan = Vec::new();
+    // The heads of all classes, earliest place first. A class whose head finds no room is done:
+    // nobody behind it needs less.
+    let mut heads: BinaryHeap<Reverse<(Place, RunId, Class)>> = BinaryHeap::new();
+    let mut cursors: BTreeMap<Class, _> = BTreeMap::new();
+    let mut advance = |class: Class, heads: &mut BinaryHeap<_>| {
+        let Some(places) = line.classes().get(&class) else { return };
+        let cursor = cursors.entry(class).or_insert_with(|| places.iter());
+        let due = cursor
+            .by_ref()
+            .find(|(_, run)| line.item(**run).is_some_and(|item| item.not_before <= now));
+        if let Some((place, run)) = due {
+            heads.push(Reverse((*place, *run, class)));
+        }
+    };
+    for class in line.classes().keys() {
+        advance(*class, &mut heads);
+    }
+    while plan.len() < most {
+        let Some(Reverse((_, run, class))) = heads.pop() else { break };
+        if let Some((node, fallback)) = room.take(class) {
+            plan.push(Assignment { run, node, fallback });
+            advance(class, &mut heads);
+        }
+    }
+    plan
+}
+
+/// The pools that may take a run which prefers `pool`, in the order they are tried, and whether
+/// each is a fallback.
+///
+/// Cold and warm work avoids high-compute nodes without being forbidden them (S29). Hot work goes
+/// to a standard node only when no live high-compute node could ever hold it (S34). Quarantine has
+/// no fallback (S36).
+fn pools(class: Class, high_compute_can: bool) -> &'static [(Pool, bool)] {
+    match (class.pool, high_compute_can) {
+        (Pool::Quarantine, _) => &[(Pool::Quarantine, false)],
+        (Pool::Standard, _) => &[(Pool::Standard, false), (Pool::HighCompute, true)],
+        (Pool::HighCompute, true) => &[(Pool::HighCompute, false)],
+        (Pool::HighCompute, false) => &[(Pool::Standard, true)],
+    }
+}
+
+fn high_compute_can(fleet: &Fleet, demand: Demand) -> bool {
+    fleet.ready(Pool::HighCompute).any(|(_, node)| demand.fits(node.joined.capacity))
+}
+
+/// What is free while a plan is made.
+struct Room<'a> {
+    fleet: &'a Fleet,
+    /// Per pool: free CPU, so that the emptiest node is tried first (least-loaded), then the rest.
+    pools: BTreeMap<Pool, std::collections::BTreeSet<Free<'a>>>,
+    can: BTreeMap<Class, bool>,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Free<'a> {
+    cpu_milli: Reverse<u32>,
+    node: &'a NodeId,
+    mem_mb: u32,
+    gpu: u32,
+}
+
+impl<'a> Room<'a> {
+    fn of(fleet: &'a Fleet) -> Self {
+        let mut pools: BTreeMap<Pool, std::collections::BTreeSet<Free<'a>>> = BTreeMap::new();
+        for (id, node) in fleet.nodes().iter().filter(|(_, node)| node.is_ready()) {
+            let free = node.free();
+            pools.entry(node.pool).or_default().insert(Free {
+                cpu_milli: Reverse(free.cpu_milli),
+                node: id,
+                mem_mb: free.mem_mb,
+                gpu: free.gpu,
+            });
+        }
+        Self { fleet, pools, can: BTreeMap::new() }
+    }
+
+    fn take(&mut self, class: Class) -> Option<(NodeId, bool)> {
+        let fleet = self.fleet;
+        let can = *self.can.entry(class).or_insert_with(|| high_compute_can(fleet, class.demand));
+        for (pool, fallback) in pools(class, can) {
+            let Some(free) = self.pools.get_mut(pool) else { continue };
+            let need = class.demand;
+            let found = free
+                .iter()
+                .take_while(|f| f.cpu_milli.0 >= need.cpu_milli)
+                .find(|f| f.mem_mb >= need.mem_mb && f.gpu >= need.gpu)
+                .cloned();
+            if let Some(mut node) = found {
+                free.remove(&node);
+                node.cpu_milli = Reverse(node.cpu_milli.0 - need.cpu_milli);
+                node.mem_mb -= need.mem_mb;
+                node.gpu -= need.gpu;
+                let id = node.node.clone();
+                free.insert(node);
+                return Some((id, *fallback));
+            }
+        }
+        None
+    }
+}
+
+/// Whether a proposal holds in this state; its pool and whether that is a fallback, if it does.
+pub fn may_assign(
+    line: &Line,
+    fleet: &Fleet,
+    now: Timestamp,
+    run: RunId,
+    node: &NodeId,
+) -> Option<(Pool, bool)> {
+    let item = line.item(run).filter(|item| item.waiting && item.not_before <= now)?;
+    let node = fleet.node(node).filter(|node| node.is_ready())?;
+    if line.paused() || !item.demand.fits(node.free()) {
+        return None;
+    }
+    allowed(fleet, item, node)
+}
+
+fn allowed(fleet: &Fleet, item: &Item, node: &Node) -> Option<(Pool, bool)> {
+    let can = high_compute_can(fleet, item.demand);
+    pools(item.class(), can).iter().copied().find(|(pool, _)| *pool == node.pool)
+}
+
+/// Why a run waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitReason {
+    /// Assignments are paused.
+    QueuePaused,
+    /// It pauses before another attempt.
+    BackingOff,
+    /// No quarantine node is live.
+    WaitingForQuarantineNode,
+    /// Nothing that is live could hold it, even when empty.
+    NeverFits,
+    /// It would fit a node that has other work, or whose turn has not come.
+    WaitingForCapacity,
+    /// No node is live that may take it.
+    NoNode,
+}
+
+/// Why a run waits, computed when asked.
+pub fn why_waiting(line: &Line, fleet: &Fleet, now: Timestamp, item: &Item) -> WaitReason {
+    if line.paused() {
+        return WaitReason::QueuePaused;
+    }
+    if item.not_before > now {
+        return WaitReason::BackingOff;
+    }
+    let can = high_compute_can(fleet, item.demand);
+    let tried = pools(item.class(), can);
+    let mut candidates = tried.iter().flat_map(|(pool, _)| fleet.ready(*pool)).peekable();
+    if candidates.peek().is_none() {
+        return match item.pool {
+            Pool::Quarantine => WaitReason::WaitingForQuarantineNode,
+            Pool::Standard | Pool::HighCompute => WaitReason::NoNode,
+        };
+    }
+    if candidates.any(|(_, node)| item.demand.fits(node.joined.capacity)) {
+        WaitReason::WaitingForCapacity
+    } else {
+        WaitReason::NeverFits
+    }
+}

@@ -1,0 +1,416 @@
+//! Hades, the state: every run and its life.
+//!
+//! Owns:   the life of a run as one table of states; finished runs are one packed slice each.
+//! Never:  orders the line or knows a node's room.
+//! Proof:  R-1 in [`crate::invariants`].
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{End, Event, LostCause, Next, RunAdmitted, RunFinished, RunRejected};
+use crate::ids::{NodeId, RunId, Sequence, Timestamp};
+use crate::judge::Judgement;
+use crate::pack::{pack, unpack};
+use crate::submission::{Pool, Submission};
+
+/// Where a run is in its life.
+///
+/// | from | event | to |
+/// |---|---|---|
+/// | | `run.admitted` | Pending |
+/// | | `run.rejected` | Rejected |
+/// | Pending | `run.assigned` | Scheduled |
+/// | Pending | `run.canceled` | Canceled |
+/// | Scheduled | `run.started` | Running |
+/// | Scheduled, Running | `run.finished`, `run.lost` | Pending, Succeeded, Failed or Canceled |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Status {
+    /// It waits.
+    Pending,
+    /// It was given to a node.
+    Scheduled,
+    /// Its program runs.
+    Running,
+    /// Its program ended with exit code 0.
+    Succeeded,
+    /// It ended in any other way.
+    Failed,
+    /// A caller ended it.
+    Canceled,
+    /// The law refused it.
+    Rejected,
+}
+
+impl Status {
+    /// Every status.
+    pub const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Scheduled,
+        Self::Running,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Canceled,
+        Self::Rejected,
+    ];
+
+    /// The status' name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Scheduled => "SCHEDULED",
+            Self::Running => "RUNNING",
+            Self::Succeeded => "SUCCEEDED",
+            Self::Failed => "FAILED",
+            Self::Canceled => "CANCELED",
+            Self::Rejected => "REJECTED",
+        }
+    }
+
+    /// Whether nothing changes it any more.
+    pub fn is_terminal(self) -> bool {
+        match self {
+            Self::Pending | Self::Scheduled | Self::Running => false,
+            Self::Succeeded | Self::Failed | Self::Canceled | Self::Rejected => true,
+        }
+    }
+}
+
+/// The fact a run began with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Birth {
+    /// It was let in.
+    Admitted(Arc<RunAdmitted>),
+    /// It was refused.
+    Rejected(Arc<RunRejected>),
+}
+
+/// A run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// How it began.
+    pub birth: Birth,
+    /// Where it is in its life.
+    pub status: Status,
+    /// Number of the latest attempt; 0 before the first.
+    pub attempt: u32,
+    /// Attempts that failed by themselves.
+    pub failures: u32,
+    /// Attempts that were lost with their node, or never became a sandbox.
+    pub losses: u32,
+    /// Whether a caller wants it to end.
+    pub cancel_requested: bool,
+    /// Node of the latest attempt.
+    pub node: Option<NodeId>,
+    /// Pool of the latest attempt, and whether it was a fallback.
+    pub pool: Option<(Pool, bool)>,
+    /// When the latest attempt was assigned.
+    pub scheduled_at: Option<Timestamp>,
+    /// When the latest attempt started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// It does not run before this time.
+    pub not_before: Option<Timestamp>,
+    /// How the latest attempt that reported ended.
+    pub last_exit: Option<Arc<RunFinished>>,
+    /// Why the latest attempt was lost, if it was.
+    pub last_loss: Option<LostCause>,
+    /// How it ended.
+    pub end: Option<End>,
+    /// The journal entry that changed it last; 0 where the writer runs ahead of the journal.
+    pub index: Sequence,
+}
+
+impl Run {
+    fn born(birth: Birth, status: Status, index: Sequence) -> Self {
+        Self {
+            birth,
+            status,
+            attempt: 0,
+            failures: 0,
+            losses: 0,
+            cancel_requested: false,
+            node: None,
+            pool: None,
+            scheduled_at: None,
+            started_at: None,
+            finished_at: None,
+            not_before: None,
+            last_exit: None,
+            last_loss: None,
+            end: None,
+            index,
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> RunId {
+        match &self.birth {
+            Birth::Admitted(e) => e.run,
+            Birth::Rejected(e) => e.run,
+        }
+    }
+
+    /// When it was admitted or refused.
+    pub fn created_at(&self) -> Timestamp {
+        match &self.birth {
+            Birth::Admitted(e) => e.at,
+            Birth::Rejected(e) => e.at,
+        }
+    }
+
+    /// What was asked.
+    pub fn submission(&self) -> &Submission {
+        match &self.birth {
+            Birth::Admitted(e) => &e.submission,
+            Birth::Rejected(e) => &e.submission,
+        }
+    }
+
+    /// What the judges said.
+    pub fn judgement(&self) -> &Judgement {
+        match &self.birth {
+            Birth::Admitted(e) => &e.judgement,
+            Birth::Rejected(e) => &e.judgement,
+        }
+    }
+
+    fn settle(&mut self, at: Timestamp, next: Next) {
+        match next {
+            Next::End(end) => {
+                self.end = Some(end);
+                self.finished_at = Some(at);
+                self.status = match end {
+                    End::Succeeded => Status::Succeeded,
+                    End::Failed(_) => Status::Failed,
+                    End::Canceled => Status::Canceled,
+                };
+            }
+            Next::Again { not_before } => {
+                self.status = Status::Pending;
+                self.not_before = Some(not_before);
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Slot {
+    Live(Box<Run>),
+    Ended { status: Status, packed: Box<[u8]> },
+}
+
+/// All runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Runs {
+    slots: BTreeMap<RunId, Slot>,
+    /// Finished runs by the end of their retention.
+    expiring: BTreeSet<(Timestamp, RunId)>,
+    counts: BTreeMap<Status, u64>,
+}
+
+impl Runs {
+    /// A run.
+    pub fn get(&self, id: RunId) -> Option<Cow<'_, Run>> {
+        match self.slots.get(&id)? {
+            Slot::Live(run) => Some(Cow::Borrowed(run)),
+            Slot::Ended { packed, .. } => Some(Cow::Owned(unpack(packed))),
+        }
+    }
+
+    /// A run's status, without unpacking it.
+    pub fn status(&self, id: RunId) -> Option<Status> {
+        match self.slots.get(&id)? {
+            Slot::Live(run) => Some(run.status),
+            Slot::Ended { status, .. } => Some(*status),
+        }
+    }
+
+    /// An unfinished run.
+    pub fn live(&self, id: RunId) -> Option<&Run> {
+        match self.slots.get(&id)? {
+            Slot::Live(run) => Some(run),
+            Slot::Ended { .. } => None,
+        }
+    }
+
+    /// Ids and statuses before `before`, newest first; all of them without it.
+    pub fn newest_first(
+        &self,
+        before: Option<RunId>,
+    ) -> impl Iterator<Item = (RunId, Status)> + '_ {
+        let range = match before {
+            Some(id) => self.slots.range(..id),
+            None => self.slots.range(..),
+        };
+        range.rev().map(|(id, slot)| {
+            let status = match slot {
+                Slot::Live(run) => run.status,
+                Slot::Ended { status, .. } => *status,
+            };
+            (*id, status)
+        })
+    }
+
+    /// How many runs there are.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// How many runs have a status.
+    pub fn count(&self, status: Status) -> u64 {
+        self.counts.get(&status).copied().unwrap_or(0)
+    }
+
+    /// The newest id there is: ids only grow.
+    pub fn newest(&self) -> Option<RunId> {
+        self.slots.last_key_value().map(|(id, _)| *id)
+    }
+
+    /// At most `most` finished runs whose retention is over.
+    pub fn expired(&self, now: Timestamp, most: usize) -> Vec<RunId> {
+        self.expiring
+            .iter()
+            .take_while(|(at, _)| *at <= now)
+            .take(most)
+            .map(|(_, id)| *id)
+            .collect()
+    }
+
+    /// Folds an event that landed in journal entry `index`.
+    pub fn evolve(&mut self, index: Sequence, event: &Event) {
+        match event {
+            Event::RunAdmitted(e) => {
+                let run = Run::born(Birth::Admitted(e.clone()), Status::Pending, index);
+                self.insert(e.run, run);
+            }
+            Event::RunRejected(e) => {
+                let mut run = Run::born(Birth::Rejected(e.clone()), Status::Rejected, index);
+                run.finished_at = Some(e.at);
+                self.insert(e.run, run);
+            }
+            Event::RunAssigned(e) => self.change(e.run, index, |run| {
+                run.status = Status::Scheduled;
+                run.attempt = e.attempt;
+                run.node = Some(e.node.clone());
+                run.pool = Some((e.pool, e.fallback));
+                run.scheduled_at = Some(e.at);
+                run.started_at = None;
+                run.not_before = None;
+                run.last_loss = None;
+            }),
+            Event::RunStarted(e) => self.change(e.run, index, |run| {
+                run.status = Status::Running;
+                run.started_at = Some(e.at);
+            }),
+            Event::RunFinished(e) => self.change(e.run, index, |run| {
+                let ran = match e.exit.cause {
+                    crate::event::ExitCause::SandboxFailed => false,
+                    crate::event::ExitCause::Exited
+                    | crate::event::ExitCause::TimedOut
+                    | crate::event::ExitCause::OutOfMemory
+                    | crate::event::ExitCause::Canceled
+                    | crate::event::ExitCause::NotExecutable => true,
+                };
+                if !ran {
+                    run.losses += 1;
+                } else if e.exit.code != Some(0) {
+                    run.failures += 1;
+                }
+                run.last_exit = Some(e.clone());
+                run.settle(e.at, e.next);
+            }),
+            Event::RunLost(e) => self.change(e.run, index, |run| {
+                run.losses += 1;
+                run.last_loss = Some(e.cause);
+                run.settle(e.at, e.next);
+            }),
+            Event::RunCancelRequested(e) => {
+                self.change(e.run, index, |run| run.cancel_requested = true);
+            }
+            Event::RunCanceled(e) => self.change(e.run, index, |run| {
+                run.cancel_requested = true;
+                run.settle(e.at, Next::End(End::Canceled));
+            }),
+            Event::RunForgotten(e) => {
+                if let Some(run) = self.get(e.run).map(Cow::into_owned) {
+                    self.expiring.remove(&(expires_at(&run), e.run));
+                    self.slots.remove(&e.run);
+                    self.uncount(run.status);
+                }
+            }
+            Event::LeaderStarted(_)
+            | Event::NodeJoined(_)
+            | Event::NodeLost(_)
+            | Event::PolicyPut(_)
+            | Event::PolicyDeleted(_)
+            | Event::TemplatePut(_)
+            | Event::TemplateDeleted(_)
+            | Event::HeatTableSet(_)
+            | Event::QueuePaused(_)
+            | Event::QueueResumed(_) => {}
+        }
+    }
+
+    fn insert(&mut self, id: RunId, run: Run) {
+        *self.counts.entry(run.status).or_default() += 1;
+        let slot = self.slot(run);
+        self.slots.insert(id, slot);
+    }
+
+    fn change(&mut self, id: RunId, index: Sequence, change: impl FnOnce(&mut Run)) {
+        let Some(Slot::Live(run)) = self.slots.get_mut(&id) else { return };
+        let before = run.status;
+        change(run);
+        run.index = index;
+        let after = run.status;
+        if before != after {
+            self.uncount(before);
+            *self.counts.entry(after).or_default() += 1;
+        }
+        if after.is_terminal()
+            && let Some(Slot::Live(run)) = self.slots.remove(&id)
+        {
+            let slot = self.slot(*run);
+            self.slots.insert(id, slot);
+        }
+    }
+
+    fn slot(&mut self, run: Run) -> Slot {
+        if !run.status.is_terminal() {
+            return Slot::Live(Box::new(run));
+        }
+        self.expiring.insert((expires_at(&run), run.id()));
+        Slot::Ended { status: run.status, packed: pack(&run) }
+    }
+
+    fn uncount(&mut self, status: Status) {
+        if let Some(count) = self.counts.get_mut(&status) {
+            *count -= 1;
+        }
+    }
+
+    /// Feeds every run to `hash`, the entry that changed it last left out: it is not part of what
+    /// was decided.
+    pub(crate) fn digest(&self, hash: &mut blake3::Hasher) {
+        for id in self.slots.keys() {
+            if let Some(mut run) = self.get(*id).map(Cow::into_owned) {
+                run.index = 0;
+                hash.update(&pack(&run));
+            }
+        }
+    }
+}
+
+fn expires_at(run: &Run) -> Timestamp {
+    let ended = run.finished_at.unwrap_or(run.created_at());
+    ended.plus(run.submission().retention.max_age_ms)
+}

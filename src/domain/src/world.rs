@@ -1,0 +1,419 @@
+//! The World: all state, as a fold of the journal; `decide` and `evolve`.
+//!
+//! Owns:   runs, line, fleet, law, tenants and keys: every part folds the same events.
+//! Never:  reads a clock, draws a number, does IO. Time, ids and tokens are inputs.
+//! Proof:  the property tests in `tests/laws.rs`: lived equals replayed at every prefix, a refusal
+//!         changes nothing, the invariants hold after every event.
+
+use std::sync::Arc;
+
+use crate::command::{Admit, Command, Guard, Join, Refusal, Report, Reported};
+use crate::event::{
+    End, Event, ExitCause, FailReason, HeatTableSet, LostCause, Next, NodeJoined, NodeLost,
+    NodeLostCause, Place, PolicyDeleted, PolicyPut, QueuePaused, QueueResumed, RejectCode,
+    RunAdmitted, RunAssigned, RunCancelRequested, RunCanceled, RunFinished, RunForgotten, RunLost,
+    RunRejected, RunStarted, TemplateDeleted, TemplatePut,
+};
+use crate::fleet::{Fleet, pool_of};
+use crate::ids::{Digest, Hex, NodeId, RunId, Sequence, Timestamp};
+use crate::keys::{Keys, Known};
+use crate::law::{HOST_TEMPLATE, LOCKDOWN_DEFAULT, LawBook, Verdict};
+use crate::line::Line;
+use crate::pack::pack;
+use crate::placement::may_assign;
+use crate::runs::{Run, Runs, Status};
+use crate::submission::{OnLost, Pool};
+use crate::tenants::Tenants;
+
+/// Everything the journal says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct World {
+    /// Runs.
+    pub runs: Runs,
+    /// The waiting line.
+    pub line: Line,
+    /// Nodes.
+    pub fleet: Fleet,
+    /// The law and its history.
+    pub law: LawBook,
+    /// Tenants.
+    pub tenants: Tenants,
+    /// Idempotency keys.
+    pub keys: Keys,
+    /// Latest leader's epoch.
+    pub epoch: u64,
+    /// Admissions so far.
+    pub admissions: u64,
+    /// Time of the latest event.
+    pub now: Timestamp,
+}
+
+/// What a command leads to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// What has happened; nothing, where the command asks for what already is.
+    pub events: Vec<Event>,
+    /// The run the answer is about.
+    pub run: Option<RunId>,
+}
+
+impl From<Event> for Decision {
+    fn from(event: Event) -> Self {
+        Self { run: event.run(), events: vec![event] }
+    }
+}
+
+impl World {
+    /// What a command leads to at this instant. Changes nothing.
+    ///
+    /// # Errors
+    /// The law says no.
+    pub fn decide(&self, at: Timestamp, command: Command) -> Result<Decision, Refusal> {
+        match command {
+            Command::Admit(admit) => self.admit(at, *admit),
+            Command::Cancel { run, origin } => match self.status(run)? {
+                Status::Pending => Ok(Event::RunCanceled(RunCanceled { run, at, origin }).into()),
+                Status::Scheduled | Status::Running => Ok(self.request_cancel(run, at, origin)),
+                Status::Succeeded | Status::Failed | Status::Canceled | Status::Rejected => {
+                    Err(Refusal::AlreadyEnded(run))
+                }
+            },
+            Command::Assign { assignment, token, planned_at } => {
+                let (run, node) = (assignment.run, assignment.node);
+                let (pool, fallback) = may_assign(&self.line, &self.fleet, at, run, &node)
+                    .ok_or(Refusal::Overtaken)?;
+                let item = self.line.item(run).ok_or(Refusal::Overtaken)?;
+                let attempt = self.runs.live(run).map_or(0, |run| run.attempt) + 1;
+                Ok(Event::RunAssigned(RunAssigned {
+                    run,
+                    at,
+                    attempt,
+                    token,
+                    node,
+                    pool,
+                    fallback,
+                    demand: item.demand,
+                    planned_at,
+                })
+                .into())
+            }
+            Command::Report(report) => self.report(at, report),
+            Command::Join(join) => self.join(at, join),
+            Command::LoseNode { node, boot, cause } => self.lose_node(at, node, boot, cause),
+            Command::PutPolicy { policy, guard, origin } => {
+                if &*policy.name == LOCKDOWN_DEFAULT {
+                    return Err(Refusal::BuiltIn { kind: "policy", name: policy.name });
+                }
+                let law = self.law.current();
+                let found = law.policies.get(&policy.name).map_or(0, |p| p.version);
+                check_guard(guard, &policy.name, found)?;
+                if let Some((other, pattern)) = law.tied_with(&policy) {
+                    return Err(Refusal::Tie { other: other.into(), pattern: pattern.into() });
+                }
+                let version = self.law.next_policy_version(&policy.name);
+                let revision = law.revision + 1;
+                let put = PolicyPut { at, origin, revision, version, policy };
+                Ok(Event::PolicyPut(Arc::new(put)).into())
+            }
+            Command::DeletePolicy { name, guard, origin } => {
+                let law = self.law.current();
+                let found = law.policies.get(&name).map(|p| p.version);
+                let Some(found) = found else {
+                    return Err(Refusal::NotFound { kind: "policy", name });
+                };
+                check_guard(guard, &name, found)?;
+                let revision = law.revision + 1;
+                Ok(Event::PolicyDeleted(PolicyDeleted { at, origin, revision, name }).into())
+            }
+            Command::PutTemplate { template, guard, origin } => {
+                if &*template.name == HOST_TEMPLATE {
+                    return Err(Refusal::BuiltIn { kind: "template", name: template.name });
+                }
+                let law = self.law.current();
+                let found = law.templates.get(&template.name).map_or(0, |t| t.version);
+                check_guard(guard, &template.name, found)?;
+                let version = self.law.next_template_version(&template.name);
+                let revision = law.revision + 1;
+                let put = TemplatePut { at, origin, revision, version, template };
+                Ok(Event::TemplatePut(Arc::new(put)).into())
+            }
+            Command::DeleteTemplate { name, guard, origin } => {
+                if &*name == HOST_TEMPLATE {
+                    return Err(Refusal::BuiltIn { kind: "template", name });
+                }
+                let law = self.law.current();
+                let found = law.templates.get(&name).map(|t| t.version);
+                let Some(found) = found else {
+                    return Err(Refusal::NotFound { kind: "template", name });
+                };
+                check_guard(guard, &name, found)?;
+                let revision = law.revision + 1;
+                Ok(Event::TemplateDeleted(TemplateDeleted { at, origin, revision, name }).into())
+            }
+            Command::SetHeatTable { table, origin } => {
+                let revision = self.law.current().revision + 1;
+                Ok(Event::HeatTableSet(HeatTableSet { at, origin, revision, table }).into())
+            }
+            Command::PauseQueue { origin } if !self.line.paused() => {
+                Ok(Event::QueuePaused(QueuePaused { at, origin }).into())
+            }
+            Command::ResumeQueue { origin } if self.line.paused() => {
+                Ok(Event::QueueResumed(QueueResumed { at, origin }).into())
+            }
+            Command::PauseQueue { .. } | Command::ResumeQueue { .. } => Ok(Decision::default()),
+            Command::Tick { most } => {
+                let forget = |run| Event::RunForgotten(RunForgotten { run, at });
+                let events = self.runs.expired(at, most).into_iter().map(forget).collect();
+                Ok(Decision { events, run: None })
+            }
+        }
+    }
+
+    /// Folds one event that landed in journal entry `index` (0 where the writer runs ahead).
+    pub fn evolve(&mut self, index: Sequence, event: &Event) {
+        self.runs.evolve(index, event);
+        self.line.evolve(event, |_| {});
+        self.fleet.evolve(event);
+        self.law.evolve(event);
+        self.tenants.evolve(event);
+        self.keys.evolve(event);
+        self.now = self.now.max(event.at());
+        match event {
+            Event::LeaderStarted(e) => self.epoch = e.epoch,
+            Event::RunAdmitted(e) => self.admissions = e.place.number,
+            Event::RunRejected(_)
+            | Event::RunAssigned(_)
+            | Event::RunStarted(_)
+            | Event::RunFinished(_)
+            | Event::RunLost(_)
+            | Event::RunCancelRequested(_)
+            | Event::RunCanceled(_)
+            | Event::RunForgotten(_)
+            | Event::NodeJoined(_)
+            | Event::NodeLost(_)
+            | Event::PolicyPut(_)
+            | Event::PolicyDeleted(_)
+            | Event::TemplatePut(_)
+            | Event::TemplateDeleted(_)
+            | Event::HeatTableSet(_)
+            | Event::QueuePaused(_)
+            | Event::QueueResumed(_) => {}
+        }
+    }
+
+    /// A digest of everything that was decided.
+    pub fn digest(&self) -> Digest {
+        let mut hash = blake3::Hasher::new();
+        self.runs.digest(&mut hash);
+        for part in [
+            pack(&self.line),
+            pack(&self.fleet),
+            pack(&self.law),
+            pack(&self.tenants),
+            pack(&self.keys),
+            pack(&(self.epoch, self.admissions, self.now)),
+        ] {
+            hash.update(&part);
+        }
+        Hex(*hash.finalize().as_bytes())
+    }
+
+    fn status(&self, run: RunId) -> Result<Status, Refusal> {
+        self.runs.status(run).ok_or(Refusal::NoSuchRun(run))
+    }
+
+    /// The checks of admission, in the order of the plan: key, law, room, quarantine.
+    fn admit(&self, at: Timestamp, admit: Admit) -> Result<Decision, Refusal> {
+        let Admit { run, judged, key, origin, queue_max } = admit;
+        let tenant = judged.submission().tenant();
+        if let Some((key, position)) = &key {
+            match self.keys.look_up(at, tenant, key, *position) {
+                Known::New => {}
+                Known::Repeat(run) if self.runs.status(run).is_some() => {
+                    return Ok(Decision { events: Vec::new(), run: Some(run) });
+                }
+                Known::Repeat(run) => return Err(Refusal::NoSuchRun(run)),
+                Known::OtherBody => return Err(Refusal::KeyReused { key: key.key.clone() }),
+            }
+        }
+        let needed = self.law.current().revision;
+        if judged.judgement().revision != needed {
+            return Err(Refusal::StaleLaw { judged: judged.judgement().revision, needed });
+        }
+        let code = match judged.judgement().verdict {
+            Verdict::Reject => Some(RejectCode::PolicyRejected),
+            Verdict::Quarantine if !judged.judgement().quarantine_on => {
+                Some(RejectCode::QuarantineDisabled)
+            }
+            Verdict::Quarantine if self.fleet.ready(Pool::Quarantine).next().is_none() => {
+                Some(RejectCode::QuarantineUnavailable)
+            }
+            Verdict::Quarantine | Verdict::Accept => None,
+        };
+        if let Some(code) = code {
+            let (submission, judgement) = judged.into_parts();
+            let rejected = RunRejected { run, at, origin, submission, key, judgement, code };
+            return Ok(Event::RunRejected(Arc::new(rejected)).into());
+        }
+        if self.line.waiting() >= queue_max {
+            return Err(Refusal::QueueFull { waiting: self.line.waiting(), limit: queue_max });
+        }
+        let place = Place {
+            after: 100 - judged.submission().priority.min(100),
+            finish_tag: self.tenants.next_tag(tenant),
+            number: self.admissions + 1,
+        };
+        let (submission, judgement) = judged.into_parts();
+        let redrive_of = None;
+        let admitted =
+            RunAdmitted { run, at, origin, submission, key, judgement, place, redrive_of };
+        Ok(Event::RunAdmitted(Arc::new(admitted)).into())
+    }
+
+    fn request_cancel(&self, run: RunId, at: Timestamp, origin: crate::event::Origin) -> Decision {
+        let live = self.runs.live(run).filter(|live| !live.cancel_requested);
+        let Some((attempt, node)) = live.and_then(|live| Some((live.attempt, live.node.clone()?)))
+        else {
+            return Decision { events: Vec::new(), run: Some(run) };
+        };
+        Event::RunCancelRequested(RunCancelRequested { run, at, origin, attempt, node }).into()
+    }
+
+    fn report(&self, at: Timestamp, report: Report) -> Result<Decision, Refusal> {
+        let Report { node, run, token, what } = report;
+        let held = self.fleet.node(&node).and_then(|node| node.attempts.get(&run));
+        let attempt = held.filter(|held| held.token == token).ok_or(Refusal::StaleAttempt)?.attempt;
+        let live = self.runs.live(run).ok_or(Refusal::StaleAttempt)?;
+        match what {
+            Reported::Started => match live.status {
+                Status::Scheduled => {
+                    Ok(Event::RunStarted(RunStarted { run, at, attempt, node }).into())
+                }
+                Status::Running => Ok(Decision { events: Vec::new(), run: Some(run) }),
+                Status::Pending
+                | Status::Succeeded
+                | Status::Failed
+                | Status::Canceled
+                | Status::Rejected => Err(Refusal::StaleAttempt),
+            },
+            Reported::Finished { exit, usage, output } => {
+                if exit.cause == ExitCause::Canceled && !live.cancel_requested {
+                    // Stopped by the agent for a reason of its own: nobody cancelled the run.
+                    return Ok(lost(live, at, node, LostCause::Unknown).into());
+                }
+                let next = after_exit(live, at, exit.cause, exit.code);
+                let finished = RunFinished { run, at, attempt, node, exit, usage, output, next };
+                Ok(Event::RunFinished(Arc::new(finished)).into())
+            }
+            Reported::Gone => Ok(lost(live, at, node, LostCause::Unknown).into()),
+        }
+    }
+
+    fn join(&self, at: Timestamp, join: Join) -> Result<Decision, Refusal> {
+        let Join { node, boot, labels, capacity, isolation, runtime, version } = join;
+        let joined = NodeJoined { node, at, boot, labels, capacity, isolation, runtime, version };
+        let mut events = Vec::new();
+        if let Some(known) = self.fleet.node(&joined.node) {
+            if known.joined.boot != boot {
+                let lost = |run: &RunId| {
+                    let live = self.runs.live(*run)?;
+                    Some(lost(live, at, joined.node.clone(), LostCause::NodeRestarted))
+                };
+                events.extend(known.attempts.keys().filter_map(lost));
+            } else {
+                let same = NodeJoined { at: known.joined.at, ..joined.clone() };
+                if known.is_ready() && same == *known.joined {
+                    return Ok(Decision::default());
+                }
+                if !known.attempts.is_empty() && known.pool != pool_of(&joined.labels) {
+                    return Err(Refusal::PoolChange { node: joined.node });
+                }
+            }
+        }
+        events.push(Event::NodeJoined(Arc::new(joined)));
+        Ok(Decision { events, run: None })
+    }
+
+    fn lose_node(
+        &self,
+        at: Timestamp,
+        node: NodeId,
+        boot: uuid::Uuid,
+        cause: NodeLostCause,
+    ) -> Result<Decision, Refusal> {
+        let known = self.fleet.node(&node).filter(|n| n.is_ready() && n.joined.boot == boot);
+        let known = known.ok_or_else(|| Refusal::NoSuchNode(node.clone()))?;
+        let mut events = vec![Event::NodeLost(NodeLost { node: node.clone(), at, cause })];
+        let runs = known.attempts.keys().filter_map(|run| self.runs.live(*run));
+        events.extend(runs.map(|live| lost(live, at, node.clone(), LostCause::NodeLost)));
+        Ok(Decision { events, run: None })
+    }
+}
+
+fn check_guard(guard: Guard, name: &str, found: u64) -> Result<(), Refusal> {
+    match guard {
+        Guard::None => Ok(()),
+        Guard::Version(expected) if expected == found && found != 0 => Ok(()),
+        Guard::Version(expected) => Err(Refusal::VersionMismatch { expected, found }),
+        Guard::Absent if found == 0 => Ok(()),
+        Guard::Absent => Err(Refusal::Exists { name: name.into(), version: found }),
+    }
+}
+
+/// What becomes of a run whose attempt ended with a report.
+fn after_exit(run: &Run, at: Timestamp, cause: ExitCause, code: Option<i32>) -> Next {
+    if run.cancel_requested {
+        return Next::End(End::Canceled);
+    }
+    let reason = match (cause, code) {
+        (ExitCause::Exited, Some(0)) => return Next::End(End::Succeeded),
+        (ExitCause::Exited, Some(_)) => FailReason::NonZeroExit,
+        (ExitCause::Exited | ExitCause::Canceled, _) => FailReason::Signaled,
+        (ExitCause::TimedOut, _) => FailReason::TimedOut,
+        (ExitCause::OutOfMemory, _) => FailReason::OutOfMemory,
+        (ExitCause::NotExecutable, _) => FailReason::NotExecutable,
+        (ExitCause::SandboxFailed, _) => {
+            // The program never ran: the node's fault, so another try does not count as one.
+            return after_loss_of(run, at, FailReason::SandboxFailed);
+        }
+    };
+    let retry = run.submission().retry;
+    let failed = run.failures + 1;
+    if failed < retry.max_attempts {
+        Next::Again { not_before: at.plus(retry.pause_ms(failed)) }
+    } else if retry.max_attempts > 1 {
+        Next::End(End::Failed(FailReason::OutOfAttempts))
+    } else {
+        Next::End(End::Failed(reason))
+    }
+}
+
+/// What becomes of a run whose attempt is over without having failed by itself.
+fn after_loss_of(run: &Run, at: Timestamp, reason: FailReason) -> Next {
+    if run.cancel_requested {
+        Next::End(End::Canceled)
+    } else if run.losses + 1 > OnLost::MAX_LOSSES {
+        Next::End(End::Failed(reason))
+    } else {
+        // A broken node must not be asked again at once: a second, doubling with each loss.
+        let pause_ms = match reason {
+            FailReason::SandboxFailed => 1_000 << run.losses,
+            FailReason::NonZeroExit
+            | FailReason::Signaled
+            | FailReason::TimedOut
+            | FailReason::OutOfMemory
+            | FailReason::NotExecutable
+            | FailReason::NodeLost
+            | FailReason::OutOfAttempts => 0,
+        };
+        Next::Again { not_before: at.plus(pause_ms) }
+    }
+}
+
+fn lost(run: &Run, at: Timestamp, node: NodeId, cause: LostCause) -> Event {
+    let next = match run.submission().on_lost {
+        OnLost::Fail if !run.cancel_requested => Next::End(End::Failed(FailReason::NodeLost)),
+        OnLost::Fail | OnLost::Retry => after_loss_of(run, at, FailReason::OutOfAttempts),
+    };
+    Event::RunLost(RunLost { run: run.id(), at, attempt: run.attempt, node, cause, next })
+}
