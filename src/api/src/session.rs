@@ -33,13 +33,14 @@
 //!    the report is a repeat. `recorded: false` means the law refused it: the attempt is no longer the
 //!    node's, and the agent kills and forgets it. No answer means neither.
 //! 6. **Output** chunks are numbered from 0 an attempt, both streams in one order. At most
-//!    [`WINDOW_BYTES`] of data are sent ahead of their acknowledgement in a session. `OutputAck`
-//!    says which chunk is wanted next: all before it are kept by the instance that says so; one that is
-//!    *lower* than what was sent means send again from there. The agent keeps all chunks until its
-//!    `Finished` is acknowledged, so that an instance that has none of them can be given all.
-//! 7. **Finished** is sent behind all chunks of its attempt. Olympus records it when it holds exactly
-//!    `chunks` chunks with that `digest`; when some are missing it answers `OutputAck` instead,
-//!    and the agent sends the rest and then `Finished` again.
+//!    [`WINDOW_BYTES`] of frames are sent ahead of their acknowledgement in a session. `OutputAck`
+//!    says which chunk is wanted next: all before it are kept by the instance that says so. Within a
+//!    session it never falls. The first one of an attempt that was in the hello says where the agent
+//!    begins, and no chunk of it is sent before; what is started later begins at 0. The agent keeps
+//!    all chunks until its `Finished` is acknowledged, so an instance that has none can be given all.
+//! 7. **Finished** is sent behind all chunks of its attempt. Olympus records it only when it holds
+//!    exactly `chunks` chunks with that `digest`; where it has lost some, it closes the session
+//!    (`unavailable`), and begins the next one with a lower `OutputAck`.
 //! 8. **Heartbeats** are numbered from 1 a session, sent every `heartbeat_ms`, and acknowledged only
 //!    when the node's key is written. An agent that has no acknowledgement for something sent less
 //!    than `ttl_ms - kill_budget_ms` ago kills its retryable attempts at once, in or out of a session,
@@ -67,8 +68,8 @@ pub const PROTOCOL: u32 = 1;
 /// Most data of one chunk: what a pipe holds by default (`pipe(7)`).
 pub const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Output data under way without an acknowledgement, in a session: heartbeats must not wait behind
-/// more than this. At 1 MB/s it is a second, well within [`Terms::heartbeat_ms`] by default.
+/// Output frames under way without an acknowledgement, in a session, header and data: heartbeats must
+/// not wait behind more than this. At 1 MB/s it is a second, well within [`Terms::heartbeat_ms`] by default.
 pub const WINDOW_BYTES: usize = 1024 * 1024;
 
 /// Most chunks of one attempt: bounds what is remembered beside the data. A line a second fills it

@@ -1,0 +1,427 @@
+//! Query strings: filters, pages, and how fresh or how old an answer must be.
+//!
+//! An unknown parameter is refused by name, as an unknown field is.
+
+use crate::check::{Complaints, Invalid};
+use crate::duration::Duration;
+use crate::given::Word;
+use crate::labels::shorten;
+use crate::limits::{PAGE_DEFAULT, PAGE_MAX, WAIT_MS_MAX};
+use crate::parse::nearest;
+use crate::selector::Selector;
+use crate::status::Status;
+use crate::time::{Moment, Time};
+use crate::{Heat, Pool};
+
+/// What any GET takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadQuery {
+    /// Answer when the resource has changed after this entry.
+    pub index: Option<u64>,
+    /// The longest wait for a change, clamped to [`WAIT_MS_MAX`].
+    pub wait: Option<Duration>,
+    /// Wait until this entry is folded.
+    pub min_index: Option<u64>,
+    /// Ask the journal for its head first.
+    pub consistent: bool,
+    /// Show the state as it was.
+    pub at: Option<At>,
+}
+
+/// A point in the past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// After a journal entry.
+    Sequence(u64),
+    /// At a time.
+    Time(Time),
+}
+
+/// A page of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Objects at most.
+    pub limit: u32,
+    /// Where it begins.
+    pub cursor: Option<String>,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self { limit: PAGE_DEFAULT, cursor: None }
+    }
+}
+
+/// `GET /v1/runs`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunsQuery {
+    /// Any of these; all where empty.
+    pub status: Vec<Status>,
+    /// This template.
+    pub template: Option<String>,
+    /// This tenant.
+    pub tenant: Option<String>,
+    /// This node.
+    pub node: Option<String>,
+    /// This heat.
+    pub heat: Option<Heat>,
+    /// This pool.
+    pub pool: Option<Pool>,
+    /// These labels.
+    pub label: Selector,
+    /// Admitted at or after.
+    pub since: Option<Moment>,
+    /// Admitted before.
+    pub until: Option<Moment>,
+    /// The page.
+    pub page: Page,
+    /// How fresh.
+    pub read: ReadQuery,
+}
+
+/// `POST /v1/runs`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SubmitQuery {
+    /// Judge, and write nothing.
+    pub dry_run: bool,
+    /// Answer when the run has ended, or after this long; clamped to [`WAIT_MS_MAX`].
+    pub wait: Option<Duration>,
+}
+
+/// `GET /v1/runs/{id}/logs`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogsQuery {
+    /// One stream alone.
+    pub stream: Option<crate::logs::Stream>,
+    /// Go on until the run has ended.
+    pub follow: bool,
+    /// The last so many lines.
+    pub tail: Option<u64>,
+}
+
+/// A list without filters: `limit`, `cursor` and what any GET takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListQuery {
+    /// The page.
+    pub page: Page,
+    /// How fresh.
+    pub read: ReadQuery,
+}
+
+const READ: [&str; 5] = ["index", "wait", "min_index", "consistent", "at"];
+const PAGE: [&str; 2] = ["limit", "cursor"];
+const RUNS: [&str; 9] =
+    ["status", "template", "tenant", "node", "heat", "pool", "label", "since", "until"];
+
+/// A query string being read: what is known, what was complained of.
+struct Reader<'q> {
+    pairs: Vec<(std::borrow::Cow<'q, str>, std::borrow::Cow<'q, str>)>,
+    found: Complaints,
+}
+
+impl<'q> Reader<'q> {
+    fn new(query: &'q str, known: &[&[&str]], repeatable: &[&str]) -> Self {
+        let mut found = Complaints::default();
+        let known: Vec<&str> = known.iter().flat_map(|names| names.iter().copied()).collect();
+        let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
+        for (i, (name, _)) in pairs.iter().enumerate() {
+            if !known.contains(&&**name) {
+                let near = nearest(name, &known)
+                    .map_or(String::new(), |near| format!("did you mean {near:?}? "));
+                found.add(|| {
+                    let name = shorten(name);
+                    if known.is_empty() {
+                        format!("unknown parameter {name:?}: none is known here")
+                    } else {
+                        format!(
+                            "unknown parameter {name:?}: {near}Known here: {}",
+                            known.join(", ")
+                        )
+                    }
+                });
+            } else if !repeatable.contains(&&**name)
+                && pairs[..i].iter().any(|(other, _)| other == name)
+            {
+                found.add(|| format!("{name} is given twice: give it once"));
+            }
+        }
+        Self { pairs, found }
+    }
+
+    fn value(&self, name: &str) -> Option<String> {
+        self.pairs.iter().find(|(other, _)| other == name).map(|(_, value)| value.to_string())
+    }
+
+    fn read<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        let value = self.value(name)?;
+        match read(&value) {
+            Ok(value) => Some(value),
+            Err(hint) => {
+                self.found.add(|| format!("{name} is {:?}: {hint}", shorten(&value)));
+                None
+            }
+        }
+    }
+
+    fn number(&mut self, name: &str) -> Option<u64> {
+        self.read(name, |text| text.parse().map_err(|_| "give an integer of at least 0".into()))
+    }
+
+    fn flag(&mut self, name: &str) -> bool {
+        self.read(name, |text| match text {
+            "true" | "1" | "" => Ok(true),
+            "false" | "0" => Ok(false),
+            _ => Err("give true or false".into()),
+        })
+        .unwrap_or(false)
+    }
+
+    fn wait(&mut self) -> Option<Duration> {
+        let span = self.read("wait", Duration::read)?;
+        Some(span.min(Duration::from_millis(WAIT_MS_MAX)))
+    }
+
+    fn read_query(&mut self) -> ReadQuery {
+        ReadQuery {
+            index: self.number("index"),
+            wait: self.wait(),
+            min_index: self.number("min_index"),
+            consistent: self.flag("consistent"),
+            at: self.read("at", |text| {
+                if let Ok(sequence) = text.parse() {
+                    return Ok(At::Sequence(sequence));
+                }
+                text.parse()
+                    .map(At::Time)
+                    .map_err(|e: crate::time::NotTime| format!("give a sequence or a time; {e}"))
+            }),
+        }
+    }
+
+    fn page(&mut self) -> Page {
+        let limit = self.read("limit", |text| match text.parse() {
+            Ok(limit) if (1..=PAGE_MAX).contains(&limit) => Ok(limit),
+            _ => Err(format!("give 1 to {PAGE_MAX}")),
+        });
+        Page { limit: limit.unwrap_or(PAGE_DEFAULT), cursor: self.value("cursor") }
+    }
+}
+
+impl ReadQuery {
+    /// Reads a query string.
+    ///
+    /// # Errors
+    /// Every parameter that is unknown or has no valid value.
+    pub fn parse(query: &str) -> Result<Self, Invalid> {
+        let mut reader = Reader::new(query, &[&READ], &[]);
+        let read = reader.read_query();
+        reader.found.finish(read)
+    }
+}
+
+impl ListQuery {
+    /// Reads a query string.
+    ///
+    /// # Errors
+    /// Every parameter that is unknown or has no valid value.
+    pub fn parse(query: &str) -> Result<Self, Invalid> {
+        let mut reader = Reader::new(query, &[&PAGE, &READ], &[]);
+        let list = Self { page: reader.page(), read: reader.read_query() };
+        reader.found.finish(list)
+    }
+}
+
+impl SubmitQuery {
+    /// Reads a query string.
+    ///
+    /// # Errors
+    /// Every parameter that is unknown or has no valid value.
+    pub fn parse(query: &str) -> Result<Self, Invalid> {
+        if query.is_empty() {
+            return Ok(Self::default());
+        }
+        let mut reader = Reader::new(query, &[&["dry_run", "wait"]], &[]);
+        let submit = Self { dry_run: reader.flag("dry_run"), wait: reader.wait() };
+        reader.found.finish(submit)
+    }
+}
+
+impl LogsQuery {
+    /// Reads a query string.
+    ///
+    /// # Errors
+    /// Every parameter that is unknown or has no valid value.
+    pub fn parse(query: &str) -> Result<Self, Invalid> {
+        let mut reader = Reader::new(query, &[&["stream", "follow", "tail"]], &[]);
+        let logs = Self {
+            stream: reader.read("stream", |text| match text {
+                "stdout" => Ok(crate::logs::Stream::Stdout),
+                "stderr" => Ok(crate::logs::Stream::Stderr),
+                _ => Err("give stdout or stderr, or leave it out for both".into()),
+            }),
+            follow: reader.flag("follow"),
+            tail: reader.number("tail"),
+        };
+        reader.found.finish(logs)
+    }
+
+    /// The query string that reads as this.
+    pub fn to_query(self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        if let Some(stream) = self.stream {
+            query.append_pair("stream", stream.as_str());
+        }
+        if self.follow {
+            query.append_pair("follow", "true");
+        }
+        if let Some(tail) = self.tail {
+            query.append_pair("tail", &tail.to_string());
+        }
+        query.finish()
+    }
+}
+
+impl RunsQuery {
+    /// Reads a query string.
+    ///
+    /// # Errors
+    /// Every parameter that is unknown or has no valid value.
+    pub fn parse(query: &str) -> Result<Self, Invalid> {
+        let mut reader = Reader::new(query, &[&RUNS, &PAGE, &READ], &["status", "label"]);
+        let mut status = Vec::new();
+        let mut selectors = Vec::new();
+        let pairs = std::mem::take(&mut reader.pairs);
+        for (name, value) in &pairs {
+            match &**name {
+                "status" => match Status::read(value) {
+                    Some(one) => status.push(one),
+                    None => reader.found.add(|| {
+                        let known = Status::ALL.map(Status::as_str).join(", ");
+                        format!("status is {:?}: give one of {known}", shorten(value))
+                    }),
+                },
+                "label" => selectors.push(&**value),
+                _ => {}
+            }
+        }
+        let label = selectors.join(",").parse().unwrap_or_else(|e| {
+            reader.found.add(|| format!("label: {e}"));
+            Selector::default()
+        });
+        reader.pairs = pairs;
+        let runs = Self {
+            status,
+            template: reader.value("template"),
+            tenant: reader.value("tenant"),
+            node: reader.value("node"),
+            heat: reader.read("heat", Heat::read),
+            pool: reader.read("pool", |text| {
+                Pool::ALL.into_iter().find(|pool| pool.as_str() == text).ok_or_else(|| {
+                    format!("give one of {}", Pool::ALL.map(Pool::as_str).join(", "))
+                })
+            }),
+            label,
+            since: reader.read("since", moment),
+            until: reader.read("until", moment),
+            page: reader.page(),
+            read: reader.read_query(),
+        };
+        reader.found.finish(runs)
+    }
+
+    /// The query string that reads as this.
+    pub fn to_query(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        for status in &self.status {
+            query.append_pair("status", status.as_str());
+        }
+        let text = [
+            ("template", self.template.clone()),
+            ("tenant", self.tenant.clone()),
+            ("node", self.node.clone()),
+            ("heat", self.heat.map(|heat| heat.as_str().to_owned())),
+            ("pool", self.pool.map(|pool| pool.as_str().to_owned())),
+            ("label", (!self.label.is_empty()).then(|| self.label.to_string())),
+            ("since", self.since.map(|moment| moment.to_string())),
+            ("until", self.until.map(|moment| moment.to_string())),
+            ("limit", (self.page.limit != PAGE_DEFAULT).then(|| self.page.limit.to_string())),
+            ("cursor", self.page.cursor.clone()),
+            ("index", self.read.index.map(|n| n.to_string())),
+            ("wait", self.read.wait.map(|span| span.to_string())),
+            ("min_index", self.read.min_index.map(|n| n.to_string())),
+            ("consistent", self.read.consistent.then(|| "true".to_owned())),
+            (
+                "at",
+                self.read.at.map(|at| match at {
+                    At::Sequence(sequence) => sequence.to_string(),
+                    At::Time(time) => time.to_string(),
+                }),
+            ),
+        ];
+        for (name, value) in text {
+            if let Some(value) = value {
+                query.append_pair(name, &value);
+            }
+        }
+        query.finish()
+    }
+}
+
+fn moment(text: &str) -> Result<Moment, String> {
+    text.parse().map_err(|e: crate::time::NotMoment| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_filter_is_read_and_written() {
+        let text = "status=PENDING&status=running&template=host&tenant=acme&node=n1&heat=hot&\
+                    pool=high_compute&label=team%3Dml%2C%21old&since=1h&\
+                    until=2026-01-01T00%3A00%3A00.000Z&limit=7&cursor=abc&index=3&wait=30s&\
+                    min_index=2&consistent=true&at=12";
+        let query = RunsQuery::parse(text).unwrap();
+        assert_eq!(query.status, [Status::Pending, Status::Running]);
+        assert_eq!(query.label.to_string(), "team in (ml),!old");
+        assert_eq!(query.read.at, Some(At::Sequence(12)));
+        assert_eq!(RunsQuery::parse(&query.to_query()), Ok(query));
+        assert_eq!(RunsQuery::parse(""), Ok(RunsQuery::default()));
+    }
+
+    #[test]
+    fn a_longer_wait_is_clamped() {
+        let query = ReadQuery::parse("wait=1h").unwrap();
+        assert_eq!(query.wait, Some(Duration::from_millis(WAIT_MS_MAX)));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (query, words) in [
+            ("limit=0", "limit is \"0\": give 1 to 1000"),
+            ("limit=1001", "limit is \"1001\": give 1 to 1000"),
+            ("limit=ten", "limit is \"ten\": give 1 to 1000"),
+            ("limit=1&limit=2", "limit is given twice: give it once"),
+            (
+                "wait=30",
+                "wait is \"30\": the unit is missing: write ms, s, m, h or d after the number, such as \"30s\"",
+            ),
+            ("index=-1", "index is \"-1\": give an integer of at least 0"),
+            ("consistent=yes", "consistent is \"yes\": give true or false"),
+            ("heat=lava", "heat is \"lava\": give cold, warm, hot or inferno"),
+            ("pool=deep", "pool is \"deep\": give one of standard, high_compute, quarantine"),
+        ] {
+            let error = RunsQuery::parse(query).unwrap_err();
+            assert_eq!(error.complaints(), [words], "{query}");
+        }
+        let unknown = RunsQuery::parse("statsu=PENDING").unwrap_err().to_string();
+        assert!(
+            unknown.starts_with("unknown parameter \"statsu\": did you mean \"status\"?"),
+            "{unknown}"
+        );
+        let label = RunsQuery::parse("label=a%20b").unwrap_err().to_string();
+        assert!(label.starts_with("label: \"a b\" is no requirement"), "{label}");
+        let all = RunsQuery::parse("limit=0&heat=x&status=DONE").unwrap_err();
+        assert_eq!(all.complaints().len(), 3);
+    }
+}
