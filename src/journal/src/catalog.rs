@@ -1,0 +1,240 @@
+//! The event catalogue: which number is which event, and how each is written.
+//!
+//! Owns:   numbers, names and versions of event types; the encoding (bincode 2 through serde,
+//!         standard configuration), which nothing outside this module knows.
+//! Says:   [`Event`]s, lifted to their newest shape.
+//! Never:  reuses a number, or edits a version: a changed shape is a new version, and the old one
+//!         is frozen and lifted here.
+//! Fails:  an unknown critical type or a newer version stops the reader with one sentence that
+//!         names the record; unknown types that are not critical are passed over.
+//! Proof:  `tests/golden.rs`: every type and version as a file; `docs/events.md` agrees.
+
+use domain::Event;
+use domain::ids::Sequence;
+
+use crate::entry::{Batch, Entry, MAX_BODY_BYTES, Record, Records};
+
+/// An event type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventType {
+    /// Its number in the journal, never reused.
+    pub kind: u16,
+    /// Its name in the API.
+    pub name: &'static str,
+    /// The version that is written; all up to it are read.
+    pub version: u16,
+    /// Whether a reader that does not know it must stop.
+    pub critical: bool,
+}
+
+/// An event that could not be encoded: a bug in its shape.
+#[derive(Debug, thiserror::Error)]
+#[error("a {name} event cannot be encoded")]
+pub struct Unencodable {
+    name: &'static str,
+    #[source]
+    source: bincode::error::EncodeError,
+}
+
+/// A record that cannot be read as an event, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("journal entry {seq}, record {n}: {fault}")]
+pub struct UnreadableRecord {
+    /// The entry.
+    pub seq: Sequence,
+    /// Place in the entry, from 0.
+    pub n: u32,
+    /// What is wrong.
+    #[source]
+    pub fault: RecordFault,
+}
+
+/// Why a record cannot be read as an event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordFault {
+    /// A newer program wrote it, and it must not be passed over.
+    #[error("event type {kind} is unknown: start a newer version of tartarus (this is {})", env!("CARGO_PKG_VERSION"))]
+    UnknownType {
+        /// Number found.
+        kind: u16,
+    },
+    /// A newer program wrote it.
+    #[error(
+        "{name} has version {found} and this program reads up to {known}: start a newer version \
+         of tartarus (this is {})", env!("CARGO_PKG_VERSION")
+    )]
+    NewerVersion {
+        /// The event.
+        name: &'static str,
+        /// Version found.
+        found: u16,
+        /// Newest version known.
+        known: u16,
+    },
+    /// Its bytes are not what its version says, though every checksum is right: a bug of the
+    /// program that wrote it.
+    #[error("{name} version {version} cannot be decoded ({reason})")]
+    Malformed {
+        /// The event.
+        name: &'static str,
+        /// Its version.
+        version: u16,
+        /// What the decoder says.
+        reason: String,
+    },
+}
+
+fn encoding() -> impl bincode::config::Config {
+    bincode::config::standard()
+}
+
+/// A record never holds more than a body does, so no length in it may ask for more.
+fn decoding() -> impl bincode::config::Config {
+    bincode::config::standard().with_limit::<MAX_BODY_BYTES>()
+}
+
+/// One row an event. The second half of a row says which shape of `domain` version 1 is.
+macro_rules! catalog {
+    ($($kind:literal $name:literal $variant:ident $shape:ty;)+) => {
+        /// Every event type, by number.
+        pub const TYPES: &[EventType] = &[
+            $(EventType { kind: $kind, name: $name, version: 1, critical: true },)+
+        ];
+
+        /// The type of an event.
+        pub fn type_of(event: &Event) -> EventType {
+            match event {
+                $(Event::$variant(_) => {
+                    EventType { kind: $kind, name: $name, version: 1, critical: true }
+                })+
+            }
+        }
+
+        /// Adds an event to a batch.
+        ///
+        /// # Errors
+        /// Its shape has something that bincode cannot write; the batch is as before.
+        pub fn encode(event: &Event, batch: &mut Batch) -> Result<(), Unencodable> {
+            let EventType { kind, name, version, critical } = type_of(event);
+            batch
+                .push_with(kind, version, critical, |to| {
+                    match event {
+                        $(Event::$variant(body) => {
+                            bincode::serde::encode_into_std_write(body, to, encoding())
+                        })+
+                    }
+                    .map(|_written| ())
+                })
+                .map_err(|source| Unencodable { name, source })
+        }
+
+        /// The event that a record holds; none where it is unknown and not critical.
+        ///
+        /// # Errors
+        /// See [`RecordFault`].
+        pub fn decode(record: &Record<'_>) -> Result<Option<Event>, RecordFault> {
+            match (record.kind, record.version) {
+                $(($kind, 1) => body::<$shape>($name, record).map(|body| Some(Event::$variant(body))),)+
+                $(($kind, found) => Err(RecordFault::NewerVersion { name: $name, found, known: 1 }),)+
+                (kind, _) if record.critical => Err(RecordFault::UnknownType { kind }),
+                (_, _) => Ok(None),
+            }
+        }
+
+        /// An event as JSON, for golden files and documents.
+        ///
+        /// # Errors
+        /// The serializer's own.
+        pub fn serialize_body<S: serde::Serializer>(event: &Event, to: S) -> Result<S::Ok, S::Error> {
+            match event {
+                $(Event::$variant(body) => serde::Serialize::serialize(body, to),)+
+            }
+        }
+    };
+}
+
+use std::sync::Arc;
+
+use domain::event as e;
+
+catalog! {
+    1  "leader.started"       LeaderStarted      Arc<e::LeaderStarted>;
+    2  "run.admitted"         RunAdmitted        Arc<e::RunAdmitted>;
+    3  "run.rejected"         RunRejected        Arc<e::RunRejected>;
+    4  "run.assigned"         RunAssigned        e::RunAssigned;
+    5  "run.started"          RunStarted         e::RunStarted;
+    6  "run.finished"         RunFinished        Arc<e::RunFinished>;
+    7  "run.lost"             RunLost            e::RunLost;
+    8  "run.cancel_requested" RunCancelRequested e::RunCancelRequested;
+    9  "run.canceled"         RunCanceled        e::RunCanceled;
+    10 "run.forgotten"        RunForgotten       e::RunForgotten;
+    11 "node.joined"          NodeJoined         Arc<e::NodeJoined>;
+    12 "node.lost"            NodeLost           e::NodeLost;
+    13 "policy.put"           PolicyPut          Arc<e::PolicyPut>;
+    14 "policy.deleted"       PolicyDeleted      e::PolicyDeleted;
+    15 "template.put"         TemplatePut        Arc<e::TemplatePut>;
+    16 "template.deleted"     TemplateDeleted    e::TemplateDeleted;
+    17 "heat_table.set"       HeatTableSet       e::HeatTableSet;
+    18 "queue.paused"         QueuePaused        e::QueuePaused;
+    19 "queue.resumed"        QueueResumed       e::QueueResumed;
+}
+
+fn body<T: serde::de::DeserializeOwned>(
+    name: &'static str,
+    record: &Record<'_>,
+) -> Result<T, RecordFault> {
+    let malformed =
+        |reason: String| RecordFault::Malformed { name, version: record.version, reason };
+    let (body, read) = bincode::serde::decode_from_slice::<T, _>(record.payload, decoding())
+        .map_err(|error| malformed(error.to_string()))?;
+    if read != record.payload.len() {
+        let left = record.payload.len() - read;
+        return Err(malformed(format!("{left} bytes are left over")));
+    }
+    Ok(body)
+}
+
+/// The events of an entry, each with its place in it. Ends after the first error.
+pub fn events(entry: &Entry) -> Events<'_> {
+    Events { seq: entry.seq(), n: 0, records: Some(entry.records()) }
+}
+
+/// See [`events`].
+#[derive(Clone, Debug)]
+pub struct Events<'a> {
+    seq: Sequence,
+    n: u32,
+    records: Option<Records<'a>>,
+}
+
+impl Iterator for Events<'_> {
+    type Item = Result<(u32, Event), UnreadableRecord>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let record = self.records.as_mut()?.next()?;
+            let n = self.n;
+            self.n += 1;
+            match decode(&record) {
+                Ok(Some(event)) => return Some(Ok((n, event))),
+                Ok(None) => {}
+                Err(fault) => {
+                    self.records = None;
+                    return Some(Err(UnreadableRecord { seq: self.seq, n, fault }));
+                }
+            }
+        }
+    }
+}
+
+/// A batch of the given events, in order.
+///
+/// # Errors
+/// As [`encode`].
+pub fn batch<'a>(events: impl IntoIterator<Item = &'a Event>) -> Result<Batch, Unencodable> {
+    let mut batch = Batch::new();
+    for event in events {
+        encode(event, &mut batch)?;
+    }
+    Ok(batch)
+}

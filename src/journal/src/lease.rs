@@ -1,0 +1,128 @@
+//! The leader's key: who leads, for people, agents and other instances.
+//!
+//! Owns:   asking for the key, renewing it, giving it back.
+//! Says:   [`LeaseState`] through a watch channel.
+//! Never:  guards the journal: an append is safe without it (the chain is the fence), so losing
+//!         the key only says that somebody else wants to lead.
+//! Fails:  an unreachable journal makes the lease overdue, another holder ends it.
+//! Proof:  `tests/contract.rs`, `tests/lease.rs`.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use crate::limits::{LEASE_RENEW, LEASE_VALIDITY};
+use crate::port::{Claim, Claimed, Claiming, Journal, Trouble};
+
+/// How the lease is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeaseState {
+    /// This process holds the key, at least until then.
+    Valid {
+        /// Counted from before the last renewal was sent.
+        until: Instant,
+    },
+    /// Somebody else holds it, or nobody could be asked at release.
+    Lost {
+        /// The key's value.
+        holder: String,
+    },
+    /// Given back.
+    Released,
+}
+
+impl LeaseState {
+    /// Whether the key is surely this process' at `now`.
+    pub fn is_valid_at(&self, now: Instant) -> bool {
+        match self {
+            Self::Valid { until } => now < *until,
+            Self::Lost { .. } | Self::Released => false,
+        }
+    }
+}
+
+/// Why the key was not obtained.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAcquired {
+    /// Another instance leads.
+    #[error("another instance leads: {holder}")]
+    Other {
+        /// The key's value, `<boot uuid> <url>`.
+        holder: String,
+        /// What is left of its lease.
+        left: std::time::Duration,
+    },
+    /// Nobody could be asked.
+    #[error(transparent)]
+    Trouble(#[from] Trouble),
+}
+
+/// The leader's key, held.
+#[derive(Debug)]
+pub struct Lease {
+    journal: Arc<dyn Journal>,
+    claim: Claim,
+    state: watch::Sender<LeaseState>,
+}
+
+impl Lease {
+    /// Asks for the key once. An earlier process of the same URL loses it at once, so that a
+    /// restart after kill -9 does not wait.
+    ///
+    /// # Errors
+    /// Another instance leads, or the journal could not be asked.
+    pub async fn acquire(journal: Arc<dyn Journal>, claim: Claim) -> Result<Self, NotAcquired> {
+        let sent = Instant::now();
+        match journal.claim(&claim, Claiming::Acquire).await? {
+            Claimed::Held => {
+                let state = watch::Sender::new(LeaseState::Valid { until: sent + LEASE_VALIDITY });
+                Ok(Self { journal, claim, state })
+            }
+            Claimed::Other { holder, left } => Err(NotAcquired::Other { holder, left }),
+        }
+    }
+
+    /// How it is, now and later. A state `Valid` whose time has passed is overdue: the journal
+    /// does not answer.
+    pub fn state(&self) -> watch::Receiver<LeaseState> {
+        self.state.subscribe()
+    }
+
+    /// Renews every [`LEASE_RENEW`] until somebody else holds the key, whom it returns. To be
+    /// spawned, or polled beside something else; dropping the future only stops the renewing.
+    pub async fn keep(&self) -> String {
+        let mut ticks = interval_at(Instant::now() + LEASE_RENEW, LEASE_RENEW);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut silent = false;
+        loop {
+            ticks.tick().await;
+            let sent = Instant::now();
+            match self.journal.claim(&self.claim, Claiming::Renew).await {
+                Ok(Claimed::Held) => {
+                    silent = false;
+                    self.state.send_replace(LeaseState::Valid { until: sent + LEASE_VALIDITY });
+                }
+                Ok(Claimed::Other { holder, left: _ }) => {
+                    log::warn!(holder:% = holder; "lost the leader's key");
+                    self.state.send_replace(LeaseState::Lost { holder: holder.clone() });
+                    return holder;
+                }
+                Err(trouble) => {
+                    if !std::mem::replace(&mut silent, true) {
+                        log::warn!(reason:% = trouble; "could not renew the leader's key");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives the key back, so that the next instance need not wait for it to expire.
+    ///
+    /// # Errors
+    /// The journal could not be asked; the key then expires by itself.
+    pub async fn release(&self) -> Result<(), Trouble> {
+        self.state.send_replace(LeaseState::Released);
+        self.journal.release(&self.claim).await
+    }
+}

@@ -1,0 +1,617 @@
+//! The journal's port: what every implementation does, and how it may fail.
+//!
+//! Owns:   the trait [`Journal`], its replies and its errors.
+//! Never:  retries an append: one call is one try; [`Writer`](crate::Writer) is who insists.
+//! Fails:  [`OpenError`] at start (with the exit code), [`Trouble`] for what may be asked again,
+//!         [`Refusal`] for a journal that must not be written.
+//! Proof:  `tests/contract.rs` runs one suite against every implementation.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::ids::Sequence;
+use uuid::Uuid;
+
+use crate::catalog::UnreadableRecord;
+use crate::chain::{Cursor, Sealed, Tail};
+use crate::entry::{DamagedEntry, Entry};
+use crate::ids::{ClusterId, EntryId};
+
+/// An append-only chain of entries, and the few keys that live beside it.
+///
+/// One value serves a whole process: it is shared as `Arc<dyn Journal>`, and appends, reads and
+/// the small periodic calls (lease, heartbeats, projections) don't wait for each other. Made
+/// anywhere; its connections belong to the tokio runtime that first uses them.
+#[async_trait]
+pub trait Journal: Send + Sync + fmt::Debug {
+    /// What it is and where, for log lines.
+    fn place(&self) -> &Place;
+
+    /// Connects, checks the server and the journal, and begins a new journal where there is none
+    /// and none is expected. Every other call comes after it.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. Nothing was written then.
+    async fn open(&self, expected: Option<&Expected>) -> Result<Opened, OpenError>;
+
+    /// Repeats the checks of [`Journal::open`] that can change while running, on a new connection,
+    /// and returns where the journal ends now. Never begins a journal.
+    ///
+    /// # Errors
+    /// See [`CheckError`].
+    async fn check(&self) -> Result<Tail, CheckError>;
+
+    /// The id of the newest entry, asked for after the call began: the answer to
+    /// `?consistent=true`.
+    ///
+    /// # Errors
+    /// See [`CheckError`].
+    async fn head(&self) -> Result<EntryId, CheckError>;
+
+    /// Whether an entry of this id is in the journal.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    async fn contains(&self, id: EntryId) -> Result<bool, Trouble>;
+
+    /// The entries after `cursor`, verified: contiguous, chained, whole. At most
+    /// [`PAGE_BYTES`](crate::limits::PAGE_BYTES) of them; none when the cursor is at the end.
+    ///
+    /// # Errors
+    /// See [`ReadError`]. Entries before a damaged one are not returned.
+    async fn read(&self, cursor: &Cursor) -> Result<Page, ReadError>;
+
+    /// Tries once to append. For [`Writer`](crate::Writer) and tests of the contract.
+    async fn append(&self, sealed: &Sealed) -> Appended;
+
+    /// Waits until what was appended is as durable as configured, once and for a bounded time.
+    async fn settle(&self, appended: &Sealed) -> Settled;
+
+    /// Asks for the leader's key.
+    ///
+    /// # Errors
+    /// See [`Trouble`]; whether the key was written is then unknown.
+    async fn claim(&self, claim: &Claim, how: Claiming) -> Result<Claimed, Trouble>;
+
+    /// Gives the leader's key back, if it is this claim's.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    async fn release(&self, claim: &Claim) -> Result<(), Trouble>;
+
+    /// Who leads, as the leader's key says.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    async fn leader(&self) -> Result<Option<Claim>, Trouble>;
+
+    /// Writes heartbeats, all in one round trip. Durable to no more than Redis' own memory.
+    ///
+    /// # Errors
+    /// See [`Trouble`]; some may be written.
+    async fn put_heartbeats(&self, beats: &[Heartbeat]) -> Result<(), Trouble>;
+
+    /// Removes a node's heartbeat.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    async fn drop_heartbeat(&self, node: &str) -> Result<(), Trouble>;
+
+    /// All heartbeats that have not expired, with what is left of their time, by node.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    async fn heartbeats(&self) -> Result<Vec<Heartbeat>, Trouble>;
+
+    /// Applies changes to a projection whose cursor is `step.from`, and moves the cursor.
+    ///
+    /// # Errors
+    /// See [`Trouble`]; part of the changes may be visible, the cursor has not moved. Repeating
+    /// the same step is safe.
+    async fn project(&self, step: &Step) -> Result<Projected, Trouble>;
+
+    /// Replaces a whole projection at once: readers see the old one until it is complete.
+    ///
+    /// # Errors
+    /// See [`Trouble`]; the old projection is then still there, or the new one is.
+    async fn rebuild(&self, content: Content, at: EntryId) -> Result<(), Trouble>;
+}
+
+/// What a journal is and where, for log lines and `/readyz`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// `redis` or `memory`.
+    pub kind: &'static str,
+    /// `host:port`, or `memory`.
+    pub address: String,
+    /// Database number.
+    pub db: u32,
+    /// Key of the journal.
+    pub journal_key: String,
+    /// Key of the visible queue.
+    pub queue_key: String,
+}
+
+/// The cluster that an instance remembers, and where it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// What to remove in order to forget it, as the operator knows it: a file's path, or
+    /// `TARTARUS_CLUSTER_ID`.
+    pub source: String,
+}
+
+/// A journal that may be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Where it ends.
+    pub tail: Tail,
+    /// Its oldest entry; more than 1 where it was trimmed.
+    pub first_seq: Sequence,
+    /// Whether it was begun just now.
+    pub genesis: bool,
+    /// What a committed entry survives.
+    pub promise: Promise,
+    /// What an operator should know or change, one sentence each.
+    pub warnings: Vec<String>,
+    /// Version of the server, empty for memory.
+    pub server_version: String,
+}
+
+/// What is asked of Redis: `TARTARUS_DURABILITY`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// AOF, fsync before each reply: survives power loss.
+    Fsync,
+    /// AOF, fsync every second: survives a crash of Redis on a healthy disk.
+    Everysec,
+    /// As `fsync`, and received by every replica.
+    Replicated,
+}
+
+impl Durability {
+    /// Every value of the variable.
+    pub const NAMES: [&'static str; 3] = ["fsync", "everysec", "replicated"];
+
+    /// The value of the variable.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fsync => "fsync",
+            Self::Everysec => "everysec",
+            Self::Replicated => "replicated",
+        }
+    }
+}
+
+impl FromStr for Durability {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "fsync" => Ok(Self::Fsync),
+            "everysec" => Ok(Self::Everysec),
+            "replicated" => Ok(Self::Replicated),
+            _ => Err(format!("{text:?} is not one of {}", Self::NAMES.join(", "))),
+        }
+    }
+}
+
+/// What a journal really promises about a committed entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// Lost when this process ends.
+    Memory,
+    /// Lost when Redis ends, but for what a snapshot of Redis' own saved.
+    Nothing,
+    /// At most about two seconds are lost with the power, or with Redis on a slow disk.
+    Everysec,
+    /// Survives every crash of the machine, if its disk honours flushes.
+    Fsync,
+    /// And survives the loss of the machine: this many replicas had it too.
+    Replicated(u32),
+    /// Redis lets nobody ask (`CONFIG` is forbidden), and `TARTARUS_DURABILITY` is not set.
+    Unknown,
+}
+
+impl Promise {
+    /// The word on `/readyz`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Nothing => "none",
+            Self::Everysec => "everysec",
+            Self::Fsync => "fsync",
+            Self::Replicated(_) => "replicated",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Whether an acknowledged entry survives a power cut: what production wants.
+    pub fn survives_power_loss(self) -> bool {
+        match self {
+            Self::Fsync | Self::Replicated(_) => true,
+            Self::Memory | Self::Nothing | Self::Everysec | Self::Unknown => false,
+        }
+    }
+}
+
+/// Why a start ends. Each is one sentence that says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The configuration, the credentials or the settings of the server are wrong.
+    #[error("{0}")]
+    Configuration(String),
+    /// No usable server within the wait.
+    #[error("{0}")]
+    Unreachable(String),
+    /// There is a journal, and it must not be used.
+    #[error(transparent)]
+    Refused(Refusal),
+}
+
+impl OpenError {
+    /// The exit code of a server that ends with this: `api.md`, last section.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Configuration(_) => 2,
+            Self::Unreachable(_) => 3,
+            Self::Refused(_) => 4,
+        }
+    }
+}
+
+impl From<ReadError> for OpenError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Trouble(trouble) => Self::Unreachable(trouble.to_string()),
+            ReadError::Damaged(damaged) => Self::Refused(damaged.into()),
+        }
+    }
+}
+
+impl From<UnreadableRecord> for OpenError {
+    fn from(unreadable: UnreadableRecord) -> Self {
+        Self::Refused(unreadable.into())
+    }
+}
+
+/// Why a journal must not be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There was one, and now there is none.
+    #[error(
+        "there is no journal in {place}, and this instance belongs to cluster {expected}: restore \
+         the data of Redis, or remove {expected_by} to begin anew"
+    )]
+    Empty {
+        /// Server, database and key.
+        place: String,
+        /// The remembered cluster.
+        expected: ClusterId,
+        /// Where it is remembered.
+        expected_by: String,
+    },
+    /// It is another cluster's.
+    #[error(
+        "the journal in {place} belongs to cluster {found}, and this instance to {expected}: \
+         correct REDIS_ADDR, REDIS_DB or TARTARUS_KEY_PREFIX, or remove {expected_by} to join it"
+    )]
+    Foreign {
+        /// Server, database and key.
+        place: String,
+        /// The remembered cluster.
+        expected: ClusterId,
+        /// The journal's.
+        found: ClusterId,
+        /// Where it is remembered.
+        expected_by: String,
+    },
+    /// It was restored from a backup, or swapped, under a running instance.
+    #[error("the journal is another one than at start ({found:?}, then {pinned:?}): restart")]
+    Swapped {
+        /// As it was at start.
+        pinned: crate::entry::Identity,
+        /// As it is now.
+        found: crate::entry::Identity,
+    },
+    /// Written by a newer program.
+    #[error(
+        "the journal has format {found}, and this program reads {known}: start a newer program"
+    )]
+    TooNew {
+        /// Format found.
+        found: String,
+        /// Format known.
+        known: u32,
+    },
+    /// A key is missing or is something else, while others say that there is a journal.
+    #[error("{key} is {found}, but the journal needs a {wanted}: restore the data of Redis")]
+    Key {
+        /// The key.
+        key: String,
+        /// The type found, or `missing`.
+        found: String,
+        /// The type needed.
+        wanted: &'static str,
+    },
+    /// A key holds what nobody wrote.
+    #[error("{key} holds {found:?}, which is not {wanted}: restore the data of Redis")]
+    Value {
+        /// The key.
+        key: String,
+        /// The value found.
+        found: String,
+        /// What it should be.
+        wanted: &'static str,
+    },
+    /// The head and the stream disagree: somebody wrote by hand, or Redis lost a part of a write.
+    #[error(
+        "{key} says that entry {head} is the newest, and the stream's newest is {last}: restore \
+         the data of Redis, or remove what was written by hand"
+    )]
+    HeadDiffers {
+        /// The key of the head.
+        key: String,
+        /// What it says.
+        head: EntryId,
+        /// What the stream says.
+        last: EntryId,
+    },
+    /// Entries are missing in the middle.
+    #[error(
+        "the journal goes from entry {first} to entry {last} and has {length} entries: some are \
+         missing; restore the data of Redis"
+    )]
+    Hole {
+        /// Oldest entry.
+        first: EntryId,
+        /// Newest entry.
+        last: EntryId,
+        /// Entries there are.
+        length: u64,
+    },
+    /// An entry is damaged.
+    #[error("{0}; restore the data of Redis")]
+    Damaged(#[from] DamagedEntry),
+    /// An entry is whole, and this program does not understand it.
+    #[error(transparent)]
+    Unreadable(#[from] UnreadableRecord),
+}
+
+/// Why a running journal's checks failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CheckError {
+    /// Ask again later.
+    #[error(transparent)]
+    Trouble(#[from] Trouble),
+    /// Never again.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+/// Why a page could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// Ask again later.
+    #[error(transparent)]
+    Trouble(#[from] Trouble),
+    /// The journal is not what it was.
+    #[error(transparent)]
+    Damaged(#[from] DamagedEntry),
+}
+
+/// Why a call other than an append failed. Each may be repeated.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// No connection, no reply in time, or the connection ended.
+    #[error("the journal cannot be reached: {0}")]
+    Unreachable(Arc<str>),
+    /// The server answers, and refuses for now.
+    #[error("the journal refuses for now: {0}")]
+    Busy(Arc<str>),
+    /// The server answers, but it is a replica.
+    #[error("the journal's server is not the primary: {0}")]
+    WrongServer(Arc<str>),
+    /// The server answers, and will go on refusing: credentials, permissions, wrong types.
+    #[error("the journal refuses: {0}")]
+    Denied(Arc<str>),
+}
+
+/// Verified entries, and where the next page begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The entries, in order; empty at the end of the journal.
+    pub entries: Vec<Entry>,
+    /// Behind the last of them.
+    pub next: Cursor,
+}
+
+/// What became of one try to append: `journal.md` 6.4. Whatever is not known to be one of the
+/// others is [`Appended::Unknown`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// It is in the journal.
+    Committed {
+        /// By an earlier try, whose reply was lost.
+        duplicate: bool,
+    },
+    /// The journal's newest entry is not the one to follow.
+    Conflict {
+        /// The newest entry.
+        head: EntryId,
+    },
+    /// The journal must not be written any more.
+    Damaged(Refused),
+    /// This try was surely not executed: the server refuses for now.
+    Busy(Arc<str>),
+    /// This try was surely not executed: the server is a replica.
+    WrongServer(Arc<str>),
+    /// This try was surely not executed: nothing was sent.
+    Unreachable(Arc<str>),
+    /// This try may have been executed, or may still be.
+    Unknown(Arc<str>),
+}
+
+/// Why the journal must not be written any more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The server refused for a reason that does not pass.
+    #[error("the journal refused an append: {0}")]
+    Reply(Arc<str>),
+    /// The checks of a new connection failed.
+    #[error(transparent)]
+    Check(Arc<Refusal>),
+}
+
+/// Whether an appended entry is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// As configured.
+    Durable,
+    /// Too few replicas have it yet, or nobody knows: ask again.
+    NotYet(Arc<str>),
+}
+
+/// Who wants to lead: the value of the leader's key, `<boot uuid> <advertise url>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The process.
+    pub boot: Uuid,
+    /// How others reach it.
+    pub url: String,
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.boot, self.url)
+    }
+}
+
+impl FromStr for Claim {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refused = || format!("{text:?} is not <boot uuid> <url>");
+        let (boot, url) = text.split_once(' ').ok_or_else(refused)?;
+        let boot = Uuid::try_parse(boot).map_err(|_| refused())?;
+        Ok(Self { boot, url: url.into() })
+    }
+}
+
+/// How the leader's key is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claiming {
+    /// At start: also takes it from an earlier process of the same URL, at once.
+    Acquire,
+    /// While leading: a newer process of the same URL keeps it.
+    Renew,
+}
+
+/// The answer to a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claimed {
+    /// It is this claim's for the next [`LEASE_TTL`](crate::limits::LEASE_TTL).
+    Held,
+    /// Somebody else has it.
+    Other {
+        /// The key's value.
+        holder: String,
+        /// What is left of it.
+        left: Duration,
+    },
+}
+
+/// A node's sign of life: key `tartarus:node:<node>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The node.
+    pub node: String,
+    /// What it says; one line of text or JSON.
+    pub value: String,
+    /// Time to live.
+    pub ttl: Duration,
+}
+
+/// A member of the visible queue, `<order key in hex>:<run>`: all have score 0, so Redis sorts
+/// them by their bytes, which is the order of the line (`ZRANGE tartarus:queue 0 -1`).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueueMember(String);
+
+impl QueueMember {
+    /// The member of a run that stands in line at `order`, bytes that sort as the line does.
+    pub fn new(order: &[u8], run: domain::ids::RunId) -> Self {
+        use fmt::Write as _;
+        let mut member = String::with_capacity(order.len() * 2 + 37);
+        for byte in order {
+            // Writing to a string cannot fail.
+            let _ = write!(member, "{byte:02x}");
+        }
+        let _ = write!(member, ":{run}");
+        Self(member)
+    }
+
+    /// As it stands in Redis.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Changes to one projection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The entry that the projection shows before.
+    pub from: EntryId,
+    /// The entry that it shows after.
+    pub to: EntryId,
+    /// What changes. Each is absolute: applying it again changes nothing.
+    pub ops: Ops,
+}
+
+/// Changes, by projection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ops {
+    /// To the sorted set at `REDIS_QUEUE_KEY`.
+    Queue(Vec<QueueOp>),
+    /// To the hash `themis:policies`.
+    Policies(Vec<PolicyOp>),
+}
+
+/// A change of the visible queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueueOp {
+    /// Stands in line.
+    Add(QueueMember),
+    /// Stands there no more.
+    Remove(QueueMember),
+}
+
+/// A change of the visible policies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicyOp {
+    /// Name and JSON.
+    Put(String, String),
+    /// Name.
+    Delete(String),
+}
+
+/// A whole projection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Every member of the queue.
+    Queue(Vec<QueueMember>),
+    /// Every policy, by name, as JSON.
+    Policies(Vec<(String, String)>),
+}
+
+/// What became of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Projected {
+    /// Done.
+    Moved,
+    /// The projection shows another entry, or nothing: rebuild it.
+    Elsewhere(Option<EntryId>),
+}
