@@ -11,13 +11,14 @@ use crate::duration::Duration;
 use crate::given::{Given, Word};
 use crate::labels::{self, OBJECT_NAME, shorten};
 use crate::limits::{
-    ATTEMPTS_MAX, BACKOFF_MS_MAX, COMMAND_ARGS_MAX, COMMAND_BYTES_MAX, CPU_MILLI_MAX,
-    CPU_MILLI_MIN, ENTRIES_MAX, ENV_BYTES_MAX, ENV_MAX, ENV_NAME_MAX, GPU_MAX, IDEMPOTENCY_KEY_MAX,
-    MAX_AGE_MS_MAX, MEM_MB_MAX, MEM_MB_MIN, METADATA_BYTES_MAX, METADATA_KEY_MAX,
-    METADATA_VALUE_MAX, PRIORITY_MAX, RUN_TEXT_MAX, STDIN_MAX, TTL_MS_MAX, TTL_MS_MIN,
+    ATTEMPTS_MAX, BACKOFF_MS_MAX, BATCH_RUNS_MAX, COMMAND_ARGS_MAX, COMMAND_BYTES_MAX,
+    CPU_MILLI_MAX, CPU_MILLI_MIN, ENTRIES_MAX, ENV_BYTES_MAX, ENV_MAX, ENV_NAME_MAX, GPU_MAX,
+    IDEMPOTENCY_KEY_MAX, MAX_AGE_MS_MAX, MEM_MB_MAX, MEM_MB_MIN, METADATA_BYTES_MAX,
+    METADATA_KEY_MAX, METADATA_VALUE_MAX, PRIORITY_MAX, RUN_TEXT_MAX, STDIN_MAX, TTL_MS_MAX,
+    TTL_MS_MIN,
 };
 use crate::problem::{Problem, code};
-use crate::run::{RunRequest, TextMap};
+use crate::run::{Batch, RunRequest, TextMap};
 
 /// A well-formed request that is not valid: 422. Never without a complaint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -313,6 +314,22 @@ impl TryFrom<RunRequest> for Request {
             + map_bytes(&request.metadata);
         found.bytes("the text of the run", text, RUN_TEXT_MAX);
         found.finish(request)
+    }
+}
+
+impl Batch {
+    /// Checks how many runs there are. Each run is checked, and answered, by itself.
+    ///
+    /// # Errors
+    /// There is none, or more than [`BATCH_RUNS_MAX`].
+    pub fn check(self) -> Result<Vec<RunRequest>, Invalid> {
+        match self.runs.len() {
+            0 => Err(Invalid::one(format!("runs is empty: give 1 to {BATCH_RUNS_MAX}"))),
+            n if n > BATCH_RUNS_MAX => {
+                Err(Invalid::one(format!("runs has {n} entries: give 1 to {BATCH_RUNS_MAX}")))
+            }
+            _ => Ok(self.runs),
+        }
     }
 }
 

@@ -7,6 +7,8 @@
 //! Fails:  as [`Malformed`] (400, 413) or [`Invalid`] (422); both become a [`Problem`].
 //! Proof:  unit tests beside the code, and `data/bad_requests.json`, which is also sent to a live server.
 
+#[cfg(any(test, feature = "cases"))]
+pub mod cases;
 pub mod check;
 pub mod document;
 pub mod duration;
@@ -24,6 +26,7 @@ pub mod query;
 pub mod run;
 pub mod selector;
 pub mod session;
+pub mod show;
 pub mod status;
 pub mod time;
 

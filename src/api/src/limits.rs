@@ -1,5 +1,7 @@
 //! Every limit of a request, with its reason.
 
+use crate::parse::Malformed;
+
 /// Bytes of a request that carries one run: an event of the journal holds it whole, and events
 /// stay below 256 KiB so that one run never delays the batch it shares.
 pub const RUN_BODY_MAX: usize = 256 * 1024;
@@ -86,3 +88,32 @@ pub const SELECTOR_MAX: usize = 4 * 1024;
 pub const POLICY_ENTRIES_MAX: usize = 256;
 /// Bytes of a rule's expression.
 pub const RULE_WHEN_MAX: usize = 4 * 1024;
+
+/// Checks the size of a request that carries one run.
+///
+/// # Errors
+/// It is over [`RUN_BODY_MAX`].
+pub fn check_run_body(bytes: usize) -> Result<(), Malformed> {
+    let advice = "put large input into a template, not into the request";
+    check_body(bytes, RUN_BODY_MAX, advice)
+}
+
+/// Checks the size of a batch.
+///
+/// # Errors
+/// It is over [`BATCH_BODY_MAX`].
+pub fn check_batch_body(bytes: usize) -> Result<(), Malformed> {
+    check_body(bytes, BATCH_BODY_MAX, "send fewer runs at a time")
+}
+
+/// Checks the size of a policy or template.
+///
+/// # Errors
+/// It is over [`DOCUMENT_BODY_MAX`].
+pub fn check_document_body(bytes: usize) -> Result<(), Malformed> {
+    check_body(bytes, DOCUMENT_BODY_MAX, "split it")
+}
+
+fn check_body(bytes: usize, limit: usize, advice: &'static str) -> Result<(), Malformed> {
+    if bytes > limit { Err(Malformed::TooLarge { limit, advice }) } else { Ok(()) }
+}

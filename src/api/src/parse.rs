@@ -34,6 +34,12 @@ pub enum Malformed {
         /// Every field there is, with commas.
         known: String,
     },
+    /// A field that must be there.
+    #[error("{field} is missing: give it")]
+    Missing {
+        /// Path of the field.
+        field: String,
+    },
     /// A value of another type, or a field given twice.
     #[error("{field}: {error}")]
     Value {
@@ -67,6 +73,7 @@ impl From<Malformed> for Problem {
             Malformed::Empty
             | Malformed::Syntax { .. }
             | Malformed::UnknownField { .. }
+            | Malformed::Missing { .. }
             | Malformed::Value { .. } => (400, code::MALFORMED),
         };
         Self::new(status, code, malformed.to_string())
@@ -204,6 +211,10 @@ pub(crate) fn shape(path: &str, error: &str) -> Malformed {
     if let Some(twice) = error.strip_prefix("duplicate field `").and_then(|e| e.strip_suffix('`')) {
         let field = if whole { twice.to_owned() } else { shorten(path) };
         return Malformed::Value { field, error: "it is given twice: give it once".to_owned() };
+    }
+    if let Some(missing) = error.strip_prefix("missing field `").and_then(|e| e.strip_suffix('`')) {
+        let field = if whole { missing.to_owned() } else { format!("{}.{missing}", shorten(path)) };
+        return Malformed::Missing { field };
     }
     let field = if whole { "the body".to_owned() } else { shorten(path) };
     Malformed::Value { field, error: plain(error) }
