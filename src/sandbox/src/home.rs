@@ -1,0 +1,168 @@
+//! The place on a node where sandboxes are kept.
+//!
+//! Owns:   `<data directory>/sandbox`: the lock that makes this agent the only one on it, the stage
+//!         on which roots are assembled, the state of OCI runtimes; and the names that tell this
+//!         agent's sandboxes from all others on the machine.
+//! Never:  touches a container or a control group that does not carry its own name.
+//! Fails:  a second agent on the same directory is refused.
+//! Proof:  the tests below, `tests/hostile.rs`.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::cgroup::{self, Hierarchy};
+
+/// Why the place can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// Another agent runs on the same data directory.
+    #[error(
+        "another agent is using {0}: stop it, or give this one a data directory of its own \
+         (TARTARUS_DATA_DIR)"
+    )]
+    Taken(PathBuf),
+    /// The directory can't be made or used.
+    #[error("cannot use {path} for sandboxes")]
+    Io {
+        /// The path in question.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The place of one agent. As long as it lives, no other agent can have the same data directory.
+#[derive(Debug)]
+pub struct Home {
+    dir: PathBuf,
+    tag: String,
+    hierarchies: Vec<Hierarchy>,
+    keeper: PathBuf,
+    // Held, not read: the lock goes with the file.
+    _lock: File,
+}
+
+impl Home {
+    /// Takes possession of `<data_dir>/sandbox`, making it where it does not exist.
+    ///
+    /// # Errors
+    /// [`HomeError::Taken`] when another process holds it.
+    pub fn open(data_dir: &Path, node_id: &str) -> Result<Arc<Home>, HomeError> {
+        let dir = data_dir.join("sandbox");
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| HomeError::Io { path, source }
+        };
+        let make = |path: &Path| {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed(path))
+        };
+        make(&dir)?;
+        let dir = fs::canonicalize(&dir).map_err(failed(&dir))?;
+        let lock = dir.join("lock");
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock)
+            .map_err(failed(&lock))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(HomeError::Taken(data_dir.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(failed(&lock)(error)),
+        }
+        let tag = tag(node_id, &dir);
+        let home = Home {
+            hierarchies: cgroup::prepare(&tag),
+            keeper: PathBuf::from("/proc/self/exe"),
+            tag,
+            _lock: file,
+            dir,
+        };
+        make(&home.stage())?;
+        make(&home.oci())?;
+        Ok(Arc::new(home))
+    }
+
+    /// `tartarus-<node>-<digest of the directory>`: what every name of this agent's begins with.
+    #[must_use]
+    pub fn tag(&self) -> &str {
+        &self.tag
+    }
+
+    /// Where roots are assembled. Always empty: what is mounted on it is seen by its keeper alone.
+    pub(crate) fn stage(&self) -> PathBuf {
+        self.dir.join("stage")
+    }
+
+    /// State and bundles of OCI runtimes.
+    pub(crate) fn oci(&self) -> PathBuf {
+        self.dir.join("oci")
+    }
+
+    /// The control group hierarchies in which this agent may limit.
+    pub(crate) fn hierarchies(&self) -> &[Hierarchy] {
+        &self.hierarchies
+    }
+
+    /// The executable that keeps sandboxes: this one.
+    pub(crate) fn keeper(&self) -> &Path {
+        &self.keeper
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // Before the lock goes: whoever takes it next makes them anew.
+        cgroup::forget(&self.hierarchies);
+    }
+}
+
+/// A name for one agent on one directory. The node's id is cut to what any runtime accepts in a
+/// name; the digest over both keeps two agents apart whose cut ids are the same.
+fn tag(node_id: &str, dir: &Path) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(node_id.as_bytes());
+    hasher.update(&[0]);
+    hasher.update(dir.as_os_str().as_encoded_bytes());
+    let digest = hasher.finalize().to_hex();
+    let node: String = node_id
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+        .take(24)
+        .collect();
+    format!("tartarus-{node}-{}", &digest[..10])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_agent_on_the_same_directory_is_refused_until_the_first_has_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Home::open(dir.path(), "a").unwrap();
+        assert!(matches!(Home::open(dir.path(), "b"), Err(HomeError::Taken(_))));
+        drop(first);
+        Home::open(dir.path(), "b").unwrap();
+    }
+
+    #[test]
+    fn names_differ_by_node_and_by_directory_and_hold_nothing_a_runtime_refuses() {
+        let names = [
+            tag("node", Path::new("/a")),
+            tag("node", Path::new("/b")),
+            tag("NODE.1/../x", Path::new("/a")),
+            tag("NODE.1/../y", Path::new("/a")),
+        ];
+        for (n, name) in names.iter().enumerate() {
+            assert!(!names[..n].contains(name), "{name} twice");
+            assert!(name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'), "{name}");
+        }
+    }
+}
