@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     runtime.block_on(async {
         let dir = std::env::temp_dir().join(format!("sandboxed-{}", std::process::id()));
         let home = Home::open(&dir, "example")?;
-        let runtime = sandbox::runtime(&name, home)?;
+        let runtime = sandbox::runtime(&name, home.clone())?;
         let spec = Spec {
             id: "example".to_owned(),
             rootfs: RootFs::Host,
@@ -34,6 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let ended = sandbox.wait().await?;
         log::debug!("{ended:?}");
         eprint_ended(&format!("{ended:?} {:?}", sandbox.missing()));
+        home.idle().await;
         std::fs::remove_dir_all(dir)?;
         Ok(())
     })

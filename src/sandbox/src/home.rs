@@ -15,6 +15,8 @@ use std::{
     sync::Arc,
 };
 
+use tokio::sync::watch;
+
 use crate::cgroup::{self, Hierarchy};
 
 /// Why the place can't be used.
@@ -43,7 +45,7 @@ pub struct Home {
     dir: PathBuf,
     tag: String,
     hierarchies: Vec<Hierarchy>,
-    keeper: PathBuf,
+    keepers: watch::Sender<usize>,
     // Held, not read: the lock goes with the file.
     _lock: File,
 }
@@ -79,7 +81,7 @@ impl Home {
         let tag = tag(node_id, &dir);
         let home = Home {
             hierarchies: cgroup::prepare(&tag),
-            keeper: PathBuf::from("/proc/self/exe"),
+            keepers: watch::Sender::new(0),
             tag,
             _lock: file,
             dir,
@@ -110,9 +112,28 @@ impl Home {
         &self.hierarchies
     }
 
-    /// The executable that keeps sandboxes: this one.
-    pub(crate) fn keeper(&self) -> &Path {
-        &self.keeper
+    /// Waits until every sandbox launched from here has ended and nothing of it is left. What an
+    /// agent does before it stops; a sandbox ends for its waiters a moment earlier.
+    pub async fn idle(&self) {
+        let mut keepers = self.keepers.subscribe();
+        // The sender is ours, so it can't be gone.
+        let _ = keepers.wait_for(|running| *running == 0).await;
+    }
+
+    /// Counts one keeper for as long as the value lives.
+    pub(crate) fn keeper(self: &Arc<Self>) -> Keeper {
+        self.keepers.send_modify(|running| *running += 1);
+        Keeper(Arc::clone(self))
+    }
+}
+
+/// One keeper, counted.
+#[derive(Debug)]
+pub(crate) struct Keeper(Arc<Home>);
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.0.keepers.send_modify(|running| *running -= 1);
     }
 }
 

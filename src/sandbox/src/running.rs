@@ -93,7 +93,8 @@ pub(crate) async fn launch(
     let stderr = Output::from_owned_fd(stderr.into()).map_err(node("pipe"))?;
 
     // The keeper starts from nothing: no environment, so that no secret of the agent is in it.
-    let mut command = Command::new(home.keeper());
+    let keeper = home.keeper();
+    let mut command = Command::new("/proc/self/exe");
     command
         .arg(crate::KEEPER)
         .env_clear()
@@ -129,7 +130,10 @@ pub(crate) async fn launch(
 
     let (stops, asked) = mpsc::unbounded_channel();
     let (ended, end) = watch::channel(None);
-    tokio::spawn(watch_over(home, order, child, control, buffer, asked, ended));
+    tokio::spawn(async move {
+        watch_over(home, order, child, control, buffer, asked, ended).await;
+        drop(keeper);
+    });
     Ok(Sandbox { stdout: Some(stdout), stderr: Some(stderr), missing, stops, end })
 }
 
