@@ -1,0 +1,152 @@
+//! The fleet, the line, the law, and how Olympus is.
+
+use api::law::{PolicyDocument, TemplateDocument};
+use api::problem::Problem;
+use api::run::List;
+use api::{Node, QueueStatus, Readyz};
+use reqwest::{Method, StatusCode};
+use serde::de::DeserializeOwned;
+
+use crate::error::Error;
+use crate::runs::part;
+use crate::transport::{Client, body};
+
+impl Client {
+    /// Every page of a list.
+    async fn all<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, Error> {
+        let limit = api::limits::PAGE_MAX;
+        let mut all = Vec::new();
+        let mut next = format!("{path}?limit={limit}");
+        loop {
+            let page: List<T> = self.read(&next).await?;
+            all.extend(page.items);
+            match page.next_cursor {
+                Some(cursor) => next = format!("{path}?limit={limit}&cursor={}", part(&cursor)),
+                None => return Ok(all),
+            }
+        }
+    }
+
+    /// All nodes.
+    ///
+    /// # Errors
+    /// Olympus can't be reached.
+    pub async fn nodes(&self) -> Result<Vec<Node>, Error> {
+        self.all("/v1/nodes").await
+    }
+
+    /// A node.
+    ///
+    /// # Errors
+    /// There is none of that name, or Olympus can't be reached.
+    pub async fn node(&self, id: &str) -> Result<Node, Error> {
+        self.read(&format!("/v1/nodes/{}", part(id))).await
+    }
+
+    /// The waiting line.
+    ///
+    /// # Errors
+    /// Olympus can't be reached.
+    pub async fn queue(&self) -> Result<QueueStatus, Error> {
+        self.read("/v1/queue").await
+    }
+
+    /// All templates.
+    ///
+    /// # Errors
+    /// Olympus can't be reached.
+    pub async fn templates(&self) -> Result<Vec<TemplateDocument>, Error> {
+        self.all("/v1/templates").await
+    }
+
+    /// A template.
+    ///
+    /// # Errors
+    /// There is none of that name, or Olympus can't be reached.
+    pub async fn template(&self, name: &str) -> Result<TemplateDocument, Error> {
+        self.read(&format!("/v1/templates/{}", part(name))).await
+    }
+
+    /// Creates or replaces a template.
+    ///
+    /// # Errors
+    /// It is not valid. Sent once: an unknown outcome is the caller's to look at.
+    pub async fn put_template(
+        &self,
+        name: &str,
+        document: &TemplateDocument,
+    ) -> Result<TemplateDocument, Error> {
+        let path = format!("/v1/templates/{}", part(name));
+        self.once(self.request(Method::PUT, &path).json(document)).await
+    }
+
+    /// Deletes a template.
+    ///
+    /// # Errors
+    /// There is none of that name, or it is built in.
+    pub async fn delete_template(&self, name: &str) -> Result<(), Error> {
+        let path = format!("/v1/templates/{}", part(name));
+        self.send(self.request(Method::DELETE, &path)).await.map(drop)
+    }
+
+    /// All policies.
+    ///
+    /// # Errors
+    /// Olympus can't be reached.
+    pub async fn policies(&self) -> Result<Vec<PolicyDocument>, Error> {
+        self.all("/v1/policies").await
+    }
+
+    /// A policy.
+    ///
+    /// # Errors
+    /// There is none of that name, or Olympus can't be reached.
+    pub async fn policy(&self, name: &str) -> Result<PolicyDocument, Error> {
+        self.read(&format!("/v1/policies/{}", part(name))).await
+    }
+
+    /// Creates or replaces a policy; `replaces` is the version that must be the current one.
+    ///
+    /// # Errors
+    /// It is not valid, or 412: another version is current. Sent once: an unknown outcome is the
+    /// caller's to look at.
+    pub async fn put_policy(
+        &self,
+        name: &str,
+        document: &PolicyDocument,
+        replaces: Option<u64>,
+    ) -> Result<PolicyDocument, Error> {
+        let path = format!("/v1/policies/{}", part(name));
+        let mut put = self.request(Method::PUT, &path).json(document);
+        if let Some(version) = replaces {
+            put = put.header("if-match", format!("\"{version}\""));
+        }
+        self.once(put).await
+    }
+
+    /// Deletes a policy.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub async fn delete_policy(&self, name: &str) -> Result<(), Error> {
+        let path = format!("/v1/policies/{}", part(name));
+        self.send(self.request(Method::DELETE, &path)).await.map(drop)
+    }
+
+    /// How Olympus is, and whether it is ready. Asked once.
+    ///
+    /// # Errors
+    /// Olympus can't be reached.
+    pub async fn readyz(&self) -> Result<(bool, Readyz), Error> {
+        let response = self.get("/readyz").send().await.map_err(|e| self.transport(e))?;
+        match response.status() {
+            StatusCode::OK => Ok((true, body(response).await?)),
+            StatusCode::SERVICE_UNAVAILABLE => Ok((false, body(response).await?)),
+            status => {
+                let detail = format!("/readyz answered {status}: is this address Olympus'?");
+                let problem = Problem::new(status.as_u16(), "internal", detail);
+                Err(Error::from_problem(problem, None))
+            }
+        }
+    }
+}
