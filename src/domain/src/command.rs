@@ -230,6 +230,14 @@ pub enum Refusal {
         /// The node.
         node: NodeId,
     },
+    /// A node that is not restarted must have at least what is set aside on it.
+    #[error(
+        "node {node} has runs that hold more than the capacity it names: it can shrink only when they have ended"
+    )]
+    CapacityBelowUse {
+        /// The node.
+        node: NodeId,
+    },
     /// The version in force is not the one named.
     #[error("version {found} is in force, not {expected}: read it, then try again")]
     VersionMismatch {

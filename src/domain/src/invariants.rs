@@ -1,8 +1,12 @@
 //! What must be true after every event, by the ids of the plan.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::event::Event;
-use crate::fleet::NodeStatus;
-use crate::ids::{NodeId, RunId};
+use crate::fleet::{Fleet, NodeStatus};
+use crate::ids::{NodeId, RunId, Timestamp};
+use crate::line::Line;
+use crate::placement::{Assignment, allowed};
 use crate::runs::Status;
 use crate::submission::{Demand, Pool};
 use crate::world::World;
@@ -29,6 +33,24 @@ pub enum Violation {
     /// The line and the runs disagree.
     #[error("Q-1: run {0} is pending and not in line, or in line and not pending")]
     Line(RunId),
+    /// An earlier run was passed over.
+    #[error("Q-2: run {later} goes to node {node}, where {earlier} before it would have fitted")]
+    PassedOver {
+        /// The run that was passed over.
+        earlier: RunId,
+        /// The one that goes.
+        later: RunId,
+        /// Where.
+        node: NodeId,
+    },
+    /// A plan names a run or a node that it can't name.
+    #[error("Q-2: the plan sends run {run} to node {node}, which does not hold")]
+    Unplannable {
+        /// The run.
+        run: RunId,
+        /// The node.
+        node: NodeId,
+    },
     /// The versions of a policy have a gap.
     #[error("P-1: the versions of policy {0} are not 1, 2, 3")]
     Versions(Box<str>),
@@ -52,6 +74,9 @@ pub enum Violation {
         /// Where it is.
         found: Pool,
     },
+    /// A node changed pools under its runs.
+    #[error("T-1: node {0} went to another pool with runs on it")]
+    PoolChanged(NodeId),
     /// An epoch went back.
     #[error("J-4: epoch {after} after epoch {before}")]
     Epoch {
@@ -62,20 +87,19 @@ pub enum Violation {
     },
 }
 
-/// terminal states never change (forgetting is the only end after the end).
+/// a run that has ended never changes (forgetting is the only end after the end).
 pub fn r1(before: &World, event: &Event, after: &World) -> Result<(), Violation> {
     let Some(run) = event.run() else { return Ok(()) };
-    match (before.runs.status(run), after.runs.status(run)) {
-        (Some(b), a) if b.is_terminal() && a.is_some_and(|a| a != b) => {
-            Err(Violation::EndedRunChanged(run))
-        }
-        _ => Ok(()),
+    let ended = before.runs.status(run).is_some_and(Status::is_terminal);
+    if ended && after.runs.status(run).is_some() && before.runs.get(run) != after.runs.get(run) {
+        return Err(Violation::EndedRunChanged(run));
     }
+    Ok(())
 }
 
 /// at most one live attempt a run, and exactly one while it is on a node.
 pub fn r2(world: &World) -> Result<(), Violation> {
-    let mut on_nodes = std::collections::BTreeMap::<RunId, usize>::new();
+    let mut on_nodes = BTreeMap::<RunId, usize>::new();
     for node in world.fleet.nodes().values() {
         for run in node.attempts.keys() {
             *on_nodes.entry(*run).or_default() += 1;
@@ -115,8 +139,7 @@ pub fn r3(world: &World) -> Result<(), Violation> {
 
 /// a run is in line exactly when it is pending.
 pub fn q1(world: &World) -> Result<(), Violation> {
-    let in_line: std::collections::BTreeSet<RunId> =
-        world.line.in_order().into_iter().map(|(_, run)| run).collect();
+    let in_line: BTreeSet<RunId> = world.line.in_order().into_iter().map(|(_, run)| run).collect();
     for (run, status) in world.runs.newest_first(None) {
         if (status == Status::Pending) != in_line.contains(&run) {
             return Err(Violation::Line(run));
@@ -124,6 +147,48 @@ pub fn q1(world: &World) -> Result<(), Violation> {
     }
     let unknown = in_line.iter().find(|run| world.runs.status(**run).is_none());
     unknown.map_or(Ok(()), |run| Err(Violation::Line(*run)))
+}
+
+/// a plan never passes over an earlier run of the same pool, tenant and priority that would
+/// have fitted the same node when its turn came. `now` and the state are those the plan was made
+/// from; room is what the plan's own earlier items leave.
+pub fn q2(
+    line: &Line,
+    fleet: &Fleet,
+    now: Timestamp,
+    plan: &[Assignment],
+) -> Result<(), Violation> {
+    let mut planned = BTreeSet::new();
+    let mut taken = BTreeMap::<&NodeId, Demand>::new();
+    for Assignment { run, node: id, .. } in plan {
+        let unplannable = || Violation::Unplannable { run: *run, node: id.clone() };
+        let item = line.item(*run).filter(|item| item.waiting && item.not_before <= now);
+        let (item, node) = item.zip(fleet.node(id)).ok_or_else(unplannable)?;
+        let used = taken.entry(id).or_default();
+        let free = node.free().minus(*used);
+        let holds = node.is_ready() && item.demand.fits(free);
+        if !holds || allowed(fleet, item, node).is_none() || !planned.insert(*run) {
+            return Err(unplannable());
+        }
+        let same_pool = line.classes().iter().filter(|(class, _)| class.pool == item.pool);
+        for (_, places) in same_pool.filter(|(class, _)| class.demand.fits(free)) {
+            let earlier = places.range(..item.place).find(|(place, earlier)| {
+                place.after == item.place.after
+                    && !planned.contains(earlier)
+                    && line.item(**earlier).is_some_and(|other| {
+                        other.tenant == item.tenant
+                            && other.not_before <= now
+                            && allowed(fleet, other, node).is_some()
+                    })
+            });
+            if let Some((_, earlier)) = earlier {
+                let (earlier, later, node) = (*earlier, *run, id.clone());
+                return Err(Violation::PassedOver { earlier, later, node });
+            }
+        }
+        *used = used.plus(item.demand);
+    }
+    Ok(())
 }
 
 /// P-1: versions of a policy are 1, 2, 3 ….
@@ -182,6 +247,17 @@ pub fn t1(world: &World) -> Result<(), Violation> {
     Ok(())
 }
 
+/// T-1: a node's pool changes only while nothing is allocated on it.
+pub fn t1_labels(before: &World, event: &Event, after: &World) -> Result<(), Violation> {
+    let Event::NodeJoined(joined) = event else { return Ok(()) };
+    let pool = |world: &World| world.fleet.node(&joined.node).map(|node| node.pool);
+    let busy = after.fleet.node(&joined.node).is_some_and(|node| !node.attempts.is_empty());
+    if busy && pool(before) != pool(after) {
+        return Err(Violation::PoolChanged(joined.node.clone()));
+    }
+    Ok(())
+}
+
 /// J-4: epochs never decrease.
 pub fn j4(before: &World, _: &Event, after: &World) -> Result<(), Violation> {
     let (before, after) = (before.epoch, after.epoch);
@@ -201,5 +277,6 @@ pub fn state(world: &World) -> Result<(), Violation> {
 pub fn step(before: &World, event: &Event, after: &World) -> Result<(), Violation> {
     r1(before, event, after)?;
     p1_revision(before, event, after)?;
+    t1_labels(before, event, after)?;
     j4(before, event, after)
 }

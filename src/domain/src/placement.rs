@@ -150,7 +150,8 @@ pub fn may_assign(
     allowed(fleet, item, node)
 }
 
-fn allowed(fleet: &Fleet, item: &Item, node: &Node) -> Option<(Pool, bool)> {
+/// The pool of `node` and whether it is a fallback, where it may take such a run at all.
+pub(crate) fn allowed(fleet: &Fleet, item: &Item, node: &Node) -> Option<(Pool, bool)> {
     let can = high_compute_can(fleet, item.demand);
     pools(item.class(), can).iter().copied().find(|(pool, _)| *pool == node.pool)
 }

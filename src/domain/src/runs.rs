@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{End, Event, LostCause, Next, RunAdmitted, RunFinished, RunRejected};
+use crate::event::{End, Event, ExitCause, LostCause, Next, RunAdmitted, RunFinished, RunRejected};
 use crate::ids::{NodeId, RunId, Sequence, Timestamp};
 use crate::judge::Judgement;
 use crate::pack::{pack, unpack};
@@ -312,18 +312,18 @@ impl Runs {
                 run.started_at = Some(e.at);
             }),
             Event::RunFinished(e) => self.change(e.run, index, |run| {
-                let ran = match e.exit.cause {
-                    crate::event::ExitCause::SandboxFailed => false,
-                    crate::event::ExitCause::Exited
-                    | crate::event::ExitCause::TimedOut
-                    | crate::event::ExitCause::OutOfMemory
-                    | crate::event::ExitCause::Canceled
-                    | crate::event::ExitCause::NotExecutable => true,
-                };
-                if !ran {
-                    run.losses += 1;
-                } else if e.exit.code != Some(0) {
-                    run.failures += 1;
+                match (e.exit.cause, e.exit.code) {
+                    (ExitCause::SandboxFailed, _) => run.losses += 1,
+                    (ExitCause::Exited, Some(0)) => {}
+                    // A code of 0 is no success where the agent had to end the program.
+                    (
+                        ExitCause::Exited
+                        | ExitCause::TimedOut
+                        | ExitCause::OutOfMemory
+                        | ExitCause::Canceled
+                        | ExitCause::NotExecutable,
+                        _,
+                    ) => run.failures += 1,
                 }
                 run.last_exit = Some(e.clone());
                 run.settle(e.at, e.next);

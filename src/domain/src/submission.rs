@@ -211,7 +211,8 @@ pub enum OnLost {
 }
 
 impl OnLost {
-    /// A run that took this many nodes with it is not given to another: `api.md`, a submission.
+    /// A run that was lost this often and is lost again is not given to another node: it may be
+    /// what brings them down. `api.md`, a submission: "`retry` at most 3 times".
     pub const MAX_LOSSES: u32 = 3;
 }
 

@@ -16,6 +16,7 @@ use crate::event::{
 };
 use crate::fleet::{Fleet, pool_of};
 use crate::ids::{Digest, Hex, NodeId, RunId, Sequence, Timestamp};
+use crate::judge::Judged;
 use crate::keys::{Keys, Known};
 use crate::law::{HOST_TEMPLATE, LOCKDOWN_DEFAULT, LawBook, Verdict};
 use crate::line::Line;
@@ -222,7 +223,8 @@ impl World {
         self.runs.status(run).ok_or(Refusal::NoSuchRun(run))
     }
 
-    /// The checks of admission, in the order of the plan: key, law, room, quarantine.
+    /// The checks of admission, in the order of the plan: key, law, room, a live quarantine node.
+    /// What the judges refused needs no room: trying again later would not help it.
     fn admit(&self, at: Timestamp, admit: Admit) -> Result<Decision, Refusal> {
         let Admit { run, judged, key, origin, queue_max } = admit;
         let tenant = judged.submission().tenant();
@@ -240,23 +242,25 @@ impl World {
         if judged.judgement().revision != needed {
             return Err(Refusal::StaleLaw { judged: judged.judgement().revision, needed });
         }
-        let code = match judged.judgement().verdict {
-            Verdict::Reject => Some(RejectCode::PolicyRejected),
-            Verdict::Quarantine if !judged.judgement().quarantine_on => {
-                Some(RejectCode::QuarantineDisabled)
-            }
-            Verdict::Quarantine if self.fleet.ready(Pool::Quarantine).next().is_none() => {
-                Some(RejectCode::QuarantineUnavailable)
-            }
-            Verdict::Quarantine | Verdict::Accept => None,
-        };
-        if let Some(code) = code {
+        let reject = |judged: Judged, key, origin, code| {
             let (submission, judgement) = judged.into_parts();
             let rejected = RunRejected { run, at, origin, submission, key, judgement, code };
-            return Ok(Event::RunRejected(Arc::new(rejected)).into());
-        }
+            Ok(Event::RunRejected(Arc::new(rejected)).into())
+        };
+        let judgement = judged.judgement();
+        let quarantine = match judgement.verdict {
+            Verdict::Reject => return reject(judged, key, origin, RejectCode::PolicyRejected),
+            Verdict::Quarantine if !judgement.quarantine_on => {
+                return reject(judged, key, origin, RejectCode::QuarantineDisabled);
+            }
+            Verdict::Quarantine => true,
+            Verdict::Accept => false,
+        };
         if self.line.waiting() >= queue_max {
             return Err(Refusal::QueueFull { waiting: self.line.waiting(), limit: queue_max });
+        }
+        if quarantine && self.fleet.ready(Pool::Quarantine).next().is_none() {
+            return reject(judged, key, origin, RejectCode::QuarantineUnavailable);
         }
         let place = Place {
             after: 100 - judged.submission().priority.min(100),
@@ -327,6 +331,9 @@ impl World {
                 }
                 if !known.attempts.is_empty() && known.pool != pool_of(&joined.labels) {
                     return Err(Refusal::PoolChange { node: joined.node });
+                }
+                if !known.allocated.fits(joined.capacity) {
+                    return Err(Refusal::CapacityBelowUse { node: joined.node });
                 }
             }
         }
