@@ -1,1 +1,27 @@
-//! The actors.
+//! The actors: what moves. One folder an actor: `mod.rs` says what it owns and never does,
+//! `messages.rs` is its whole surface.
+//!
+//! Who talks to whom: the gateway asks judges, then the registry; the registry hands events and
+//! held answers to the journal; the journal publishes what is durable to view, policy, queue,
+//! routers, placement and sessions, then lets the answers out; placement and sessions ask the
+//! registry. Every arrow is a typed message.
+
+pub mod answer;
+pub mod clock;
+#[cfg(test)]
+mod fixture;
+pub mod heat;
+pub mod journal;
+pub mod judge;
+pub mod placement;
+pub mod policy;
+pub mod projector;
+pub mod publish;
+pub mod quarantine;
+pub mod queue;
+pub mod registry;
+pub mod sessions;
+pub mod view;
+
+pub use answer::{Answer, Committed, Failure, Mark, ask};
+pub use publish::{Batch, Published};

@@ -210,6 +210,16 @@ pub enum Refusal {
         /// Most that may.
         limit: usize,
     },
+    /// The call is more than one journal entry holds.
+    #[error(
+        "the request takes {bytes} bytes of the journal, an entry holds {limit}: send fewer runs at once"
+    )]
+    TooLarge {
+        /// Bytes it would take.
+        bytes: usize,
+        /// Most it may.
+        limit: usize,
+    },
     /// The idempotency key came with another body.
     #[error(
         "Idempotency-Key \"{key}\" was used with another body: use a new key for a new request"

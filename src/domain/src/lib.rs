@@ -12,6 +12,7 @@ pub mod invariants;
 pub mod judge;
 pub mod keys;
 pub mod law;
+pub mod ledger;
 pub mod line;
 mod pack;
 pub mod placement;

@@ -4,7 +4,7 @@
 //! Never:  looks at nodes; that is placement.
 //! Proof:  Q-1 in [`crate::invariants`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -85,14 +85,69 @@ pub enum LineChange {
 pub struct Line {
     items: BTreeMap<RunId, Item>,
     classes: BTreeMap<Class, BTreeMap<Place, RunId>>,
-    waiting: usize,
+    delayed: BTreeSet<(Timestamp, RunId)>,
+    oldest: BTreeSet<(Timestamp, RunId)>,
+    depth: Depth,
     paused: bool,
+}
+
+/// How many runs wait, by what an operator asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Depth {
+    /// In all.
+    pub total: usize,
+    /// By preferred pool.
+    pub pools: BTreeMap<Pool, usize>,
+    /// By heat.
+    pub heats: BTreeMap<Heat, usize>,
+    /// By tenant.
+    pub tenants: BTreeMap<Box<str>, usize>,
+}
+
+impl Depth {
+    fn add(&mut self, item: &Item) {
+        self.total += 1;
+        *self.pools.entry(item.pool).or_default() += 1;
+        *self.heats.entry(item.heat).or_default() += 1;
+        *self.tenants.entry(item.tenant.clone()).or_default() += 1;
+    }
+
+    fn remove(&mut self, item: &Item) {
+        fn less<K: Ord + Clone>(counts: &mut BTreeMap<K, usize>, key: &K) {
+            if let Some(count) = counts.get_mut(key) {
+                *count -= 1;
+                if *count == 0 {
+                    counts.remove(key);
+                }
+            }
+        }
+        self.total -= 1;
+        less(&mut self.pools, &item.pool);
+        less(&mut self.heats, &item.heat);
+        less(&mut self.tenants, &item.tenant);
+    }
 }
 
 impl Line {
     /// How many runs wait, those that pause before another attempt included.
     pub fn waiting(&self) -> usize {
-        self.waiting
+        self.depth.total
+    }
+
+    /// How many runs wait, by what an operator asks for.
+    pub fn depth(&self) -> &Depth {
+        &self.depth
+    }
+
+    /// When the run that waits longest was admitted.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.oldest.first().map(|(since, _)| *since)
+    }
+
+    /// When the next pause after `now` is over.
+    pub fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
+        let first = (now.plus(1), RunId(uuid::Uuid::nil()));
+        self.delayed.range(first..).next().map(|(due, _)| *due)
     }
 
     /// Whether assignments are paused.
@@ -190,7 +245,9 @@ impl Line {
         let Some(item) = self.items.get_mut(&run) else { return };
         item.waiting = true;
         item.not_before = not_before;
-        self.waiting += 1;
+        self.depth.add(item);
+        self.oldest.insert((item.since, run));
+        self.delayed.insert((not_before, run));
         self.classes.entry(item.class()).or_default().insert(item.place, run);
         changed(LineChange::Joined(LineKey { pool: item.pool, place: item.place }, run));
     }
@@ -198,7 +255,9 @@ impl Line {
     fn leave(&mut self, run: RunId, changed: &mut impl FnMut(LineChange)) {
         let Some(item) = self.items.get_mut(&run).filter(|item| item.waiting) else { return };
         item.waiting = false;
-        self.waiting -= 1;
+        self.depth.remove(item);
+        self.oldest.remove(&(item.since, run));
+        self.delayed.remove(&(item.not_before, run));
         let class = item.class();
         if let Some(places) = self.classes.get_mut(&class) {
             places.remove(&item.place);

@@ -156,6 +156,36 @@ pub(crate) fn allowed(fleet: &Fleet, item: &Item, node: &Node) -> Option<(Pool, 
     pools(item.class(), can).iter().copied().find(|(pool, _)| *pool == node.pool)
 }
 
+/// A pool that may take a run, and how it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The pool.
+    pub pool: Pool,
+    /// Whether it is not the preferred one.
+    pub fallback: bool,
+    /// Nodes that take work.
+    pub ready: usize,
+    /// Those that could hold it when empty.
+    pub could_hold: usize,
+    /// Those that have room now.
+    pub have_room: usize,
+}
+
+/// The pools a run of this class would be tried in now.
+pub fn routes(fleet: &Fleet, class: Class) -> Vec<Route> {
+    let route = |(pool, fallback): &(Pool, bool)| {
+        let mut route =
+            Route { pool: *pool, fallback: *fallback, ready: 0, could_hold: 0, have_room: 0 };
+        for (_, node) in fleet.ready(*pool) {
+            route.ready += 1;
+            route.could_hold += usize::from(class.demand.fits(node.joined.capacity));
+            route.have_room += usize::from(class.demand.fits(node.free()));
+        }
+        route
+    };
+    pools(class, high_compute_can(fleet, class.demand)).iter().map(route).collect()
+}
+
 /// Why a run waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitReason {

@@ -1,6 +1,6 @@
 //! The World: all state, as a fold of the journal; `decide` and `evolve`.
 //!
-//! Owns:   runs, line, fleet, law, tenants and keys: every part folds the same events.
+//! Owns:   runs, line, fleet, law, ledger, tenants and keys: every part folds the same events.
 //! Never:  reads a clock, draws a number, does IO. Time, ids and tokens are inputs.
 //! Proof:  the property tests in `tests/laws.rs`: lived equals replayed at every prefix, a refusal
 //!         changes nothing, the invariants hold after every event.
@@ -19,6 +19,7 @@ use crate::ids::{Digest, Hex, NodeId, RunId, Sequence, Timestamp};
 use crate::judge::Judged;
 use crate::keys::{Keys, Known};
 use crate::law::{HOST_TEMPLATE, LOCKDOWN_DEFAULT, LawBook, Verdict};
+use crate::ledger::Ledger;
 use crate::line::Line;
 use crate::pack::pack;
 use crate::placement::may_assign;
@@ -37,6 +38,8 @@ pub struct World {
     pub fleet: Fleet,
     /// The law and its history.
     pub law: LawBook,
+    /// The quarantine ledger.
+    pub ledger: Ledger,
     /// Tenants.
     pub tenants: Tenants,
     /// Idempotency keys.
@@ -176,6 +179,7 @@ impl World {
         self.line.evolve(event, |_| {});
         self.fleet.evolve(event);
         self.law.evolve(event);
+        self.ledger.evolve(event);
         self.tenants.evolve(event);
         self.keys.evolve(event);
         self.now = self.now.max(event.at());
@@ -210,6 +214,7 @@ impl World {
             pack(&self.line),
             pack(&self.fleet),
             pack(&self.law),
+            pack(&self.ledger),
             pack(&self.tenants),
             pack(&self.keys),
             pack(&(self.epoch, self.admissions, self.now)),

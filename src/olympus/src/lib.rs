@@ -1,1 +1,15 @@
-//! olympus
+//! Olympus, the gateway: configuration, boot, roles and the HTTP API.
+//!
+//! Owns:   the process' configuration, its data directory, and the edge: parsing, limits, answers.
+//! Never:  owns any state of a run: every answer comes from an actor.
+//! Fails:  a closed or shut house is 503 with the reason; bad configuration ends the start.
+//! Proof:  `tests/live`, `tests/seed`.
+
+pub mod boot;
+pub mod config;
+pub mod heartbeats;
+pub mod house;
+pub mod http;
+mod janitor;
+pub mod output;
+pub mod recover;

@@ -1,0 +1,73 @@
+//! How an actor answers: a value that is durable, or one of three words for failure.
+//!
+//! Answers travel through a one-shot channel inside the message, so that a caller who goes away
+//! cancels nothing, and a full mailbox is seen at once instead of parking the sender.
+
+use actix::dev::ToEnvelope;
+use actix::{Actor, Addr, Handler, Message};
+use domain::{Refusal, Sequence};
+use tokio::sync::oneshot;
+
+pub use journal::Receipt;
+
+/// Where in the journal an answer stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The entry the answer reflects.
+    pub index: Sequence,
+    /// Receipt of that entry.
+    pub receipt: Receipt,
+}
+
+/// A value that reflects nothing undurable.
+#[derive(Clone, Debug)]
+pub struct Committed<T> {
+    /// The value.
+    pub value: T,
+    /// Where it stands.
+    pub mark: Mark,
+}
+
+/// Why there is no value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The law said no; nothing was written.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Surely not written: try again.
+    #[error("not applied: {0}")]
+    Unavailable(String),
+    /// Maybe written: try again with the same key.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+}
+
+/// The answer to a command.
+pub type Answer<T> = Result<Committed<T>, Failure>;
+
+/// Where an answer goes.
+pub type Reply<T> = oneshot::Sender<Answer<T>>;
+
+/// Sends a command made by `command` and waits for its answer.
+///
+/// # Errors
+/// As the actor answers; *unavailable* when its mailbox is full or closed (the command was never
+/// taken), *unknown* when it was taken and the answer was dropped.
+pub async fn ask<A, M, T>(to: &Addr<A>, command: impl FnOnce(Reply<T>) -> M) -> Answer<T>
+where
+    A: Actor + Handler<M>,
+    A::Context: ToEnvelope<A, M>,
+    M: Message<Result = ()> + Send + 'static,
+{
+    let (reply, answer) = oneshot::channel();
+    match to.try_send(command(reply)) {
+        Ok(()) => {}
+        Err(actix::prelude::SendError::Full(_)) => {
+            return Err(Failure::Unavailable("too many commands are waiting".into()));
+        }
+        Err(actix::prelude::SendError::Closed(_)) => {
+            return Err(Failure::Unknown("the instance is stopping".into()));
+        }
+    }
+    answer.await.unwrap_or_else(|_| Err(Failure::Unknown("the answer was lost".into())))
+}

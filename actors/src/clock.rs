@@ -1,0 +1,75 @@
+//! Log time: the one clock of the house.
+//!
+//! It starts at max(wall, the journal's last) and advances with the monotonic clock, corrected
+//! towards the wall by at most a tenth: so it never goes back, never jumps, and an hour put back
+//! on the wall costs ten hours of slightly slow time instead of an hour of none.
+
+use std::sync::Mutex;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use domain::Timestamp;
+
+/// The clock of this process, shared by all actors.
+#[derive(Debug)]
+pub struct Clock {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    at_us: u64,
+    read: Instant,
+}
+
+fn wall_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl Clock {
+    /// A clock that starts after `last`, the journal's latest time.
+    pub fn starting_after(last: Timestamp) -> Self {
+        let at_us = wall_us().max(last.0.saturating_mul(1_000));
+        Self { state: Mutex::new(State { at_us, read: Instant::now() }) }
+    }
+
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        let read = Instant::now();
+        let mut state = match self.state.lock() {
+            Ok(state) => state,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        let passed = read.saturating_duration_since(state.read).as_micros();
+        let passed = u64::try_from(passed).unwrap_or(u64::MAX);
+        state.at_us = advance(state.at_us, passed, wall_us());
+        state.read = read;
+        Timestamp(state.at_us / 1_000)
+    }
+}
+
+/// `passed` microseconds after `at`, drawn towards `wall` by at most a tenth of what has passed.
+fn advance(at: u64, passed: u64, wall: u64) -> u64 {
+    let free = at.saturating_add(passed);
+    let most = passed / 10;
+    if wall >= free { free + (wall - free).min(most) } else { free - (free - wall).min(most) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::advance;
+
+    #[test]
+    fn log_time_is_drawn_to_the_wall_by_at_most_a_tenth_and_never_goes_back() {
+        for (at, passed, wall, expected) in [
+            (1_000, 100, 1_100, 1_100),
+            (1_000, 100, 1_105, 1_105),
+            (1_000, 100, 9_000, 1_110),
+            (1_000, 100, 0, 1_090),
+            (1_000, 0, 9_000, 1_000),
+            (1_000, 0, 0, 1_000),
+        ] {
+            assert_eq!(advance(at, passed, wall), expected, "{at} {passed} {wall}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The actor.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use domain::Event;
+use domain::event::LeaderStarted;
+use journal::{BATCH_CUT_BYTES, Chain, Outcome, Sealed, Writer, catalog};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::messages::{Commit, Fallen, Lead, Release, Stop};
+use crate::answer::{Failure, Mark};
+use crate::clock::Clock;
+use crate::publish::{Batch, Subscribers};
+
+/// See the module.
+pub struct JournalActor {
+    chain: Chain,
+    /// Absent while an append is under way.
+    writer: Option<Writer>,
+    outbox: VecDeque<Commit>,
+    subscribers: Subscribers,
+    mark: Mark,
+    boot: Uuid,
+    clock: Arc<Clock>,
+    /// Where entries are kept that the journal may have lost.
+    export_dir: PathBuf,
+    fallen: watch::Sender<Option<Fallen>>,
+    stopping: bool,
+}
+
+/// A batch under way.
+struct Flight {
+    sealed: Sealed,
+    events: Vec<Event>,
+    releases: Vec<Release>,
+}
+
+impl JournalActor {
+    /// A writer's end that goes on from `mark`. Says through `fallen` when its role is over.
+    pub fn new(
+        chain: Chain,
+        writer: Writer,
+        mark: Mark,
+        boot: Uuid,
+        clock: Arc<Clock>,
+        export_dir: PathBuf,
+        fallen: watch::Sender<Option<Fallen>>,
+    ) -> Self {
+        Self {
+            chain,
+            writer: Some(writer),
+            outbox: VecDeque::new(),
+            subscribers: Subscribers::default(),
+            mark,
+            boot,
+            clock,
+            export_dir,
+            fallen,
+            stopping: false,
+        }
+    }
+
+    /// Takes all of the outbox, unless an append is under way or the role is over.
+    fn append(&mut self, context: &mut Context<Self>) {
+        while self.writer.is_some() && self.fallen.borrow().is_none() {
+            if self.outbox.is_empty() {
+                if self.stopping {
+                    self.fall(Fallen::Stopped);
+                }
+                return;
+            }
+            let (batch, events, releases) = self.next_batch();
+            if events.is_empty() {
+                // Nothing to write, and everything before is durable.
+                releases.into_iter().for_each(|release| release.out(Ok(self.mark)));
+                continue;
+            }
+            let at = events.iter().map(Event::at).max().unwrap_or_else(|| self.clock.now());
+            let sealed = self
+                .chain
+                .seal(at.0, batch)
+                .expect("the registry holds a command below an entry's limit");
+            self.fly(Flight { sealed, events, releases }, context);
+        }
+    }
+
+    /// Encodes commands until the batch has its size. A command's events are never split.
+    fn next_batch(&mut self) -> (journal::Batch, Vec<Event>, Vec<Release>) {
+        let (mut batch, mut events, mut releases) = (journal::Batch::new(), Vec::new(), Vec::new());
+        while batch.len() < BATCH_CUT_BYTES
+            && let Some(commit) = self.outbox.front()
+        {
+            let mut command = journal::Batch::new();
+            for event in &commit.events {
+                catalog::encode(event, &mut command).expect("every event has a record");
+            }
+            // One large command goes alone: its entry may be as long as an entry can be.
+            if !batch.is_empty() && batch.len() + command.len() > 2 * BATCH_CUT_BYTES {
+                break;
+            }
+            batch.extend(&command);
+            if let Some(commit) = self.outbox.pop_front() {
+                events.extend(commit.events);
+                releases.push(commit.release);
+            }
+        }
+        (batch, events, releases)
+    }
+
+    fn fly(&mut self, flight: Flight, context: &mut Context<Self>) {
+        let Some(mut writer) = self.writer.take() else { return };
+        let append = async move {
+            let outcome = writer.commit(&flight.sealed).await;
+            (writer, outcome, flight)
+        };
+        context.spawn(append.into_actor(self).map(|(writer, outcome, flight), actor, context| {
+            actor.writer = Some(writer);
+            actor.landed(outcome, flight);
+            actor.append(context);
+        }));
+    }
+
+    fn landed(&mut self, outcome: Outcome, flight: Flight) {
+        match outcome {
+            Outcome::Committed => self.durable(flight),
+            Outcome::SteppedDown(stepped) => {
+                if stepped.written {
+                    self.durable(flight);
+                } else {
+                    let why = "another instance leads";
+                    refuse(flight.releases, || Failure::Unavailable(why.into()));
+                }
+                self.export(&stepped.lost);
+                self.fall(Fallen::Deposed(format!(
+                    "another instance writes the journal, its newest entry is {}",
+                    stepped.head
+                )));
+            }
+            Outcome::Failed(stop) => {
+                let why = stop.reason.to_string();
+                refuse(flight.releases, || Failure::Unknown(why.clone()));
+                self.export(&stop.held);
+                self.fall(Fallen::FailStop(why));
+            }
+        }
+    }
+
+    /// Publishes, then answers: a message sent after an answer comes behind what it answers.
+    fn durable(&mut self, flight: Flight) {
+        let Flight { sealed, events, releases } = flight;
+        self.mark = Mark { index: sealed.seq(), receipt: sealed.receipt() };
+        let batch = Batch {
+            index: self.mark.index,
+            receipt: self.mark.receipt,
+            epoch: self.chain.epoch(),
+            boot: self.boot,
+            events,
+        };
+        self.subscribers.publish(&Arc::new(batch));
+        releases.into_iter().for_each(|release| release.out(Ok(self.mark)));
+    }
+
+    /// Ends the role. What is still in the outbox was never sent anywhere.
+    fn fall(&mut self, fallen: Fallen) {
+        let waiting = self.outbox.drain(..).map(|commit| commit.release);
+        refuse(waiting, || Failure::Unavailable("this instance does not lead any more".into()));
+        self.fallen.send_replace(Some(fallen));
+    }
+
+    fn export(&self, entries: &[Sealed]) {
+        match journal::export(&self.export_dir, entries) {
+            Ok(None) => {}
+            Ok(Some(path)) => log::error!(
+                path:% = path.display();
+                "keep entries that the journal may have lost: compare them before anything is \
+                 removed"
+            ),
+            Err(error) => log::error!(error:% = error; "could not keep entries"),
+        }
+    }
+}
+
+fn refuse(releases: impl IntoIterator<Item = Release>, why: impl Fn() -> Failure) {
+    releases.into_iter().for_each(|release| release.out(Err(why())));
+}
+
+impl Actor for JournalActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Lead> for JournalActor {
+    type Result = ();
+
+    fn handle(&mut self, lead: Lead, context: &mut Self::Context) {
+        let Lead { subscribers, url, version, reply } = lead;
+        self.subscribers = subscribers;
+        let started = LeaderStarted {
+            at: self.clock.now(),
+            epoch: self.chain.epoch(),
+            boot: self.boot,
+            url,
+            version,
+        };
+        let release = Release::new(move |outcome| {
+            let _ = reply.send(outcome);
+        });
+        let events = vec![Event::LeaderStarted(Arc::new(started))];
+        self.outbox.push_front(Commit { events, release });
+        self.append(context);
+    }
+}
+
+impl Handler<Commit> for JournalActor {
+    type Result = ();
+
+    fn handle(&mut self, commit: Commit, context: &mut Self::Context) {
+        if self.stopping || self.fallen.borrow().is_some() {
+            let why = "this instance does not lead any more";
+            return commit.release.out(Err(Failure::Unavailable(why.into())));
+        }
+        self.outbox.push_back(commit);
+        self.append(context);
+    }
+}
+
+impl Handler<Stop> for JournalActor {
+    type Result = ();
+
+    fn handle(&mut self, Stop: Stop, context: &mut Self::Context) {
+        self.stopping = true;
+        self.append(context);
+    }
+}

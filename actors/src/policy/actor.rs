@@ -1,0 +1,99 @@
+//! The actor.
+
+use std::sync::Arc;
+
+use actix::{Actor, Context, Handler, MessageResult};
+use domain::law::{Law, LawBook};
+use tokio::sync::watch;
+
+use super::messages::{CheckPolicy, GetLaw, PolicyHistory, TemplateHistory};
+use crate::answer::Mark;
+use crate::publish::Published;
+use crate::view::Seen;
+
+/// See the module.
+pub struct PolicyActor {
+    book: LawBook,
+    mark: Mark,
+    law: watch::Sender<Arc<Law>>,
+}
+
+impl PolicyActor {
+    /// Policy from a replayed history; hands the law out through `law`.
+    pub fn new(book: LawBook, mark: Mark, law: watch::Sender<Arc<Law>>) -> Self {
+        law.send_replace(book.current().clone());
+        Self { book, mark, law }
+    }
+
+    fn seen<T>(&self, value: T) -> Seen<T> {
+        Seen { value, mark: self.mark }
+    }
+}
+
+impl Actor for PolicyActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(1_024);
+    }
+}
+
+impl Handler<Published> for PolicyActor {
+    type Result = ();
+
+    fn handle(&mut self, Published(batch): Published, _: &mut Self::Context) {
+        let mut changed = false;
+        for event in &batch.events {
+            changed |= self.book.evolve(event);
+        }
+        self.mark = Mark { index: batch.index, receipt: batch.receipt };
+        if changed {
+            self.law.send_replace(self.book.current().clone());
+        }
+    }
+}
+
+impl Handler<GetLaw> for PolicyActor {
+    type Result = MessageResult<GetLaw>;
+
+    fn handle(&mut self, _: GetLaw, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.seen(self.book.current().clone()))
+    }
+}
+
+impl Handler<PolicyHistory> for PolicyActor {
+    type Result = MessageResult<PolicyHistory>;
+
+    fn handle(
+        &mut self,
+        PolicyHistory(name): PolicyHistory,
+        _: &mut Self::Context,
+    ) -> Self::Result {
+        MessageResult(self.seen(self.book.policy_history(&name).to_vec()))
+    }
+}
+
+impl Handler<TemplateHistory> for PolicyActor {
+    type Result = MessageResult<TemplateHistory>;
+
+    fn handle(
+        &mut self,
+        TemplateHistory(name): TemplateHistory,
+        _: &mut Self::Context,
+    ) -> Self::Result {
+        MessageResult(self.seen(self.book.template_history(&name).to_vec()))
+    }
+}
+
+impl Handler<CheckPolicy> for PolicyActor {
+    type Result = Result<(), domain::Refusal>;
+
+    fn handle(&mut self, CheckPolicy(draft): CheckPolicy, _: &mut Self::Context) -> Self::Result {
+        match self.book.current().tied_with(&draft) {
+            Some((other, pattern)) => {
+                Err(domain::Refusal::Tie { other: other.into(), pattern: pattern.into() })
+            }
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Durable batches, handed to everyone that takes part in decisions or reads.
+//!
+//! One of the two places that may push without a bound: a subscriber that were skipped would be
+//! wrong for ever, and one that parked the journal would stop the house. What is pushed is bounded
+//! by what may be undurable, at the door (`registry`).
+
+use std::sync::Arc;
+
+use actix::{Message, Recipient};
+use domain::{Event, Sequence};
+use uuid::Uuid;
+
+use crate::answer::Receipt;
+
+/// One durable journal entry.
+#[derive(Debug)]
+pub struct Batch {
+    /// Its number.
+    pub index: Sequence,
+    /// Its receipt.
+    pub receipt: Receipt,
+    /// Epoch of its writer.
+    pub epoch: u64,
+    /// The process that wrote it.
+    pub boot: Uuid,
+    /// What has happened.
+    pub events: Vec<Event>,
+}
+
+/// A batch is durable.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Published(pub Arc<Batch>);
+
+/// Everyone that folds what is durable, in the order in which they hear of it.
+#[derive(Default)]
+pub struct Subscribers {
+    recipients: Vec<Recipient<Published>>,
+}
+
+impl Subscribers {
+    /// Adds one.
+    pub fn add(&mut self, recipient: Recipient<Published>) {
+        self.recipients.push(recipient);
+    }
+
+    /// Pushes a batch to all. A subscriber that is gone ends with the process.
+    #[allow(clippy::disallowed_methods)]
+    pub fn publish(&self, batch: &Arc<Batch>) {
+        for recipient in &self.recipients {
+            recipient.do_send(Published(batch.clone()));
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The actor.
+
+use actix::{Actor, Context, Handler, MessageResult, Recipient};
+use domain::line::Line;
+
+use super::messages::{GetDepth, GetLine, GetRank, LineMoved, QueueDepth};
+use crate::answer::Mark;
+use crate::publish::Published;
+use crate::view::Seen;
+
+/// See the module.
+pub struct QueueActor {
+    line: Line,
+    mark: Mark,
+    /// The last entry that moved the line.
+    moved: Mark,
+    projector: Recipient<LineMoved>,
+}
+
+impl QueueActor {
+    /// A queue from a replayed line.
+    pub fn new(line: Line, mark: Mark, projector: Recipient<LineMoved>) -> Self {
+        Self { line, mark, moved: mark, projector }
+    }
+
+    fn seen<T>(&self, value: T) -> Seen<T> {
+        Seen { value, mark: self.mark }
+    }
+}
+
+impl Actor for QueueActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(1_024);
+    }
+}
+
+impl Handler<Published> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, Published(batch): Published, _: &mut Self::Context) {
+        let mut changes = Vec::new();
+        for event in &batch.events {
+            self.line.evolve(event, |change| changes.push(change));
+        }
+        self.mark = Mark { index: batch.index, receipt: batch.receipt };
+        if !changes.is_empty() {
+            let previous = std::mem::replace(&mut self.moved, self.mark);
+            // A projector that lags misses this, sees the gap, and asks for the whole line.
+            let _ = self.projector.try_send(LineMoved { at: self.mark, previous, changes });
+        }
+    }
+}
+
+impl Handler<GetDepth> for QueueActor {
+    type Result = MessageResult<GetDepth>;
+
+    fn handle(&mut self, _: GetDepth, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.seen(QueueDepth {
+            depth: self.line.depth().clone(),
+            oldest: self.line.oldest(),
+            paused: self.line.paused(),
+        }))
+    }
+}
+
+impl Handler<GetRank> for QueueActor {
+    type Result = Option<usize>;
+
+    fn handle(&mut self, GetRank(run): GetRank, _: &mut Self::Context) -> Self::Result {
+        self.line.rank(run)
+    }
+}
+
+impl Handler<GetLine> for QueueActor {
+    type Result = MessageResult<GetLine>;
+
+    fn handle(&mut self, _: GetLine, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.seen(self.line.in_order()))
+    }
+}

@@ -1,0 +1,183 @@
+//! The actor.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, Addr, AsyncContext, Context, Handler, MessageResult, WrapFuture};
+use domain::event::NodeLostCause;
+use domain::fleet::Fleet;
+use domain::{NodeId, Sequence};
+use tokio::sync::watch;
+
+use super::messages::{Connect, Connected, Disconnect, Heard, JournalUsable, LastHeard};
+use crate::answer::ask;
+use crate::publish::Published;
+use crate::registry::{LoseNode, RegistryActor};
+
+/// How long a node lives without being heard.
+#[derive(Clone, Copy, Debug)]
+pub struct Ttl(pub Duration);
+
+impl Ttl {
+    /// After which an unheard node is lost: its time to live, and a sixth of it as grace, so that
+    /// an agent that fences itself at its time to live has stopped its work before (journal
+    /// protocol, 6.12: grace covers clock drift and the time a kill takes).
+    pub fn deadline(self) -> Duration {
+        self.0 + self.0 / 6
+    }
+}
+
+/// See the module.
+pub struct SessionsActor {
+    fleet: Fleet,
+    sessions: BTreeMap<NodeId, Session>,
+    heard: BTreeMap<NodeId, Instant>,
+    /// Nobody is lost for what was not heard before this instant.
+    since: Instant,
+    usable: bool,
+    leading: bool,
+    next: u64,
+    ttl: Ttl,
+    registry: Addr<RegistryActor>,
+}
+
+struct Session {
+    number: u64,
+    wants: watch::Sender<Sequence>,
+}
+
+impl SessionsActor {
+    /// No session yet; every known node counts as heard now.
+    pub fn new(fleet: Fleet, ttl: Ttl, registry: Addr<RegistryActor>) -> Self {
+        Self {
+            fleet,
+            sessions: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            since: Instant::now(),
+            usable: true,
+            leading: false,
+            next: 1,
+            ttl,
+            registry,
+        }
+    }
+
+    fn last_heard(&self, node: &NodeId) -> Instant {
+        self.heard.get(node).map_or(self.since, |heard| (*heard).max(self.since))
+    }
+
+    fn lose_unheard(&mut self, context: &mut Context<Self>) {
+        if !self.usable || !self.leading {
+            return;
+        }
+        for (node, state) in self.fleet.nodes().iter().filter(|(_, node)| node.is_ready()) {
+            if self.last_heard(node).elapsed() < self.ttl.deadline() {
+                continue;
+            }
+            log::warn!(node = node.as_str(); "declare a node lost: its heartbeat has expired");
+            let (registry, node, boot) = (self.registry.clone(), node.clone(), state.joined.boot);
+            let lose = async move {
+                let cause = NodeLostCause::HeartbeatExpired;
+                // Refused when it came back meanwhile; otherwise the next tick asks again.
+                let _ = ask(&registry, |reply| LoseNode { node, boot, cause, reply }).await;
+            };
+            context.spawn(lose.into_actor(self));
+        }
+    }
+}
+
+impl Actor for SessionsActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(4_096);
+        let tick = (self.ttl.0 / 20).max(Duration::from_millis(20));
+        let mut last = Instant::now();
+        context.run_interval(tick, move |sessions, context| {
+            // This process was paused: what it did not hear meanwhile says nothing.
+            if last.elapsed() > sessions.ttl.0 / 2 {
+                sessions.since = Instant::now();
+            }
+            last = Instant::now();
+            sessions.lose_unheard(context);
+        });
+    }
+}
+
+impl Handler<Published> for SessionsActor {
+    type Result = ();
+
+    fn handle(&mut self, Published(batch): Published, _: &mut Self::Context) {
+        for event in &batch.events {
+            if let domain::Event::LeaderStarted(_) = event {
+                self.since = Instant::now();
+                self.leading = true;
+            }
+            if let domain::Event::NodeJoined(joined) = event {
+                self.heard.insert(joined.node.clone(), Instant::now());
+            }
+            if let Some(session) = self.fleet.evolve(event).and_then(|n| self.sessions.get(&n)) {
+                session.wants.send_replace(batch.index);
+            }
+        }
+        let fleet = &self.fleet;
+        self.heard.retain(|node, _| fleet.node(node).is_some());
+    }
+}
+
+impl Handler<Connect> for SessionsActor {
+    type Result = MessageResult<Connect>;
+
+    fn handle(&mut self, Connect { node, boot }: Connect, _: &mut Self::Context) -> Self::Result {
+        let number = self.next;
+        self.next += 1;
+        let (sender, wants) = watch::channel(0);
+        log::info!(node = node.as_str(), boot:% = boot; "connect an agent");
+        self.heard.insert(node.clone(), Instant::now());
+        // The sender of an earlier session is dropped here: its receiver sees it closed.
+        self.sessions.insert(node, Session { number, wants: sender });
+        MessageResult(Connected { session: number, wants })
+    }
+}
+
+impl Handler<Heard> for SessionsActor {
+    type Result = ();
+
+    fn handle(&mut self, Heard { node, session }: Heard, _: &mut Self::Context) {
+        if self.sessions.get(&node).is_some_and(|current| current.number == session) {
+            self.heard.insert(node, Instant::now());
+        }
+    }
+}
+
+impl Handler<Disconnect> for SessionsActor {
+    type Result = ();
+
+    fn handle(&mut self, Disconnect { node, session }: Disconnect, _: &mut Self::Context) {
+        if self.sessions.get(&node).is_some_and(|current| current.number == session) {
+            log::info!(node = node.as_str(); "an agent's session is over");
+            self.sessions.remove(&node);
+        }
+    }
+}
+
+impl Handler<JournalUsable> for SessionsActor {
+    type Result = ();
+
+    fn handle(&mut self, JournalUsable(usable): JournalUsable, _: &mut Self::Context) {
+        if usable && !self.usable {
+            // While nothing could be written no heartbeat was acknowledged.
+            self.since = Instant::now();
+        }
+        self.usable = usable;
+    }
+}
+
+impl Handler<LastHeard> for SessionsActor {
+    type Result = Option<u64>;
+
+    fn handle(&mut self, LastHeard(node): LastHeard, _: &mut Self::Context) -> Self::Result {
+        let heard = self.heard.get(&node)?;
+        u64::try_from(heard.elapsed().as_millis()).ok()
+    }
+}

@@ -1,0 +1,271 @@
+//! The actor.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix::{Actor, AsyncContext, Context, Handler, MessageResult};
+use domain::placement::why_waiting;
+use domain::runs::Birth;
+use domain::{Run, RunId, Status, World};
+use tokio::sync::oneshot;
+
+use super::messages::{
+    AwaitIndex, Filter, GetNode, GetRun, ListNodes, ListRuns, RunPage, RunSeen, Seen, Summarize,
+    Summary, Until, Want, WantsOf,
+};
+use crate::answer::Mark;
+use crate::clock::Clock;
+use crate::publish::Published;
+
+/// A scan yields to others after this many rows: 10,000 statuses are looked at in about a
+/// millisecond, which is as long as a read may keep a commit waiting.
+const SCAN_ROWS: usize = 10_000;
+
+/// See the module.
+pub struct ViewActor {
+    world: World,
+    mark: Mark,
+    clock: Arc<Clock>,
+    waiting: BTreeMap<RunId, Vec<Waiter>>,
+    awaiting: BTreeMap<u64, Vec<oneshot::Sender<Mark>>>,
+}
+
+struct Waiter {
+    until: Until,
+    reply: oneshot::Sender<Seen<Option<RunSeen>>>,
+}
+
+impl ViewActor {
+    /// A view that starts from a replayed world.
+    pub fn new(world: World, mark: Mark, clock: Arc<Clock>) -> Self {
+        Self { world, mark, clock, waiting: BTreeMap::new(), awaiting: BTreeMap::new() }
+    }
+
+    fn seen<T>(&self, value: T) -> Seen<T> {
+        Seen { value, mark: self.mark }
+    }
+
+    fn run(&self, id: RunId) -> Option<RunSeen> {
+        Some(self.dress(self.world.runs.get(id)?.into_owned()))
+    }
+
+    fn dress(&self, run: Run) -> RunSeen {
+        let item = self.world.line.item(run.id()).filter(|item| item.waiting);
+        let waiting = item
+            .map(|item| why_waiting(&self.world.line, &self.world.fleet, self.clock.now(), item));
+        RunSeen { run, waiting }
+    }
+
+    fn is_due(&self, id: RunId, until: Until) -> bool {
+        let Some(run) = self.world.runs.get(id) else { return true };
+        match until {
+            Until::Now => true,
+            Until::Ended => run.status.is_terminal(),
+            Until::ChangedAfter(index) => run.index > index,
+        }
+    }
+
+    fn wake(&mut self, id: RunId) {
+        let Some(waiters) = self.waiting.remove(&id) else { return };
+        let (due, rest): (Vec<_>, Vec<_>) = waiters
+            .into_iter()
+            .filter(|waiter| !waiter.reply.is_closed())
+            .partition(|waiter| self.is_due(id, waiter.until));
+        for waiter in due {
+            // The caller may have gone meanwhile; that is its own affair.
+            let _ = waiter.reply.send(self.seen(self.run(id)));
+        }
+        if !rest.is_empty() {
+            self.waiting.insert(id, rest);
+        }
+    }
+}
+
+impl Actor for ViewActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(8_192);
+    }
+}
+
+impl Handler<Published> for ViewActor {
+    type Result = ();
+
+    fn handle(&mut self, Published(batch): Published, _: &mut Self::Context) {
+        for event in &batch.events {
+            self.world.evolve(batch.index, event);
+        }
+        self.mark = Mark { index: batch.index, receipt: batch.receipt };
+        for run in batch.events.iter().filter_map(domain::Event::run) {
+            self.wake(run);
+        }
+        let later = self.awaiting.split_off(&(batch.index + 1));
+        for reply in std::mem::replace(&mut self.awaiting, later).into_values().flatten() {
+            let _ = reply.send(self.mark);
+        }
+    }
+}
+
+impl Handler<GetRun> for ViewActor {
+    type Result = ();
+
+    fn handle(&mut self, GetRun { run, until, reply }: GetRun, _: &mut Self::Context) {
+        if self.is_due(run, until) {
+            let _ = reply.send(self.seen(self.run(run)));
+        } else {
+            self.waiting.entry(run).or_default().push(Waiter { until, reply });
+        }
+    }
+}
+
+impl Handler<ListRuns> for ViewActor {
+    type Result = ();
+
+    fn handle(&mut self, list: ListRuns, context: &mut Self::Context) {
+        self.scan(Scan { list, page: RunPage::default() }, context);
+    }
+}
+
+/// A list that goes on.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct Scan {
+    list: ListRuns,
+    page: RunPage,
+}
+
+impl Handler<Scan> for ViewActor {
+    type Result = ();
+
+    fn handle(&mut self, scan: Scan, context: &mut Self::Context) {
+        self.scan(scan, context);
+    }
+}
+
+impl ViewActor {
+    fn scan(&self, mut scan: Scan, context: &mut Context<Self>) {
+        let Scan { list, page } = &mut scan;
+        if list.reply.is_closed() {
+            return;
+        }
+        let mut rows = self.world.runs.newest_first(list.before);
+        let mut looked_at = 0;
+        let over = loop {
+            let Some((id, status)) = rows.next() else { break true };
+            looked_at += 1;
+            if page.runs.len() == list.limit {
+                page.next = list.before;
+                break true;
+            }
+            list.before = Some(id);
+            let wanted = list.filter.statuses.is_empty() || list.filter.statuses.contains(&status);
+            if wanted && let Some(run) = self.world.runs.get(id) {
+                if list.filter.since.is_some_and(|since| run.created_at() < since) {
+                    // Ids grow with time: nothing older can match.
+                    break true;
+                }
+                if matches(&list.filter, &run) {
+                    page.runs.push(self.dress(run.into_owned()));
+                }
+            }
+            if looked_at == SCAN_ROWS {
+                break false;
+            }
+        };
+        drop(rows);
+        if over {
+            let Scan { list, page } = scan;
+            let _ = list.reply.send(self.seen(page));
+        } else {
+            context.notify(scan);
+        }
+    }
+}
+
+fn matches(filter: &Filter, run: &Run) -> bool {
+    let asked = run.submission();
+    let pool = run.pool.map_or(run.judgement().pool, |(pool, _)| pool);
+    filter.template.as_ref().is_none_or(|template| *template == asked.template)
+        && filter.tenant.as_ref().is_none_or(|tenant| **tenant == *asked.tenant())
+        && filter
+            .node
+            .as_ref()
+            .is_none_or(|wanted| run.node.as_ref().is_some_and(|node| **wanted == *node.as_str()))
+        && filter.heat.is_none_or(|heat| heat == run.judgement().heat.heat)
+        && filter.pool.is_none_or(|wanted| wanted == pool)
+        && filter.since.is_none_or(|since| run.created_at() >= since)
+        && filter.until.is_none_or(|until| run.created_at() < until)
+        && filter.labels.as_ref().is_none_or(|test| (test.0)(&asked.labels))
+}
+
+impl Handler<AwaitIndex> for ViewActor {
+    type Result = ();
+
+    fn handle(&mut self, AwaitIndex { index, reply }: AwaitIndex, _: &mut Self::Context) {
+        if self.mark.index >= index {
+            let _ = reply.send(self.mark);
+        } else {
+            let waiting = self.awaiting.entry(index).or_default();
+            waiting.retain(|reply| !reply.is_closed());
+            waiting.push(reply);
+        }
+    }
+}
+
+impl Handler<ListNodes> for ViewActor {
+    type Result = MessageResult<ListNodes>;
+
+    fn handle(&mut self, _: ListNodes, _: &mut Self::Context) -> Self::Result {
+        let nodes = self.world.fleet.nodes().iter();
+        MessageResult(self.seen(nodes.map(|(id, node)| (id.clone(), node.clone())).collect()))
+    }
+}
+
+impl Handler<GetNode> for ViewActor {
+    type Result = MessageResult<GetNode>;
+
+    fn handle(&mut self, GetNode(id): GetNode, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.seen(self.world.fleet.node(&id).cloned()))
+    }
+}
+
+impl Handler<WantsOf> for ViewActor {
+    type Result = MessageResult<WantsOf>;
+
+    fn handle(&mut self, WantsOf(id): WantsOf, _: &mut Self::Context) -> Self::Result {
+        let attempts = self.world.fleet.node(&id).map(|node| node.attempts.iter());
+        let wants = attempts.into_iter().flatten().filter_map(|(run, attempt)| {
+            let Birth::Admitted(admitted) = &self.world.runs.live(*run)?.birth else { return None };
+            let pinned = &admitted.judgement.template;
+            let template = self.world.law.template(&pinned.name, pinned.version)?;
+            Some(Want {
+                admitted: admitted.clone(),
+                attempt: attempt.attempt,
+                token: attempt.token,
+                stop: attempt.stop,
+                rootfs: template.rootfs.clone(),
+            })
+        });
+        MessageResult(self.seen(wants.collect()))
+    }
+}
+
+impl Handler<Summarize> for ViewActor {
+    type Result = MessageResult<Summarize>;
+
+    fn handle(&mut self, _: Summarize, _: &mut Self::Context) -> Self::Result {
+        let nodes = self.world.fleet.nodes();
+        let nodes_ready = nodes.values().filter(|node| node.is_ready()).count();
+        MessageResult(Summary {
+            index: self.mark.index,
+            receipt: self.mark.receipt,
+            epoch: self.world.epoch,
+            revision: self.world.law.current().revision,
+            runs: Status::ALL.map(|status| (status, self.world.runs.count(status))).to_vec(),
+            nodes_ready,
+            nodes_lost: nodes.len() - nodes_ready,
+            now: self.world.now,
+        })
+    }
+}

@@ -1,0 +1,180 @@
+//! What the view may be asked.
+
+use std::sync::Arc;
+
+use actix::Message;
+use domain::event::RunAdmitted;
+use domain::fleet::Node;
+use domain::law::RootFs;
+use domain::placement::WaitReason;
+use domain::submission::{Heat, Pool};
+use domain::{NodeId, Run, RunId, Sequence, Status, Timestamp, Token};
+use tokio::sync::oneshot;
+
+use crate::answer::{Mark, Receipt};
+
+/// A value, and the entry it reflects.
+#[derive(Clone, Debug)]
+pub struct Seen<T> {
+    /// The value.
+    pub value: T,
+    /// Where it stands.
+    pub mark: Mark,
+}
+
+/// A run, and why it waits if it does.
+#[derive(Clone, Debug)]
+pub struct RunSeen {
+    /// The run.
+    pub run: Run,
+    /// Why it waits.
+    pub waiting: Option<WaitReason>,
+}
+
+/// When a read of a run is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// At once.
+    Now,
+    /// When the run has ended.
+    Ended,
+    /// When the run has changed after this entry.
+    ChangedAfter(Sequence),
+}
+
+/// Reads a run; none when there is none.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct GetRun {
+    /// The run.
+    pub run: RunId,
+    /// When to answer.
+    pub until: Until,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Seen<Option<RunSeen>>>,
+}
+
+/// Which runs a list shows.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Any of these; all when empty.
+    pub statuses: Vec<Status>,
+    /// Started from this template.
+    pub template: Option<Box<str>>,
+    /// Of this tenant.
+    pub tenant: Option<Box<str>>,
+    /// Latest attempt on this node.
+    pub node: Option<Box<str>>,
+    /// Of this heat.
+    pub heat: Option<Heat>,
+    /// In, or preferring, this pool.
+    pub pool: Option<Pool>,
+    /// Created at or after.
+    pub since: Option<Timestamp>,
+    /// Created before.
+    pub until: Option<Timestamp>,
+    /// Whether labels match.
+    pub labels: Option<LabelTest>,
+}
+
+/// A test of labels.
+#[derive(Clone)]
+pub struct LabelTest(pub Arc<dyn Fn(&Labels) -> bool + Send + Sync>);
+
+/// Labels of a run.
+pub type Labels = std::collections::BTreeMap<Box<str>, Box<str>>;
+
+impl std::fmt::Debug for LabelTest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LabelTest")
+    }
+}
+
+/// Lists runs, newest first.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ListRuns {
+    /// Which.
+    pub filter: Filter,
+    /// Older than this one.
+    pub before: Option<RunId>,
+    /// At most so many.
+    pub limit: usize,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Seen<RunPage>>,
+}
+
+/// A page of runs.
+#[derive(Clone, Debug, Default)]
+pub struct RunPage {
+    /// The runs.
+    pub runs: Vec<RunSeen>,
+    /// Go on before this one, if there may be more.
+    pub next: Option<RunId>,
+}
+
+/// Waits until an entry is applied, or a collection has changed after one.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct AwaitIndex {
+    /// At least this entry.
+    pub index: Sequence,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Mark>,
+}
+
+/// All nodes.
+#[derive(Debug, Message)]
+#[rtype(result = "Seen<Vec<(NodeId, Node)>>")]
+pub struct ListNodes;
+
+/// One node.
+#[derive(Debug, Message)]
+#[rtype(result = "Seen<Option<Node>>")]
+pub struct GetNode(pub NodeId);
+
+/// What a node should be doing.
+#[derive(Debug, Message)]
+#[rtype(result = "Seen<Vec<Want>>")]
+pub struct WantsOf(pub NodeId);
+
+/// One attempt a node should have.
+#[derive(Clone, Debug)]
+pub struct Want {
+    /// The run as it was admitted.
+    pub admitted: Arc<RunAdmitted>,
+    /// Number of the attempt.
+    pub attempt: u32,
+    /// Its token.
+    pub token: Token,
+    /// Whether to end it.
+    pub stop: bool,
+    /// The pinned template's root filesystem.
+    pub rootfs: RootFs,
+}
+
+/// Counts for metrics and readiness.
+#[derive(Debug, Message)]
+#[rtype(result = "Summary")]
+pub struct Summarize;
+
+/// Counts.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Entry applied.
+    pub index: Sequence,
+    /// Its receipt.
+    pub receipt: Receipt,
+    /// Leader's epoch.
+    pub epoch: u64,
+    /// Law revision.
+    pub revision: u64,
+    /// Runs by status.
+    pub runs: Vec<(Status, u64)>,
+    /// Nodes that take work, and others.
+    pub nodes_ready: usize,
+    /// Nodes that are gone.
+    pub nodes_lost: usize,
+    /// Latest log time.
+    pub now: Timestamp,
+}

@@ -1,0 +1,388 @@
+//! The start of a leader, and its end, read from top to bottom.
+//!
+//! Owns:   the order: claim the leader's key, replay, start every actor, write `leader.started`,
+//!         show the projections, open the door; and back when the role is over.
+//! Never:  lets anything in before this instance's own first entry is durable and shown.
+//! Fails:  a journal that must not be used keeps the process up with the door shut and the reason
+//!         on it; a deposed leader starts again from the claim.
+//! Proof:  S18, S19, S37 and the kill tests in `tests/`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, Addr, Arbiter, Context};
+use domain::Law;
+use journal::{Chain, Claim, Journal, Lease, NotAcquired, Writer};
+use olympus_actors::clock::Clock;
+use olympus_actors::heat::HeatActor;
+use olympus_actors::journal::{Fallen, JournalActor, Lead, Stop};
+use olympus_actors::judge::JudgeActor;
+use olympus_actors::placement::PlacementActor;
+use olympus_actors::policy::PolicyActor;
+use olympus_actors::projector::{Attach, AwaitLine, ProjectorActor};
+use olympus_actors::publish::Subscribers;
+use olympus_actors::quarantine::QuarantineActor;
+use olympus_actors::queue::QueueActor;
+use olympus_actors::registry::{Limits, RegistryActor, Undurable};
+use olympus_actors::sessions::{JournalUsable, SessionsActor, Ttl};
+use olympus_actors::view::ViewActor;
+use tokio::sync::{oneshot, watch};
+use uuid::Uuid;
+
+use crate::heartbeats::HeartbeatWriter;
+use crate::house::{Door, House, Judges, State};
+use crate::janitor::JanitorActor;
+use crate::output::OutputStore;
+use crate::recover::{RecoverError, Recovered, recover};
+
+/// How often the leader's key is asked for while another instance holds it: fail-over then adds at
+/// most this to the lease's own time (journal protocol, 6.8).
+const CLAIM_EVERY: Duration = Duration::from_millis(150);
+
+/// What a leader is made of.
+#[derive(Clone)]
+pub struct Plan {
+    /// The opened journal.
+    pub journal: Arc<dyn Journal>,
+    /// What it promises, for `/readyz`.
+    pub durability: Arc<str>,
+    /// How others reach this instance.
+    pub url: String,
+    /// This process.
+    pub boot: Uuid,
+    /// Limits of admission.
+    pub limits: Limits,
+    /// Time to live of a node.
+    pub node_ttl: Duration,
+    /// What runs wrote.
+    pub output: Arc<OutputStore>,
+    /// Where entries are kept that the journal may have lost.
+    pub export_dir: PathBuf,
+    /// How policies read in Redis.
+    pub render_policies: fn(&Law) -> Vec<(String, String)>,
+    /// Threads for judging.
+    pub judges: usize,
+}
+
+/// Leads whenever it can, until `stop` says otherwise or the journal must not be used any more.
+/// Keeps `door` true throughout.
+///
+/// # Errors
+/// The journal can't be replayed: the process must end with the exit code of a refused journal.
+pub async fn run(
+    plan: Plan,
+    door: Arc<Door>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), RecoverError> {
+    while !*stop.borrow() {
+        let Some(lease) = claim(&plan, &door, &mut stop).await else { return Ok(()) };
+        match lead(&plan, &door, &lease, &mut stop).await? {
+            Fallen::Stopped => {
+                if let Err(trouble) = lease.release().await {
+                    log::warn!(error:% = trouble; "the leader's key was not given back, it expires");
+                }
+                return Ok(());
+            }
+            Fallen::Deposed(why) => {
+                log::warn!(reason = why; "step down");
+                shut(&door, format!("stepped down: {why}"), None);
+            }
+            Fallen::FailStop(why) => {
+                log::error!(reason = why; "stop writing for good: an operator must look at the journal");
+                shut(&door, format!("the journal can't be used: {why}"), None);
+                // Stay up, so that health checks and people can read the reason.
+                let _ = stop.wait_for(|stop| *stop).await;
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn shut(door: &Door, why: String, leader: Option<String>) {
+    door.set(State::Shut { why, leader });
+}
+
+/// Asks for the leader's key until it is this instance's; none when it is time to stop.
+async fn claim(plan: &Plan, door: &Door, stop: &mut watch::Receiver<bool>) -> Option<Lease> {
+    let mut said = None;
+    loop {
+        let claim = Claim { boot: plan.boot, url: plan.url.clone() };
+        match Lease::acquire(plan.journal.clone(), claim).await {
+            Ok(lease) => return Some(lease),
+            Err(NotAcquired::Other { holder, .. }) => {
+                if said.as_ref() != Some(&holder) {
+                    log::info!(leader = holder; "wait: another instance leads");
+                    let url = holder.split_once(' ').map(|(_, url)| url.to_owned());
+                    let why = format!(
+                        "another instance leads ({}); this one takes over when it is gone",
+                        url.as_deref().unwrap_or(&holder)
+                    );
+                    shut(door, why, url);
+                    said = Some(holder);
+                }
+            }
+            Err(NotAcquired::Trouble(trouble)) => {
+                let why = trouble.to_string();
+                if said.as_ref() != Some(&why) {
+                    log::warn!(error = why; "could not ask for the leader's key");
+                    shut(door, why.clone(), None);
+                    said = Some(why);
+                }
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(CLAIM_EVERY) => {}
+            _ = stop.wait_for(|stop| *stop) => return None,
+        }
+    }
+}
+
+/// Replays, leads, and says how it ended.
+async fn lead(
+    plan: &Plan,
+    door: &Door,
+    lease: &Lease,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<Fallen, RecoverError> {
+    shut(door, "replaying the journal".into(), None);
+    let recovering = async {
+        let began = std::time::Instant::now();
+        let tail = plan.journal.check().await.map_err(|error| match error {
+            journal::CheckError::Trouble(trouble) => RecoverError::Trouble(trouble),
+            journal::CheckError::Refused(refusal) => RecoverError::Refused(refusal.to_string()),
+        })?;
+        let recovered = recover(&plan.journal, tail).await?;
+        log::info!(
+            events = recovered.events, index = recovered.mark.index,
+            runs = recovered.world.runs.len(), waiting = recovered.world.line.waiting(),
+            revision = recovered.world.law.current().revision,
+            ms = began.elapsed().as_millis();
+            "replay the journal"
+        );
+        Ok::<_, RecoverError>(recovered)
+    };
+    // The key is renewed from here on, also while a long journal is replayed.
+    let recovered = tokio::select! {
+        recovered = recovering => match recovered {
+            Ok(recovered) => recovered,
+            Err(RecoverError::Trouble(trouble)) => {
+                return Ok(Fallen::Deposed(format!("the journal could not be read: {trouble}")));
+            }
+            Err(refused) => return Err(refused),
+        },
+        holder = lease.keep() => return Ok(Fallen::Deposed(format!("{holder} leads"))),
+    };
+    let mut rooms = Rooms::start(plan, recovered);
+    let fallen = tokio::select! {
+        fallen = rooms.serve(plan, door, stop) => fallen,
+        holder = lease.keep() => Fallen::Deposed(format!("{holder} leads")),
+    };
+    shut(door, "this instance does not lead".into(), None);
+    rooms.close();
+    Ok(fallen)
+}
+
+/// A leader's actors and their threads.
+struct Rooms {
+    house: House,
+    journal: Addr<JournalActor>,
+    fallen: watch::Receiver<Option<Fallen>>,
+    subscribers: Option<Subscribers>,
+    threads: Vec<Arbiter>,
+}
+
+impl Rooms {
+    /// Starts every actor. Nothing is decided yet.
+    fn start(plan: &Plan, recovered: Recovered) -> Self {
+        let Recovered { world, tail, mark, .. } = recovered;
+        let clock = Arc::new(Clock::starting_after(world.now));
+        let mut threads = Vec::new();
+        let mut thread = || {
+            let arbiter = Arbiter::new();
+            let handle = arbiter.handle();
+            threads.push(arbiter);
+            handle
+        };
+        // One thread each for those that work at every commit; the folds share one.
+        let (pen, desk, windows, hall) = (thread(), thread(), thread(), thread());
+
+        let writer = Writer::new(plan.journal.clone(), tail);
+        let health = writer.health();
+        let chain = Chain::lead_from(tail, plan.boot);
+        let epoch = chain.epoch();
+        let (fell, fallen) = watch::channel(None);
+        let journal = {
+            let (clock, boot, dir) = (clock.clone(), plan.boot, plan.export_dir.clone());
+            JournalActor::start_in_arbiter(&pen, move |_| {
+                JournalActor::new(chain, writer, mark, boot, clock, dir, fell)
+            })
+        };
+        let undurable = Arc::new(Undurable::default());
+        let registry = {
+            let (world, clock, limits, boot) = (world.clone(), clock.clone(), plan.limits, plan.boot);
+            let (undurable, journal) = (undurable.clone(), journal.clone());
+            RegistryActor::start_in_arbiter(&desk, move |_| {
+                RegistryActor::new(world, journal.recipient(), undurable, clock, limits, boot)
+            })
+        };
+        let (law_out, law) = watch::channel(Arc::new(Law::default()));
+        let policy = {
+            let book = world.law.clone();
+            PolicyActor::start_in_arbiter(&hall, move |_| PolicyActor::new(book, mark, law_out))
+        };
+        let judges = (0..plan.judges.max(1)).map(|_| {
+            let law = law.clone();
+            JudgeActor::start_in_arbiter(&thread(), move |_| JudgeActor::new(law))
+        });
+        let judges = Judges::new(judges.collect());
+        let projector = {
+            let (journal, render) = (plan.journal.clone(), plan.render_policies);
+            let law = law.clone();
+            ProjectorActor::start_in_arbiter(&hall, move |_| {
+                ProjectorActor::new(journal, render, law)
+            })
+        };
+        let queue = {
+            let (line, projector) = (world.line.clone(), projector.clone().recipient());
+            QueueActor::start_in_arbiter(&hall, move |_| QueueActor::new(line, mark, projector))
+        };
+        let heat = {
+            let fleet = world.fleet.clone();
+            HeatActor::start_in_arbiter(&hall, move |_| HeatActor::new(fleet, mark))
+        };
+        let quarantine = {
+            let (ledger, fleet) = (world.ledger.clone(), world.fleet.clone());
+            QuarantineActor::start_in_arbiter(&hall, move |_| {
+                QuarantineActor::new(ledger, fleet, mark)
+            })
+        };
+        let placement = {
+            let (line, fleet) = (world.line.clone(), world.fleet.clone());
+            let (clock, registry) = (clock.clone(), registry.clone());
+            PlacementActor::start_in_arbiter(&desk, move |_| {
+                PlacementActor::new(line, fleet, mark.index, clock, registry)
+            })
+        };
+        let sessions = {
+            let (fleet, ttl, registry) = (world.fleet.clone(), Ttl(plan.node_ttl), registry.clone());
+            SessionsActor::start_in_arbiter(&hall, move |_| SessionsActor::new(fleet, ttl, registry))
+        };
+        let janitor = {
+            let janitor = JanitorActor::new(plan.output.clone(), &world);
+            JanitorActor::start_in_arbiter(&hall, move |_: &mut Context<_>| janitor)
+        };
+        let view = {
+            let clock = clock.clone();
+            ViewActor::start_in_arbiter(&windows, move |_| ViewActor::new(world, mark, clock))
+        };
+
+        let mut subscribers = Subscribers::default();
+        subscribers.add(view.clone().recipient());
+        subscribers.add(registry.clone().recipient());
+        subscribers.add(policy.clone().recipient());
+        subscribers.add(queue.clone().recipient());
+        subscribers.add(heat.clone().recipient());
+        subscribers.add(quarantine.clone().recipient());
+        subscribers.add(sessions.clone().recipient());
+        subscribers.add(placement.recipient());
+        subscribers.add(janitor.recipient());
+
+        let house = House {
+            registry,
+            view,
+            policy,
+            judges,
+            queue,
+            heat,
+            quarantine,
+            sessions,
+            projector,
+            heartbeats: HeartbeatWriter::start(plan.journal.clone()),
+            journal: plan.journal.clone(),
+            clock,
+            health,
+            undurable,
+            output: plan.output.clone(),
+            epoch,
+            durability: plan.durability.clone(),
+        };
+        Self { house, journal, fallen, subscribers: Some(subscribers), threads }
+    }
+
+    /// Writes the barrier, opens the door, and waits for the end of the role.
+    async fn serve(
+        &mut self,
+        plan: &Plan,
+        door: &Door,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Fallen {
+        let mut health = self.house.health.clone();
+        let sessions = self.house.sessions.clone();
+        let watch_health = async move {
+            while health.changed().await.is_ok() {
+                let usable = health.borrow_and_update().accepts();
+                let _ = sessions.send(JournalUsable(usable)).await;
+            }
+            std::future::pending().await
+        };
+        let subscribers = self.subscribers.take().unwrap_or_default();
+        let opening = open(subscribers, self.journal.clone(), self.house.clone(), plan, door);
+        let mut fallen = self.fallen.clone();
+        let mut stop = stop.clone();
+        let journal = self.journal.clone();
+        let stopping = async move {
+            let _ = stop.wait_for(|stop| *stop).await;
+            let _ = journal.send(Stop).await;
+            std::future::pending().await
+        };
+        let opening = async {
+            opening.await;
+            std::future::pending().await
+        };
+        tokio::select! {
+            fallen = fallen.wait_for(Option::is_some) => match fallen.ok().and_then(|f| f.clone()) {
+                Some(fallen) => fallen,
+                None => Fallen::FailStop("the journal actor is gone".into()),
+            },
+            never = watch_health => never,
+            never = stopping => never,
+            never = opening => never,
+        }
+    }
+
+    fn close(self) {
+        for thread in self.threads {
+            thread.stop();
+        }
+    }
+}
+
+/// Writes the barrier, shows the projections, opens the door. Where the barrier can't be written the
+/// role ends by `fallen`, which says why.
+async fn open(
+    subscribers: Subscribers,
+    journal: Addr<JournalActor>,
+    house: House,
+    plan: &Plan,
+    door: &Door,
+) {
+    let (reply, led) = oneshot::channel();
+    let version = env!("CARGO_PKG_VERSION").into();
+    let lead = Lead { subscribers, url: plan.url.as_str().into(), version, reply };
+    if journal.send(lead).await.is_err() {
+        return;
+    }
+    let Ok(Ok(mark)) = led.await else { return };
+    let line = house.queue.clone().recipient();
+    let _ = house.projector.send(Attach(line)).await;
+    let (reply, shown) = oneshot::channel();
+    let _ = house.projector.send(AwaitLine(reply)).await;
+    let _ = shown.await;
+    log::info!(
+        epoch = house.epoch, index = mark.index, url = plan.url.as_str();
+        "lead: the door is open"
+    );
+    door.set(State::Open(house));
+}
