@@ -1,7 +1,7 @@
 //! Mnemosyne, the journal: the one truth, of which everything else is a fold.
 //!
 //! Owns:   the entry's bytes ([`entry`]), the chain ([`Chain`], [`Cursor`]), the event catalogue
-//!         ([`catalog`]), the port ([`Journal`]) with its two implementations (`redis`,
+//!         ([`catalog`]), the port ([`Journal`]) with its two implementations ([`redis`],
 //!         [`memory`]), the insisting writer ([`Writer`]) and the leader's key ([`Lease`]).
 //! Hears:  batches of events from the journal actor.
 //! Says:   committed, stepped down, failed; pages of verified entries.
@@ -58,6 +58,7 @@ pub mod lease;
 pub mod limits;
 pub mod memory;
 pub mod port;
+pub mod redis;
 pub mod writer;
 
 pub use chain::{Chain, Cursor, Sealed, Tail};
@@ -67,10 +68,11 @@ pub use entry::{
 };
 pub use ids::{ChainHash, ClusterId, EntryId, Position, Receipt};
 pub use lease::{Lease, LeaseState, NotAcquired};
-pub use memory::{Faults, MemoryJournal, MemoryStore};
+pub use memory::{Fault, Faults, MemoryJournal, MemoryStore, Weather};
 pub use port::{
     Appended, CheckError, Claim, Claimed, Claiming, Content, Durability, Expected, Heartbeat,
     Journal, OpenError, Opened, Ops, Page, Place, PolicyOp, Projected, Promise, QueueMember,
     QueueOp, ReadError, Refusal, Refused, Settled, Step, Trouble,
 };
+pub use redis::{Address, RedisConfig, RedisJournal, Secret};
 pub use writer::{FailReason, FailStop, Health, Outcome, SteppedDown, Writer, export};
