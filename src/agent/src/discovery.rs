@@ -1,0 +1,256 @@
+//! Where Olympus is.
+//!
+//! Owns:   the two ways to know: its URL, or the leader's key in Redis (`<prefix>leader`, which holds
+//!         `<boot-uuid> <url>`).
+//! Says:   the URL to try next.
+//! Never:  reads anything else from Redis, or writes to it.
+//! Fails:  with a sentence; the session tries again.
+//! Proof:  the tests below; `tests/session.rs` against a real Redis.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use redis::{ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::http::Uri;
+
+use crate::config::Secret;
+
+/// For all of one question to Redis: longer than a hiccup, shorter than an operator's patience.
+const REDIS_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How the agent finds Olympus.
+#[derive(Debug, Clone)]
+pub enum Find {
+    /// It is there.
+    At(Url),
+    /// The leader's address is in this Redis.
+    Through(Redis),
+}
+
+/// Where the leader's key is.
+#[derive(Debug, Clone)]
+pub struct Redis {
+    /// Name or address, an IPv6 address without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Database number.
+    pub db: u32,
+    /// User, where access lists are used.
+    pub username: Option<String>,
+    /// Password.
+    pub password: Option<Secret>,
+    /// What every key begins with.
+    pub prefix: String,
+}
+
+/// `http://host:port`: the only form so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Url {
+    host: String,
+    port: u16,
+}
+
+/// What is wrong with a URL, to follow the URL in a sentence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotUrl {
+    /// Encrypted connections are left to a proxy.
+    #[error(
+        "asks for TLS, which this version does not speak: use http:// and a tunnel or a proxy on this host"
+    )]
+    Tls,
+    /// Anything else.
+    #[error("is no URL of Olympus: write it like \"http://127.0.0.1:8080\"")]
+    Form,
+}
+
+impl Url {
+    /// Where Olympus listens when nobody says otherwise.
+    #[must_use]
+    pub fn local() -> Self {
+        Self { host: "127.0.0.1".into(), port: 8080 }
+    }
+
+    /// Host and port, as a socket wants them.
+    #[must_use]
+    pub fn socket(&self) -> (&str, u16) {
+        (self.host.trim_start_matches('[').trim_end_matches(']'), self.port)
+    }
+
+    /// The same place, over a WebSocket.
+    #[must_use]
+    pub fn websocket(&self, path: &str) -> String {
+        format!("ws://{}:{}{path}", self.host, self.port)
+    }
+}
+
+impl FromStr for Url {
+    type Err = NotUrl;
+
+    fn from_str(text: &str) -> Result<Self, NotUrl> {
+        let uri: Uri = text.trim().parse().map_err(|_| NotUrl::Form)?;
+        match uri.scheme_str() {
+            Some("http") => {}
+            Some("https") => return Err(NotUrl::Tls),
+            _ => return Err(NotUrl::Form),
+        }
+        let authority = uri.authority().ok_or(NotUrl::Form)?;
+        let bare = uri.path().trim_end_matches('/').is_empty() && uri.query().is_none();
+        if !bare || authority.as_str().contains('@') || authority.host().is_empty() {
+            return Err(NotUrl::Form);
+        }
+        // A port that is too large reads as none.
+        let port = match authority.port_u16() {
+            Some(port) => port,
+            None if authority.as_str() == authority.host() => 80,
+            None => return Err(NotUrl::Form),
+        };
+        Ok(Self { host: authority.host().to_owned(), port })
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}:{}", self.host, self.port)
+    }
+}
+
+/// Why no leader was found.
+#[derive(Debug, thiserror::Error)]
+pub enum NotFound {
+    /// Redis could not be asked.
+    #[error(
+        "cannot ask Redis at {address} for the leader: {reason}; check it with `redis-cli ping`"
+    )]
+    Redis {
+        /// Host and port.
+        address: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// Redis refused the password, or wants one.
+    #[error("Redis at {address} refused REDIS_PASSWORD (or wants one): {reason}")]
+    Password {
+        /// Host and port.
+        address: String,
+        /// What it said.
+        reason: String,
+    },
+    /// There is no leader now.
+    #[error("no instance of Olympus leads: {key} is not set in Redis at {address}")]
+    NoLeader {
+        /// The key.
+        key: String,
+        /// Host and port.
+        address: String,
+    },
+    /// The key holds something else.
+    #[error("{key} holds {value:?}, which names no leader")]
+    Unreadable {
+        /// The key.
+        key: String,
+        /// What it holds.
+        value: String,
+    },
+}
+
+impl Find {
+    /// Where the leader should be now.
+    ///
+    /// # Errors
+    /// [`NotFound`]; trying again may help.
+    pub async fn leader(&self) -> Result<Url, NotFound> {
+        match self {
+            Self::At(url) => Ok(url.clone()),
+            Self::Through(redis) => redis.leader().await,
+        }
+    }
+}
+
+impl Redis {
+    async fn leader(&self) -> Result<Url, NotFound> {
+        let key = format!("{}leader", self.prefix);
+        let address = format!("{}:{}", self.host, self.port);
+        let failed = |reason: String| NotFound::Redis { address: address.clone(), reason };
+        let value = match timeout(REDIS_PATIENCE, self.get(&key)).await {
+            Err(_) => return Err(failed("no answer in time".into())),
+            Ok(Err(error)) => {
+                let reason = error.to_string();
+                let code = error.code().unwrap_or_default();
+                let refused = matches!(code, "NOAUTH" | "WRONGPASS" | "NOPERM")
+                    || error.kind() == redis::ErrorKind::AuthenticationFailed;
+                return Err(if refused {
+                    NotFound::Password { address, reason }
+                } else {
+                    failed(reason)
+                });
+            }
+            Ok(Ok(value)) => value,
+        };
+        let Some(value) = value else { return Err(NotFound::NoLeader { key, address }) };
+        leader_in(&value).ok_or(NotFound::Unreadable { key, value })
+    }
+
+    async fn get(&self, key: &str) -> redis::RedisResult<Option<String>> {
+        let mut settings = RedisConnectionInfo::default().set_db(i64::from(self.db));
+        if let Some(username) = &self.username {
+            settings = settings.set_username(username);
+        }
+        if let Some(password) = &self.password {
+            settings = settings.set_password(password.expose());
+        }
+        let info = ConnectionAddr::Tcp(self.host.clone(), self.port)
+            .into_connection_info()?
+            .set_redis_settings(settings);
+        let client = redis::Client::open(info)?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        redis::cmd("GET").arg(key).query_async(&mut connection).await
+    }
+}
+
+/// The URL in `<boot-uuid> <url>`.
+fn leader_in(value: &str) -> Option<Url> {
+    let (boot, url) = value.trim().split_once(' ')?;
+    boot.parse::<uuid::Uuid>().ok()?;
+    url.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_a_scheme_a_host_and_a_port() {
+        let check = |text: &str, then: Result<&str, NotUrl>| {
+            let read = text.parse::<Url>().map(|url| url.to_string());
+            assert_eq!(read, then.map(str::to_owned), "{text}");
+        };
+        check("http://127.0.0.1:8080", Ok("http://127.0.0.1:8080"));
+        check(" http://olympus:8080/ ", Ok("http://olympus:8080"));
+        check("http://olympus", Ok("http://olympus:80"));
+        check("http://[::1]:8080", Ok("http://[::1]:8080"));
+        check("https://olympus:8080", Err(NotUrl::Tls));
+        for bad in ["", "olympus:8080", "redis://a:1", "http://", "http://a:99999", "http://a/v1"] {
+            check(bad, Err(NotUrl::Form));
+        }
+        check("http://user@a:1", Err(NotUrl::Form));
+    }
+
+    #[test]
+    fn a_socket_wants_a_v6_address_without_brackets() {
+        let url: Url = "http://[::1]:8080".parse().unwrap();
+        assert_eq!(url.socket(), ("::1", 8080));
+        assert_eq!(url.websocket("/x"), "ws://[::1]:8080/x");
+    }
+
+    #[test]
+    fn the_leaders_key_names_a_boot_and_a_url() {
+        let boot = uuid::Uuid::nil();
+        assert_eq!(leader_in(&format!("{boot} http://a:1")), "http://a:1".parse().ok());
+        for bad in ["", "http://a:1", "x http://a:1", &format!("{boot} a:1"), &boot.to_string()] {
+            assert_eq!(leader_in(bad), None, "{bad}");
+        }
+    }
+}
