@@ -1,0 +1,516 @@
+//! A house that lives a day, and checks itself at every event.
+//!
+//! Beside the World that decides it keeps the same past in other forms: worlds folded from the
+//! encoded events alone, each part folded alone, the line as its projector sees it, and a model of
+//! idempotency keys that shares no code with the law.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use domain::command::{Admit, Guard, Report, Reported};
+use domain::event::{KeyUse, LeaderStarted, NodeLostCause};
+use domain::fleet::Fleet;
+use domain::ids::{Hex, Sequence};
+use domain::invariants;
+use domain::judge::{Request, judge, judge_resolved};
+use domain::keys::Keys;
+use domain::law::{Law, LawBook, Limits, Policy};
+use domain::ledger::Ledger;
+use domain::line::{Line, LineChange, LineKey};
+use domain::placement::{Assignment, may_assign, plan};
+use domain::runs::Runs;
+use domain::submission::{Demand, Pool, Retention};
+use domain::tenants::{Tenant, Tenants};
+use domain::{Command, Decision, Event, NodeId, Refusal, RunId, Status, Timestamp, Token, World};
+
+use crate::script::{Asked, Guarded, Shown, Step, What};
+use crate::support::*;
+use crate::wire;
+
+/// A key's window, as the contract states it (24 h), and not as the law does.
+const KEY_WINDOW_MS: u64 = 24 * HOUR;
+
+#[derive(Default)]
+pub struct House {
+    /// The World that decides: it runs ahead of the journal and knows no sequence.
+    pub lived: World,
+    /// Folded from the journal's bytes, without sequences.
+    folded: World,
+    /// Folded from the journal's bytes, with sequences.
+    replayed: World,
+    alone: Parts,
+    projected: BTreeMap<LineKey, RunId>,
+    keyed: BTreeMap<(String, String), Keyed>,
+    tokens: BTreeSet<Token>,
+    last_token: Option<Token>,
+    now: Timestamp,
+    sequence: Sequence,
+    drawn: u64,
+    earlier_law: Option<Arc<Law>>,
+    planned: Vec<Assignment>,
+}
+
+/// Every part of a World, folded by itself.
+#[derive(Default)]
+struct Parts {
+    runs: Runs,
+    line: Line,
+    fleet: Fleet,
+    law: LawBook,
+    ledger: Ledger,
+    tenants: Tenants,
+    keys: Keys,
+}
+
+struct Keyed {
+    since: Timestamp,
+    body: u8,
+    runs: BTreeMap<u32, RunId>,
+}
+
+impl House {
+    /// A house at `T0` in which everything is allowed and nothing has a node.
+    pub fn new() -> Self {
+        let mut house = Self { now: T0, ..Self::default() };
+        house.lead();
+        let open = Policy { limits: Limits { gpu: 64, ..NO_LIMITS }, ..policy("open", &["*"]) };
+        house.ask(put(open, Guard::Absent)).expect("there is none yet");
+        house
+    }
+
+    pub fn live(&mut self, step: Step) {
+        match step {
+            Step::Wait(ms) => self.now = self.now.plus(ms),
+            Step::Submit { runs, key, stale, queue_max } => {
+                let stale = self.earlier_law.clone().filter(|_| stale);
+                for (position, asked) in (0..).zip(runs) {
+                    self.submit(asked, key, position, stale.as_deref(), queue_max);
+                }
+            }
+            Step::Place { most } => self.place(most),
+            Step::Plan { most } => {
+                self.planned = plan(&self.lived.line, &self.lived.fleet, self.now, most);
+            }
+            Step::PlaceLate => {
+                for assignment in std::mem::take(&mut self.planned) {
+                    let _overtaken_or_done = self.assign(assignment);
+                }
+            }
+            Step::Propose { run, node } => {
+                let runs: Vec<RunId> = self.lived.line.items().map(|(run, _)| run).collect();
+                let nodes: Vec<&NodeId> = self.lived.fleet.nodes().keys().collect();
+                if !runs.is_empty() && !nodes.is_empty() {
+                    let (run, node) = (*run.get(&runs), (*node.get(&nodes)).clone());
+                    let _overtaken_or_done = self.assign(Assignment { run, node, fallback: false });
+                }
+            }
+            Step::Report { attempt, what, shown } => {
+                let attempts = self.attempts();
+                if !attempts.is_empty() {
+                    let (node, run, token) = attempt.get(&attempts).clone();
+                    self.report(node, run, token, what, shown);
+                }
+            }
+            Step::Cancel { run } => {
+                let runs: Vec<(RunId, Status)> = self.lived.runs.newest_first(None).collect();
+                if runs.is_empty() {
+                    return;
+                }
+                let (run, status) = *run.get(&runs);
+                let answer = self.ask(Command::Cancel { run, origin: origin() });
+                assert_eq!(answer.is_err(), status.is_terminal(), "{run} is {status:?}");
+            }
+            Step::Join { node, boot, labels, capacity } => {
+                let _refused_or_done = self.ask(join(&name(node), boot.into(), capacity, labels));
+            }
+            Step::Lose { node, right_boot, cause } => self.lose(node, right_boot, cause),
+            Step::PutPolicy { name, pattern, limits, on, guard } => {
+                let name = format!("p{name}");
+                let policy = Policy { limits, on_violation: on, ..policy(&name, &[pattern]) };
+                let found = self.lived.law.current().policies.get(&*name).map_or(0, |p| p.version);
+                let guard = guard_of(guard, found);
+                self.enact(Command::PutPolicy { policy, guard, origin: origin() });
+            }
+            Step::DeletePolicy { name, guard } => {
+                let name = format!("p{name}");
+                let found = self.lived.law.current().policies.get(&*name).map_or(0, |p| p.version);
+                self.enact(delete(&name, guard_of(guard, found)));
+            }
+            Step::PutTemplate { name, heat, guard } => {
+                let template = domain::law::Template { heat, ..template(&template_name(name)) };
+                let found = self.lived.law.current().templates.get(&template.name);
+                let guard = guard_of(guard, found.map_or(0, |t| t.version));
+                self.enact(Command::PutTemplate { template, guard, origin: origin() });
+            }
+            Step::DeleteTemplate { name, guard } => {
+                let name = template_name(name);
+                let found = self.lived.law.current().templates.get(&*name);
+                let guard = guard_of(guard, found.map_or(0, |t| t.version));
+                let name = name.into();
+                self.enact(Command::DeleteTemplate { name, guard, origin: origin() });
+            }
+            Step::SetHeatTable(table) => {
+                self.enact(Command::SetHeatTable { table, origin: origin() });
+            }
+            Step::Pause => {
+                self.ask(Command::PauseQueue { origin: origin() }).expect("always allowed");
+                let line = &self.lived.line;
+                assert!(plan(line, &self.lived.fleet, self.now, 9).is_empty(), "paused is paused");
+            }
+            Step::Resume => {
+                self.ask(Command::ResumeQueue { origin: origin() }).expect("always allowed");
+            }
+            Step::Tick { most } => {
+                let due = self.lived.runs.expired(self.now, usize::MAX).len();
+                let done = self.ask(Command::Tick { most }).expect("always allowed").events.len();
+                assert_eq!(done, due.min(most));
+            }
+            Step::Lead => self.lead(),
+        }
+    }
+
+    /// Submits one run of a request, and checks the answer against the model of keys.
+    pub fn submit(
+        &mut self,
+        asked: Asked,
+        key: Option<(u8, u8)>,
+        position: u32,
+        stale: Option<&Law>,
+        queue_max: usize,
+    ) {
+        let current = self.lived.law.current().clone();
+        let law = stale.unwrap_or(&current);
+        let quarantine_on = asked.quarantine_on;
+        let tenant = format!("tenant-{}", asked.tenant);
+        let Ok(judged) = judge(law, request_of(asked, &tenant), quarantine_on) else { return };
+        let key = key.map(|(name, body)| (format!("key-{name}"), body));
+        let known = key.as_ref().and_then(|(name, body)| {
+            let keyed = self.keyed.get(&(tenant, name.clone()))?;
+            let fresh = self.now.since(keyed.since) < KEY_WINDOW_MS;
+            fresh.then(|| (keyed.body == *body).then(|| keyed.runs.get(&position).copied()))
+        });
+        let run = run(self.draw());
+        let key_use = |(name, body): (String, u8)| {
+            (KeyUse { key: name.into(), body: Hex([body; 16]) }, position)
+        };
+        let (key, origin) = (key.map(key_use), origin());
+        let waiting = self.lived.line.waiting();
+        let revision = law.revision;
+        let admit = Admit { run, judged, key, origin, queue_max };
+        let answer = self.ask(Command::Admit(Box::new(admit)));
+        match known {
+            Some(None) => assert!(matches!(answer, Err(Refusal::KeyReused { .. })), "{answer:?}"),
+            Some(Some(Some(first))) if self.lived.runs.status(first).is_some() => {
+                let repeat = Decision { events: Vec::new(), run: Some(first) };
+                assert_eq!(answer, Ok(repeat), "the first answer again, whatever has changed");
+            }
+            Some(Some(Some(first))) => assert_eq!(answer, Err(Refusal::NoSuchRun(first))),
+            Some(Some(None)) | None => match answer {
+                Err(Refusal::StaleLaw { .. }) => assert!(revision < current.revision),
+                Err(Refusal::QueueFull { .. }) => assert!(waiting >= queue_max),
+                Ok(decision) => {
+                    assert_eq!(revision, current.revision);
+                    assert_eq!((decision.run, decision.events.len()), (Some(run), 1));
+                }
+                Err(refusal) => panic!("a submission is never refused like this: {refusal}"),
+            },
+        }
+    }
+
+    /// Plans on the state as it is, checks the plan, and does it: all of it must hold.
+    pub fn place(&mut self, most: usize) {
+        let plan_now = |house: &Self, most| {
+            let (line, fleet) = (&house.lived.line, &house.lived.fleet);
+            let plan = plan(line, fleet, house.now, most);
+            let fair = invariants::q2(line, fleet, house.now, &plan);
+            fair.unwrap_or_else(|broken| panic!("{plan:?}: {broken}"));
+            plan
+        };
+        let plan = plan_now(self, most);
+        assert!(plan.len() <= most);
+        let all = plan.len() < most;
+        for assignment in plan {
+            let fallback = assignment.fallback;
+            let decision = self.assign(assignment).expect("nothing came between plan and deed");
+            let [Event::RunAssigned(assigned)] = &*decision.events else {
+                panic!("an assignment is one event: {:?}", decision.events)
+            };
+            assert_eq!(assigned.fallback, fallback, "the plan says what will be recorded");
+        }
+        if all {
+            assert_eq!(plan_now(self, usize::MAX), [], "nothing that fits is left waiting");
+        }
+    }
+
+    fn assign(&mut self, assignment: Assignment) -> Result<Decision, Refusal> {
+        let token = token(self.draw());
+        let planned_at = self.sequence;
+        self.ask(Command::Assign { assignment, token, planned_at })
+    }
+
+    fn attempts(&self) -> Vec<(NodeId, RunId, Token)> {
+        let nodes = self.lived.fleet.nodes().iter();
+        nodes
+            .flat_map(|(id, node)| node.attempts.iter().map(|(run, a)| (id.clone(), *run, a.token)))
+            .collect()
+    }
+
+    fn report(&mut self, from: NodeId, run: RunId, right: Token, what: What, shown: Shown) {
+        let token = match shown {
+            Shown::Right | Shown::Elsewhere => right,
+            Shown::Forged => Hex([0; 16]),
+            Shown::Old => self.last_token.unwrap_or(Hex([0; 16])),
+        };
+        let node = if shown == Shown::Elsewhere { node("elsewhere") } else { from };
+        let believed = token == right && shown != Shown::Elsewhere;
+        let what = match what {
+            What::Started => Reported::Started,
+            What::Ended(cause, code) => ended(exit(cause, code)),
+            What::Gone => Reported::Gone,
+        };
+        let answer = self.ask(Command::Report(Report { node, run, token, what }));
+        assert_eq!(answer.is_ok(), believed, "{shown:?} {answer:?}");
+    }
+
+    fn lose(&mut self, n: u8, right_boot: bool, cause: NodeLostCause) {
+        let node = node(&name(n));
+        let known = self.lived.fleet.node(&node).cloned();
+        let right = known.as_ref().map_or(boot(9), |known| known.joined.boot);
+        let boot = if right_boot { right } else { boot(8) };
+        let answer = self.ask(Command::LoseNode { node: node.clone(), boot, cause });
+        let there = known.filter(|known| known.is_ready() && right_boot);
+        assert_eq!(answer.is_ok(), there.is_some());
+        if let (Ok(decision), Some(there)) = (answer, there) {
+            assert_eq!(decision.events.len(), 1 + there.attempts.len(), "each run by its name");
+        }
+    }
+
+    fn enact(&mut self, command: Command) {
+        let before = self.lived.law.current().clone();
+        if self.ask(command).is_ok() {
+            self.earlier_law = Some(before);
+        }
+    }
+
+    fn lead(&mut self) {
+        self.sequence += 1;
+        let (at, epoch, boot) = (self.now, self.lived.epoch + 1, boot(0));
+        let (url, version) = ("http://127.0.0.1:1".into(), "0.1.0".into());
+        let started = LeaderStarted { at, epoch, boot, url, version };
+        self.happens(&Event::LeaderStarted(Arc::new(started)));
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.drawn += 1;
+        self.drawn
+    }
+
+    /// Asks, and lets what follows happen. Whoever has the same past gives the same answer.
+    fn ask(&mut self, command: Command) -> Result<Decision, Refusal> {
+        let before = self.lived.clone();
+        let answer = self.lived.decide(self.now, command.clone());
+        assert_eq!(answer, self.lived.decide(self.now, command.clone()), "asked twice");
+        assert_eq!(answer, self.replayed.decide(self.now, command), "asked of a replay");
+        assert!(self.lived == before, "deciding changes nothing");
+        if let Ok(decision) = &answer
+            && !decision.events.is_empty()
+        {
+            self.sequence += 1;
+            decision.events.iter().for_each(|event| self.happens(event));
+            // Between the events of one entry a lost node may still have attempts; not after it.
+            let kept = invariants::state(&self.lived);
+            kept.unwrap_or_else(|broken| panic!("{:?}: {broken}", decision.events));
+        }
+        answer
+    }
+
+    fn happens(&mut self, event: &Event) {
+        assert_eq!(event.at(), self.now, "an event happens when it is decided");
+        let before = self.lived.clone();
+        self.foresee(event);
+        let (heard, sequence) = (wire::hear(event), self.sequence);
+        self.lived.evolve(0, event);
+        self.folded.evolve(0, &heard);
+        self.replayed.evolve(sequence, &heard);
+        self.alone.evolve(&heard);
+        self.project(&heard);
+
+        let step = invariants::step(&before, event, &self.lived);
+        step.and_then(|()| invariants::state(&self.lived))
+            .unwrap_or_else(|broken| panic!("{event:?}: {broken}"));
+        assert!(self.lived == self.folded, "lived equals folded");
+        assert_eq!(self.lived.digest(), self.replayed.digest(), "lived equals replayed");
+        assert_eq!(self.lived.digest() == before.digest(), self.lived == before, "of all there is");
+        self.alone.agree_with(&self.lived);
+        let visible: Vec<_> = self.projected.iter().map(|(key, run)| (*key, *run)).collect();
+        assert_eq!(self.lived.line.in_order(), visible, "the projected line is the line");
+        agree_on_numbers(&self.lived);
+        if let Some(run) = event.run().and_then(|run| self.replayed.runs.get(run)) {
+            assert_eq!(run.index, sequence, "a run knows the entry that changed it last");
+        }
+    }
+
+    /// What must be true of an event before it happens.
+    fn foresee(&mut self, event: &Event) {
+        let world = &self.lived;
+        let birth = match event {
+            Event::RunAssigned(e) => {
+                let pool = may_assign(&world.line, &world.fleet, self.now, e.run, &e.node);
+                assert_eq!(pool, Some((e.pool, e.fallback)), "D-1: an assignment holds before it");
+                let run = world.runs.live(e.run).expect("only what waits is assigned");
+                assert_eq!(e.attempt, run.attempt + 1, "attempts are numbered from 1");
+                let quarantined = run.judgement().pool == Pool::Quarantine;
+                assert_eq!(quarantined, e.pool == Pool::Quarantine, "T-1");
+                assert!(self.tokens.insert(e.token), "each attempt has a token of its own");
+                self.last_token = Some(e.token);
+                return;
+            }
+            Event::RunAdmitted(e) => (e.run, &e.submission, &e.judgement, &e.key),
+            Event::RunRejected(e) => (e.run, &e.submission, &e.judgement, &e.key),
+            _ => return,
+        };
+        let (run, submission, judgement, key) = birth;
+        let law = world.law.current();
+        let heat = law.templates.get(&submission.template).and_then(|t| t.body.heat);
+        let (template, on) = (judgement.template.clone(), judgement.quarantine_on);
+        let again = judge_resolved(law, submission, template, heat, on);
+        assert_eq!(*judgement, again, "D-1: a judgement can be made again from its record");
+        assert_eq!(world.runs.status(run), None, "an id is used once");
+        if let Some((key, position)) = key {
+            let scope = (submission.tenant().to_owned(), key.key.to_string());
+            let old = |keyed: &Keyed| self.now.since(keyed.since) >= KEY_WINDOW_MS;
+            if self.keyed.get(&scope).is_some_and(old) {
+                self.keyed.remove(&scope);
+            }
+            let (since, body) = (self.now, key.body.0[0]);
+            let fresh = Keyed { since, body, runs: BTreeMap::new() };
+            let keyed = self.keyed.entry(scope).or_insert(fresh);
+            assert_eq!(keyed.body, body, "a key has one body in its window");
+            let earlier = keyed.runs.insert(*position, run);
+            assert_eq!(earlier, None, "at most one run per key and position in the window");
+        }
+    }
+
+    fn project(&mut self, event: &Event) {
+        let projected = &mut self.projected;
+        self.alone.line.evolve(event, |change| match change {
+            LineChange::Joined(key, run) => {
+                assert_eq!(projected.insert(key, run), None, "two runs in one place");
+            }
+            LineChange::Left(key, run) => {
+                assert_eq!(projected.remove(&key), Some(run), "only what stood there leaves");
+            }
+        });
+    }
+}
+
+impl Parts {
+    /// Everything but the line, which its projector folds.
+    fn evolve(&mut self, event: &Event) {
+        self.runs.evolve(0, event);
+        self.fleet.evolve(event);
+        self.law.evolve(event);
+        self.ledger.evolve(event);
+        self.tenants.evolve(event);
+        self.keys.evolve(event);
+    }
+
+    fn agree_with(&self, world: &World) {
+        assert!(self.runs == world.runs, "runs alone");
+        assert!(self.line == world.line, "line alone");
+        assert!(self.fleet == world.fleet, "fleet alone");
+        assert!(self.law == world.law, "law alone");
+        assert!(self.ledger == world.ledger, "ledger alone");
+        assert!(self.tenants == world.tenants, "tenants alone");
+        assert!(self.keys == world.keys, "keys alone");
+    }
+}
+
+/// Every count kept is the count that counting gives.
+fn agree_on_numbers(world: &World) {
+    let mut tenants = BTreeMap::<String, Tenant>::new();
+    let mut statuses = BTreeMap::<Status, u64>::new();
+    let mut oldest: Option<Timestamp> = None;
+    for (id, status) in world.runs.newest_first(None) {
+        *statuses.entry(status).or_default() += 1;
+        let Some(run) = world.runs.live(id) else { continue };
+        let tenant = tenants.entry(run.submission().tenant().to_owned()).or_default();
+        if status == Status::Pending {
+            tenant.pending += 1;
+            oldest = Some(oldest.map_or(run.created_at(), |oldest| oldest.min(run.created_at())));
+        } else {
+            tenant.running += 1;
+            tenant.in_use = tenant.in_use.plus(run.submission().resources.into());
+            let node = world.fleet.node(run.node.as_ref().expect("it is on a node"));
+            let attempt = &node.expect("the node is known").attempts[&id];
+            assert_eq!(attempt.stop, run.cancel_requested, "wants say what the run says");
+            assert_eq!(attempt.attempt, run.attempt);
+        }
+    }
+    for status in Status::ALL {
+        let counted = statuses.get(&status).copied().unwrap_or(0);
+        assert_eq!(world.runs.count(status), counted, "{status:?}");
+    }
+    for (name, kept) in world.tenants.iter() {
+        let counted = tenants.remove(name).unwrap_or_default();
+        assert_eq!(*kept, Tenant { last_tag: kept.last_tag, ..counted }, "{name}");
+    }
+    assert!(tenants.is_empty(), "tenants with runs that nobody counts: {tenants:?}");
+    let (depth, line) = (world.line.depth(), &world.line);
+    let pending = world.runs.count(Status::Pending) as usize;
+    let sums = (
+        depth.total,
+        depth.pools.values().sum(),
+        depth.heats.values().sum(),
+        depth.tenants.values().sum(),
+    );
+    assert_eq!(sums, (pending, pending, pending, pending));
+    assert_eq!(line.oldest(), oldest);
+    for (place, (key, run)) in line.in_order().into_iter().enumerate() {
+        let before = line.in_order()[..place].iter().filter(|(k, _)| k.pool == key.pool).count();
+        assert_eq!(line.rank(run), Some(before), "a place is a rank");
+    }
+    let bytes: Vec<_> = line.in_order().iter().map(|(key, _)| key.to_bytes()).collect();
+    assert!(bytes.is_sorted_by(|a, b| a < b), "the bytes of a key sort as the key does");
+}
+
+pub const NO_LIMITS: Limits = Limits { cpu_milli: None, mem_mb: None, gpu: 0, ttl_ms: None };
+
+fn name(node: u8) -> String {
+    format!("node-{node}")
+}
+
+fn template_name(template: u8) -> String {
+    if template == 0 { "host".to_owned() } else { format!("t{}", template - 1) }
+}
+
+fn guard_of(guard: Guarded, found: u64) -> Guard {
+    match guard {
+        Guarded::Not => Guard::None,
+        Guarded::Right => Guard::Version(found),
+        Guarded::Wrong => Guard::Version(found + 1),
+        Guarded::Absent => Guard::Absent,
+    }
+}
+
+fn request_of(asked: Asked, tenant: &str) -> Request {
+    let Demand { cpu_milli, mem_mb, gpu } = asked.demand;
+    let mut metadata = map(&[("tenant", tenant)]);
+    if asked.quarantine {
+        metadata.insert("quarantine".into(), "true".into());
+    }
+    Request {
+        template: template_name(asked.template).into(),
+        cpu_milli: Some(cpu_milli),
+        mem_mb: Some(mem_mb),
+        gpu: Some(gpu),
+        ttl_ms: Some(asked.ttl_ms),
+        heat: asked.heat,
+        priority: Some(asked.priority),
+        retry: Some(asked.retry),
+        on_lost: asked.on_lost,
+        retention: Some(Retention { max_age_ms: asked.max_age_ms, keep_output: true }),
+        metadata,
+        ..request()
+    }
+}

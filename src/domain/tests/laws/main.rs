@@ -1,0 +1,67 @@
+//! The laws of the house, on random days: invariants after every event, lived equals replayed at
+//! every prefix, a refusal changes nothing, the same past gives the same answer.
+//!
+//! `PROPTEST_CASES` asks for more days. A day that breaks a law is printed at its shortest; it
+//! becomes a sentence in `tests/rules`, so no file of seeds is kept.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod house;
+mod script;
+mod wire;
+
+use house::House;
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+use script::{asked, capacity, day};
+use support::{HIGH_COMPUTE, QUARANTINE, STANDARD};
+
+/// So many cases, or as many as the environment asks for.
+#[expect(clippy::disallowed_methods, reason = "how much is tested is not the law's business")]
+fn cases(default: u32) -> Config {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
+    Config { cases: asked.unwrap_or(default), failure_persistence: None, ..Config::default() }
+}
+
+proptest! {
+    #![proptest_config(cases(48))]
+
+    #[test]
+    fn the_laws_hold_on_any_day(steps in day(100)) {
+        let mut house = House::new();
+        for step in steps {
+            house.live(step);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(48))]
+
+    /// T-1, S36: [`House`] checks each assignment; here the fleet and the line are all there is.
+    #[test]
+    fn no_quarantined_run_is_ever_elsewhere_and_no_other_ever_on_a_quarantine_node(
+        nodes in prop::collection::vec((0..3usize, capacity()), 0..8),
+        runs in prop::collection::vec(asked(), 1..24),
+    ) {
+        let mut house = House::new();
+        for (boot, (labels, capacity)) in (0..).zip(nodes) {
+            let labels = [STANDARD, HIGH_COMPUTE, QUARANTINE][labels];
+            let node = boot % 6; // some come again, as another process and with other labels
+            house.live(script::Step::Join { node, boot, labels, capacity });
+        }
+        for asked in runs {
+            house.submit(asked, None, 0, None, usize::MAX);
+        }
+        house.place(usize::MAX);
+        for (_, node) in house.lived.fleet.nodes() {
+            for run in node.attempts.keys() {
+                let asks = house.lived.runs.live(*run).expect("it is on a node");
+                let quarantined = asks.submission().asks_for_quarantine();
+                let quarantine_node = node.joined.labels.contains_key(domain::fleet::QUARANTINE_LABEL);
+                prop_assert_eq!(quarantined, quarantine_node);
+            }
+        }
+    }
+}

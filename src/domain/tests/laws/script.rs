@@ -1,0 +1,241 @@
+//! Random days: what is asked of the house, in which order, and how much time passes.
+//!
+//! A step names things by index into what there is when its turn comes, so that a day stays
+//! meaningful while proptest makes it shorter.
+
+use domain::event::{ExitCause, NodeLostCause};
+use domain::law::{HeatTable, Limits, OnViolation};
+use domain::submission::{Demand, Heat, OnLost, Retry};
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+use crate::support::{DAY, HIGH_COMPUTE, HOUR, QUARANTINE, SECOND, STANDARD};
+
+/// One thing that happens in a day.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Time passes, in milliseconds.
+    Wait(u64),
+    /// One request, of one run or a batch.
+    Submit { runs: Vec<Asked>, key: Option<(u8, u8)>, stale: bool, queue_max: usize },
+    /// Plan, and do all of it.
+    Place { most: usize },
+    /// Plan, and keep the plan for later.
+    Plan { most: usize },
+    /// Do what was planned earlier.
+    PlaceLate,
+    /// Propose any run for any node.
+    Propose { run: Index, node: Index },
+    /// A report of an attempt.
+    Report { attempt: Index, what: What, shown: Shown },
+    /// Cancel any run.
+    Cancel { run: Index },
+    /// An agent registers.
+    Join { node: u8, boot: u8, labels: &'static [(&'static str, &'static str)], capacity: Demand },
+    /// A node is lost.
+    Lose { node: u8, right_boot: bool, cause: NodeLostCause },
+    /// A policy is put.
+    PutPolicy { name: u8, pattern: &'static str, limits: Limits, on: OnViolation, guard: Guarded },
+    /// A policy is deleted.
+    DeletePolicy { name: u8, guard: Guarded },
+    /// A template is put.
+    PutTemplate { name: u8, heat: Option<Heat>, guard: Guarded },
+    /// A template is deleted.
+    DeleteTemplate { name: u8, guard: Guarded },
+    /// Other thresholds.
+    SetHeatTable(HeatTable),
+    /// Assignments stop.
+    Pause,
+    /// Assignments go on.
+    Resume,
+    /// What is due is done.
+    Tick { most: usize },
+    /// Another instance takes over.
+    Lead,
+}
+
+/// One run of a request.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub template: u8,
+    pub tenant: u8,
+    pub demand: Demand,
+    pub ttl_ms: u64,
+    pub heat: Option<Heat>,
+    pub priority: u8,
+    pub retry: Retry,
+    pub on_lost: OnLost,
+    pub max_age_ms: u64,
+    pub quarantine: bool,
+    pub quarantine_on: bool,
+}
+
+/// What an agent says.
+#[derive(Clone, Copy, Debug)]
+pub enum What {
+    Started,
+    Ended(ExitCause, Option<i32>),
+    Gone,
+}
+
+/// What it shows for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    Right,
+    /// A token that was never given out.
+    Forged,
+    /// The token of the attempt that was made before.
+    Old,
+    /// The right token, from another node.
+    Elsewhere,
+}
+
+/// What is asked of the version in force.
+#[derive(Clone, Copy, Debug)]
+pub enum Guarded {
+    Not,
+    Right,
+    Wrong,
+    Absent,
+}
+
+/// A day of at most so many steps.
+pub fn day(steps: usize) -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(step(), 1..steps)
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let guard = || select(&[Guarded::Not, Guarded::Right, Guarded::Wrong, Guarded::Absent][..]);
+    const TIMES: &[u64] = &[1, SECOND, 30 * SECOND, HOUR, DAY - 1, DAY, DAY + HOUR, 8 * DAY];
+    prop_oneof![
+        4 => select(TIMES).prop_map(Step::Wait),
+        12 => submit(),
+        8 => (1..9usize).prop_map(|most| Step::Place { most }),
+        2 => (1..9usize).prop_map(|most| Step::Plan { most }),
+        2 => Just(Step::PlaceLate),
+        2 => any::<(Index, Index)>().prop_map(|(run, node)| Step::Propose { run, node }),
+        12 => report(),
+        3 => any::<Index>().prop_map(|run| Step::Cancel { run }),
+        6 => join(),
+        2 => (0..4u8, prop::bool::weighted(0.8), any::<bool>()).prop_map(|(node, right_boot, left)| {
+            let cause = if left { NodeLostCause::Left } else { NodeLostCause::HeartbeatExpired };
+            Step::Lose { node, right_boot, cause }
+        }),
+        2 => (0..3u8, select(&["*", "host", "h*", "t?", "t0"][..]), limits(), any::<bool>(), guard())
+            .prop_map(|(name, pattern, limits, strict, guard)| {
+                let on = if strict { OnViolation::Reject } else { OnViolation::Quarantine };
+                Step::PutPolicy { name, pattern, limits, on, guard }
+            }),
+        1 => (0..3u8, guard()).prop_map(|(name, guard)| Step::DeletePolicy { name, guard }),
+        1 => (0..3u8, heat(), guard())
+            .prop_map(|(name, heat, guard)| Step::PutTemplate { name, heat, guard }),
+        1 => (0..3u8, guard()).prop_map(|(name, guard)| Step::DeleteTemplate { name, guard }),
+        1 => (1..5u32).prop_map(|k| {
+            Step::SetHeatTable(HeatTable { hot_cpu_milli: 1_000 * k, ..HeatTable::PUBLISHED })
+        }),
+        1 => Just(Step::Pause),
+        2 => Just(Step::Resume),
+        3 => (1..5usize).prop_map(|most| Step::Tick { most }),
+        1 => Just(Step::Lead),
+    ]
+}
+
+fn submit() -> impl Strategy<Value = Step> {
+    let key = prop::option::weighted(0.4, (0..3u8, 0..2u8));
+    let queue_max = select(&[4, 100, 100][..]);
+    (prop::collection::vec(asked(), 1..4), key, prop::bool::weighted(0.1), queue_max)
+        .prop_map(|(runs, key, stale, queue_max)| Step::Submit { runs, key, stale, queue_max })
+}
+
+pub fn asked() -> impl Strategy<Value = Asked> {
+    (
+        (select(&[0, 0, 0, 1, 2][..]), 0..3u8, demand(), select(&[SECOND, 60 * SECOND, HOUR][..])),
+        (heat(), select(&[0, 50, 50, 50, 100][..]), retry(), any::<bool>()),
+        select(&[0, HOUR, DAY, 7 * DAY][..]),
+        (prop::bool::weighted(0.2), prop::bool::weighted(0.9)),
+    )
+        .prop_map(|(what, how, max_age_ms, (quarantine, quarantine_on))| {
+            let (template, tenant, demand, ttl_ms) = what;
+            let (heat, priority, retry, retries) = how;
+            let on_lost = if retries { OnLost::Retry } else { OnLost::Fail };
+            Asked {
+                template,
+                tenant,
+                demand,
+                ttl_ms,
+                heat,
+                priority,
+                retry,
+                on_lost,
+                max_age_ms,
+                quarantine,
+                quarantine_on,
+            }
+        })
+}
+
+fn demand() -> impl Strategy<Value = Demand> {
+    let (cpu, mem) = (select(&[100, 500, 2_000, 4_000][..]), select(&[64, 256, 2_048][..]));
+    (cpu, mem, select(&[0, 0, 0, 0, 1][..])).prop_map(|(cpu_milli, mem_mb, gpu)| Demand {
+        cpu_milli,
+        mem_mb,
+        gpu,
+    })
+}
+
+fn retry() -> impl Strategy<Value = Retry> {
+    (1..4u32, select(&[0, SECOND, HOUR][..]))
+        .prop_map(|(max_attempts, backoff_ms)| Retry { max_attempts, backoff_ms })
+}
+
+fn heat() -> impl Strategy<Value = Option<Heat>> {
+    prop::option::weighted(0.3, select(&Heat::ALL[..]))
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    let cpu = prop::option::of(select(&[100, 2_000][..]));
+    (cpu, prop::option::of(select(&[64, 2_048][..])), 0..2u32, prop::option::of(Just(HOUR)))
+        .prop_map(|(cpu_milli, mem_mb, gpu, ttl_ms)| Limits { cpu_milli, mem_mb, gpu, ttl_ms })
+}
+
+fn report() -> impl Strategy<Value = Step> {
+    let exit = |cause, code| What::Ended(cause, code);
+    let what = prop_oneof![
+        6 => Just(What::Started),
+        4 => Just(exit(ExitCause::Exited, Some(0))),
+        4 => Just(exit(ExitCause::Exited, Some(1))),
+        1 => Just(exit(ExitCause::Exited, None)),
+        1 => Just(exit(ExitCause::TimedOut, Some(0))),
+        1 => Just(exit(ExitCause::OutOfMemory, None)),
+        1 => Just(exit(ExitCause::Canceled, None)),
+        1 => Just(exit(ExitCause::NotExecutable, Some(127))),
+        2 => Just(exit(ExitCause::SandboxFailed, None)),
+        3 => Just(What::Gone),
+    ];
+    let shown = prop_oneof![
+        8 => Just(Shown::Right),
+        1 => Just(Shown::Forged),
+        1 => Just(Shown::Old),
+        1 => Just(Shown::Elsewhere),
+    ];
+    (any::<Index>(), what, shown).prop_map(|(attempt, what, shown)| Step::Report {
+        attempt,
+        what,
+        shown,
+    })
+}
+
+fn join() -> impl Strategy<Value = Step> {
+    let labels = select(&[STANDARD, STANDARD, HIGH_COMPUTE, QUARANTINE][..]);
+    (0..4u8, select(&[0, 0, 0, 1][..]), labels, capacity())
+        .prop_map(|(node, boot, labels, capacity)| Step::Join { node, boot, labels, capacity })
+}
+
+pub fn capacity() -> impl Strategy<Value = Demand> {
+    let (cpu, mem) = (select(&[500, 4_000, 8_000][..]), select(&[256, 4_096][..]));
+    (cpu, mem, select(&[0, 0, 1][..])).prop_map(|(cpu_milli, mem_mb, gpu)| Demand {
+        cpu_milli,
+        mem_mb,
+        gpu,
+    })
+}
