@@ -1,0 +1,157 @@
+//! A Redis server of one's own.
+
+use std::process::{Command, Stdio};
+
+use redis::{Commands, Connection};
+use tempfile::TempDir;
+
+use crate::net::free_port;
+use crate::process::Process;
+use crate::wait::until_sync;
+
+/// When Redis writes through to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fsync {
+    /// Before each answer.
+    Always,
+    /// Once a second.
+    EverySecond,
+}
+
+/// A Redis server on a free port, in an empty directory.
+#[derive(Debug)]
+pub struct RedisServer {
+    process: Option<Process>,
+    dir: TempDir,
+    port: u16,
+    fsync: Fsync,
+    password: Option<String>,
+    maxmemory_policy: &'static str,
+}
+
+impl RedisServer {
+    /// Starts one that writes through once a second.
+    pub fn start() -> Self {
+        Self::configured(Fsync::EverySecond, None)
+    }
+
+    /// Starts one that loses nothing.
+    pub fn durable() -> Self {
+        Self::configured(Fsync::Always, None)
+    }
+
+    /// Starts one that asks for a password.
+    pub fn with_password(password: &str) -> Self {
+        Self::configured(Fsync::EverySecond, Some(password))
+    }
+
+    fn configured(fsync: Fsync, password: Option<&str>) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut server = Self {
+            process: None,
+            dir,
+            port: free_port(),
+            fsync,
+            password: password.map(str::to_owned),
+            maxmemory_policy: "noeviction",
+        };
+        server.restart();
+        server
+    }
+
+    /// `host:port`.
+    pub fn addr(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// Starts it (again) on the same port and directory, and waits until it has loaded its data.
+    ///
+    /// # Panics
+    /// It can't be started.
+    pub fn restart(&mut self) {
+        self.kill();
+        installed();
+        let always = match self.fsync {
+            Fsync::Always => "always",
+            Fsync::EverySecond => "everysec",
+        };
+        let mut command = Command::new("redis-server");
+        command
+            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
+            .args(["--dir", &self.dir.path().display().to_string()])
+            .args(["--appendonly", "yes", "--appendfsync", always, "--save", ""])
+            .args(["--maxmemory-policy", self.maxmemory_policy, "--databases", "16"])
+            .args(["--repl-diskless-load", "disabled", "--daemonize", "no"]);
+        if let Some(password) = &self.password {
+            command.args(["--requirepass", password]);
+        }
+        let mut process = Process::spawn("redis-server", &mut command);
+        until_sync("redis-server to answer", || {
+            assert!(process.ended().is_none(), "redis-server ended: {:?}", process.lines());
+            let mut connection = self.try_connect(0)?;
+            let pong: Option<String> = redis::cmd("PING").query(&mut connection).ok();
+            // The process is asked too, so that another one on this port is not taken for it.
+            let info: String = redis::cmd("INFO").arg("server").query(&mut connection).ok()?;
+            pong.filter(|_| info.contains(&format!("process_id:{}\r", process.pid())))
+        });
+        self.process = Some(process);
+    }
+
+    fn try_connect(&self, db: u8) -> Option<Connection> {
+        let password = self.password.as_ref().map_or(String::new(), |p| format!(":{p}@"));
+        let url = format!("redis://{password}127.0.0.1:{}/{db}", self.port);
+        redis::Client::open(url).ok()?.get_connection().ok()
+    }
+
+    /// A connection to a database.
+    ///
+    /// # Panics
+    /// Redis does not answer.
+    pub fn connect(&self, db: u8) -> Connection {
+        self.try_connect(db).expect("redis-server answers")
+    }
+
+    /// Every key of a database, sorted.
+    ///
+    /// # Panics
+    /// Redis does not answer.
+    pub fn keys(&self, db: u8) -> Vec<String> {
+        let mut keys: Vec<String> = self.connect(db).keys("*").expect("KEYS answers");
+        keys.sort();
+        keys
+    }
+
+    /// Members of a sorted set, in order; none where there is no such key.
+    ///
+    /// # Panics
+    /// It is something else.
+    pub fn line(&self, db: u8, key: &str) -> Vec<String> {
+        self.connect(db).zrange(key, 0, -1).expect("a sorted set")
+    }
+}
+
+/// Fails with a sentence that helps where `redis-server` is not installed.
+fn installed() {
+    let found = Command::new("redis-server")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    assert!(
+        found.is_ok_and(|status| status.success()),
+        "these tests need redis-server: install it (Debian and Ubuntu: apt-get install \
+         redis-server; Fedora: dnf install redis; macOS: brew install redis)"
+    );
+}

@@ -1,0 +1,15 @@
+//! The contract, line by line, against the running program.
+//!
+//! Needs:  `redis-server` for what must outlive a process; the rest keeps nothing.
+//! Never:  asks how something is done: every test here speaks HTTP.
+
+mod cancel;
+mod fleet;
+mod law;
+mod lists;
+mod logs;
+mod reads;
+mod submit;
+mod surface;
+mod trouble;
+mod work;
