@@ -324,13 +324,19 @@ impl Group {
                     Err(error) if Instant::now() >= until => return Err(error),
                     Err(_) => {
                         self.kill();
-                        std::thread::sleep(Duration::from_millis(1));
+                        pause();
                     }
                 }
             }
         }
         Ok(())
     }
+}
+
+/// A moment between two looks: the kernel tells nobody when a v1 group has become empty.
+fn pause() {
+    let moment = rustix::event::Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+    let _ = rustix::event::poll(&mut [], Some(&moment));
 }
 
 /// Files and values of one limit; the first must exist, the others where the kernel has them.

@@ -8,6 +8,7 @@
 //! Proof:  the tests below, `tests/hostile.rs`.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File, TryLockError},
     io,
     os::unix::fs::DirBuilderExt,
@@ -45,7 +46,7 @@ pub struct Home {
     dir: PathBuf,
     tag: String,
     hierarchies: Vec<Hierarchy>,
-    keepers: watch::Sender<usize>,
+    keepers: watch::Sender<BTreeSet<String>>,
     // Held, not read: the lock goes with the file.
     _lock: File,
 }
@@ -81,7 +82,7 @@ impl Home {
         let tag = tag(node_id, &dir);
         let home = Home {
             hierarchies: cgroup::prepare(&tag),
-            keepers: watch::Sender::new(0),
+            keepers: watch::Sender::new(BTreeSet::new()),
             tag,
             _lock: file,
             dir,
@@ -117,23 +118,31 @@ impl Home {
     pub async fn idle(&self) {
         let mut keepers = self.keepers.subscribe();
         // The sender is ours, so it can't be gone.
-        let _ = keepers.wait_for(|running| *running == 0).await;
+        let _ = keepers.wait_for(BTreeSet::is_empty).await;
     }
 
-    /// Counts one keeper for as long as the value lives.
-    pub(crate) fn keeper(self: &Arc<Self>) -> Keeper {
-        self.keepers.send_modify(|running| *running += 1);
-        Keeper(Arc::clone(self))
+    /// Takes a name for one keeper, waiting until nothing is left of an earlier one of that name.
+    pub(crate) async fn keeper(self: &Arc<Self>, name: &str) -> Keeper {
+        let mut keepers = self.keepers.subscribe();
+        while !self.keepers.send_if_modified(|names| names.insert(name.to_owned())) {
+            let _ = keepers.wait_for(|names| !names.contains(name)).await;
+        }
+        Keeper { home: Arc::clone(self), name: name.to_owned() }
     }
 }
 
-/// One keeper, counted.
+/// The name of one keeper, taken for as long as this lives.
 #[derive(Debug)]
-pub(crate) struct Keeper(Arc<Home>);
+pub(crate) struct Keeper {
+    home: Arc<Home>,
+    name: String,
+}
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        self.0.keepers.send_modify(|running| *running -= 1);
+        self.home.keepers.send_modify(|names| {
+            names.remove(&self.name);
+        });
     }
 }
 

@@ -133,7 +133,8 @@ pub(crate) fn host(with_self: bool) -> io::Result<Vec<Entry>> {
     }
     entries.push(Entry::Link { path: "var/tmp".into(), to: "/tmp".into() });
     if with_self {
-        let source = open(Path::new("/proc/self/exe"))?;
+        // By its path: the link in /proc leads into the mount namespace it was started in.
+        let source = open(&fs::read_link("/proc/self/exe")?)?;
         let path = SELF.trim_start_matches('/').into();
         entries.push(Entry::Bind { path, source, dir: false });
     }

@@ -202,10 +202,16 @@ fn reason(order: &Order, why: &str) -> Refused {
     let lower = why.to_ascii_lowercase();
     let about_command = lower.contains("executable")
         || why.contains(name.as_str()) && (lower.contains("exec") || lower.contains("not found"));
-    if why.contains("chdir") || lower.contains("cwd") {
+    // runc tries to make the directory.
+    let made = why.split_once("mkdir ").and_then(|(_, rest)| rest.split(':').next());
+    if lower.contains("chdir")
+        || lower.contains("cwd")
+        || made.is_some_and(|d| order.cwd.starts_with(d))
+    {
         return keeper::no_directory(order, libc::ENOENT);
     }
-    if about_command && lower.contains("permission denied") {
+    let forbidden = lower.contains("permission denied") || lower.contains("not permitted");
+    if about_command && forbidden {
         return keeper::no_command(order, libc::EACCES, true);
     }
     if about_command && (lower.contains("not found") || lower.contains("no such file")) {
@@ -256,6 +262,9 @@ pub(crate) fn config(order: &Order, rootfs: &Path) -> Value {
         resources["pids"] = json!({"limit": order.pids});
     }
     let group = order.hierarchies.first().map(|h| h.path.join(&order.name));
+    let tmp =
+        [format!("size={}m", order.tmp_mb), format!("nr_inodes={}", root::tmp_names(order.tmp_mb))];
+    let tmp = ["nosuid", "nodev", "mode=1777", &tmp[0], &tmp[1]];
     let env: Vec<String> =
         order.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let none: [&str; 0] = [];
@@ -300,9 +309,9 @@ pub(crate) fn config(order: &Order, rootfs: &Path) -> Value {
             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs",
              "options": ["nosuid", "noexec", "mode=755", "size=64k"]},
             {"destination": "/dev/shm", "type": "tmpfs", "source": "tmpfs",
-             "options": ["nosuid", "nodev", "noexec", "mode=1777", format!("size={}m", order.tmp_mb)]},
+             "options": tmp},
             {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs",
-             "options": ["nosuid", "nodev", "mode=1777", format!("size={}m", order.tmp_mb)]},
+             "options": tmp},
         ],
         "linux": linux,
     })

@@ -7,7 +7,8 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs, io,
+    fs,
+    io::{self, Write},
     path::Path,
     time::Duration,
 };
@@ -153,7 +154,8 @@ pub(crate) fn main(what: Option<&str>) -> i32 {
         let id = fs::read_link(format!("/proc/self/ns/{kind}")).unwrap_or_default();
         seen.namespaces.insert(kind.to_owned(), id.to_string_lossy().into_owned());
     }
-    let done = serde_json::to_writer(io::stdout(), &seen);
+    let text = serde_json::to_string(&seen).unwrap_or_default();
+    let done = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
     i32::from(done.is_err())
 }
 

@@ -88,6 +88,9 @@ pub(crate) fn assemble(stage: &Path, entries: Vec<Entry>) -> Result<(), Failure>
     for dir in ["proc", "dev", "tmp", "run"] {
         fs::create_dir(stage.join(dir)).map_err(at(dir))?;
     }
+    // runc gives what it mounts the mode of the place.
+    let open_to_all = fs::Permissions::from_mode(0o1777);
+    fs::set_permissions(stage.join("tmp"), open_to_all).map_err(at("tmp"))?;
     let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
     sys::mount_attributes(&c_path(stage), set)
         .map_err(at("making the root read-only (needs Linux 5.12)"))
@@ -130,8 +133,7 @@ pub(crate) fn furnish(stage: &Path, tmp_mb: u32) -> Result<(), Failure> {
     }
     remount_read_only(&dev, quiet)?;
 
-    // One page and one inode are the least a file takes.
-    let options = format!("mode=1777,size={tmp_mb}m,nr_inodes={}", 1_024 + u64::from(tmp_mb) * 64);
+    let options = format!("mode=1777,size={tmp_mb}m,nr_inodes={}", tmp_names(tmp_mb));
     let options = CString::new(options).map_err(at("/tmp"))?;
     tmpfs(&stage.join("tmp"), MountFlags::NOSUID | MountFlags::NODEV, &options)?;
 
@@ -149,6 +151,11 @@ pub(crate) fn furnish(stage: &Path, tmp_mb: u32) -> Result<(), Failure> {
         }
     }
     remount_read_only(&proc, closed)
+}
+
+/// How many names /tmp takes: an empty file costs memory as well, which its size does not count.
+pub(crate) fn tmp_names(tmp_mb: u32) -> u64 {
+    1_024 + u64::from(tmp_mb) * 64
 }
 
 /// Makes `stage` the root, and leaves nothing of the old one in sight.

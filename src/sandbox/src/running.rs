@@ -80,6 +80,7 @@ pub(crate) async fn launch(
     order: Order,
     stdin: Vec<u8>,
 ) -> Result<Sandbox, LaunchError> {
+    let keeper = home.keeper(&order.name).await;
     let node = |what: &str| {
         let what = what.to_owned();
         move |error: io::Error| LaunchError::Node(format!("{what}: {error}"))
@@ -93,7 +94,6 @@ pub(crate) async fn launch(
     let stderr = Output::from_owned_fd(stderr.into()).map_err(node("pipe"))?;
 
     // The keeper starts from nothing: no environment, so that no secret of the agent is in it.
-    let keeper = home.keeper();
     let mut command = Command::new("/proc/self/exe");
     command
         .arg(crate::KEEPER)

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 #[derive(Debug, Clone)]
 pub struct Spec {
     /// Names the sandbox on this node: 1 to 64 of `A-Z a-z 0-9 . _ -`, not starting with a dot or a
-    /// dash. Two sandboxes with one id can't run at the same time.
+    /// dash. A launch waits until an earlier sandbox of the same id is gone.
     pub id: String,
     /// What the sandbox sees as its root.
     pub rootfs: RootFs,
