@@ -53,6 +53,7 @@
 pub mod catalog;
 pub mod chain;
 pub mod entry;
+pub mod errors;
 pub mod ids;
 pub mod lease;
 pub mod limits;

@@ -188,7 +188,10 @@ async fn what_was_appended_is_read_back_in_order(rig: Rig) {
     let entries = read_all(&*journal, &opened).await;
     assert_eq!(entries.len(), 201, "genesis and all others");
     for (entry, (text, sealed)) in entries[1..].iter().zip(&written) {
-        assert_eq!((entry, texts(&[entry.clone()])), (sealed.entry(), vec![text.clone()]));
+        assert_eq!(
+            (entry, texts(std::slice::from_ref(entry))),
+            (sealed.entry(), vec![text.clone()])
+        );
         assert_eq!(entry.header().epoch, opened.tail.epoch + 1);
     }
     let mut cursor = Cursor::at(journal.check().await.unwrap());

@@ -73,11 +73,9 @@ async fn a_batch_is_in_the_journal_once_whatever_was_lost() {
 
 #[tokio::test]
 async fn the_health_says_whether_the_journal_refuses_or_is_silent() {
-    for (weather, named) in [
-        (Weather::Degraded, "degraded"),
-        (Weather::Mute, "suspect"),
-        (Weather::Severed, "suspect"),
-    ] {
+    for (weather, named) in
+        [(Weather::Degraded, "degraded"), (Weather::Mute, "suspect"), (Weather::Severed, "suspect")]
+    {
         let mut given = given().await;
         let mut health = given.writer.health();
         assert!(health.borrow().accepts());
@@ -112,7 +110,9 @@ async fn a_leader_that_was_replaced_steps_down_and_its_batch_was_not_written() {
     assert_eq!((down.head, down.written, down.lost), (theirs.id(), false, vec![]));
     assert_eq!(*given.writer.health().borrow(), Health::SteppedDown);
     let tries = given.journal.faults().appends();
-    assert!(matches!(given.commit("again").await, Outcome::Failed(f) if f.reason == FailReason::Ended));
+    assert!(
+        matches!(given.commit("again").await, Outcome::Failed(f) if f.reason == FailReason::Ended)
+    );
     assert_eq!(given.journal.faults().appends(), tries, "a writer that ended appends nothing");
     assert_eq!(given.texts().await, ["mine", "theirs"]);
 }
@@ -235,8 +235,7 @@ async fn exported_entries_can_be_read_back() {
 async fn the_key_is_renewed_until_another_process_takes_it() {
     let given = given().await;
     let claim = |url: &str| journal::Claim { boot: uuid::Uuid::new_v4(), url: url.into() };
-    let lease =
-        journal::Lease::acquire(given.journal.clone(), claim("http://same")).await.unwrap();
+    let lease = journal::Lease::acquire(given.journal.clone(), claim("http://same")).await.unwrap();
     let refused = journal::Lease::acquire(given.journal.clone(), claim("http://other")).await;
     assert!(matches!(refused, Err(journal::NotAcquired::Other { .. })), "{refused:?}");
     let mut state = lease.state();
@@ -250,7 +249,9 @@ async fn the_key_is_renewed_until_another_process_takes_it() {
     let newer = claim("http://same");
     let taken = journal::Lease::acquire(given.journal.clone(), newer.clone()).await.unwrap();
     assert_eq!(lease.keep().await, newer.to_string());
-    assert!(matches!(&*state.borrow(), journal::LeaseState::Lost { holder } if *holder == newer.to_string()));
+    assert!(
+        matches!(&*state.borrow(), journal::LeaseState::Lost { holder } if *holder == newer.to_string())
+    );
     lease.release().await.unwrap();
     until("the newer one still has it", async || {
         given.journal.leader().await == Ok(Some(newer.clone()))

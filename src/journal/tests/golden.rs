@@ -1,0 +1,229 @@
+//! What was written once is read for ever: each version of each event type as a pair of files in
+//! `tests/golden/<type>/`, `v<n>.bin` (records as they stand in an entry) and `v<n>.json`.
+//!
+//! `TARTARUS_WRITE_GOLDEN=1` writes the files that are missing, and touches none that exists: what
+//! has to change is a new version.
+
+mod golden_samples;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use domain::Event;
+use domain::ids::Timestamp;
+use golden_samples::samples;
+use journal::catalog::{self, EventType, RecordFault, TYPES};
+use journal::{Batch, Chain, ClusterId, Entry, Identity, Position, Record, Tail};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+fn file(of: &EventType, version: u16, extension: &str) -> PathBuf {
+    golden().join(of.name).join(format!("v{version}.{extension}"))
+}
+
+/// An entry that holds a batch, as a reader gets it.
+fn entry(batch: Batch) -> Entry {
+    let identity = Identity { cluster: ClusterId(Uuid::nil()), incarnation: 1 };
+    let tail = Tail { identity, position: Position::ORIGIN, epoch: 0, at_ms: 0 };
+    let sealed = Chain::lead_from(tail, Uuid::nil()).seal(0, batch).unwrap();
+    sealed.entry().clone()
+}
+
+/// The records of a golden file, read back into a batch record by record.
+fn batch_of(bytes: &[u8]) -> Batch {
+    let mut batch = Batch::new();
+    let mut rest = bytes;
+    while let Some((frame, after)) = rest.split_first_chunk::<9>() {
+        let [k0, k1, v0, v1, flags, l0, l1, l2, l3] = *frame;
+        let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        let (payload, after) = after.split_at(len);
+        let (kind, version) = (u16::from_le_bytes([k0, k1]), u16::from_le_bytes([v0, v1]));
+        batch.push(Record { kind, version, critical: flags == 1, payload });
+        rest = after;
+    }
+    assert!(rest.is_empty(), "bytes are left over");
+    batch
+}
+
+fn body(entry: &Entry) -> &[u8] {
+    &entry.bytes()[journal::entry::HEADER_LEN..]
+}
+
+fn decoded(entry: &Entry) -> Vec<Event> {
+    catalog::events(entry).map(|event| event.unwrap().1).collect()
+}
+
+fn json_of(events: &[Event]) -> Value {
+    let one = |event| catalog::serialize_body(event, serde_json::value::Serializer).unwrap();
+    Value::Array(events.iter().map(one).collect())
+}
+
+fn pretty(json: &Value) -> String {
+    format!("{json:#}\n")
+}
+
+#[test]
+fn every_version_of_every_event_reads_as_it_was_written() {
+    let write = std::env::var_os("TARTARUS_WRITE_GOLDEN").is_some();
+    let samples = samples();
+    assert_eq!(samples.len(), TYPES.len(), "a type has no sample");
+    for (of, samples) in TYPES.iter().zip(&samples) {
+        for sample in samples {
+            assert_eq!(catalog::type_of(sample), *of, "the sample of another type");
+        }
+        let newest = entry(catalog::batch(samples).unwrap());
+        for version in 1..=of.version {
+            let (bin, json) = (file(of, version, "bin"), file(of, version, "json"));
+            if write && version == of.version && !bin.exists() && !json.exists() {
+                std::fs::create_dir_all(bin.parent().unwrap()).unwrap();
+                std::fs::write(&bin, body(&newest)).unwrap();
+                std::fs::write(&json, pretty(&json_of(samples))).unwrap();
+            }
+            let read = |path: &Path| {
+                std::fs::read(path).unwrap_or_else(|error| {
+                    panic!(
+                        "{}: {error}; run this test with TARTARUS_WRITE_GOLDEN=1",
+                        path.display()
+                    )
+                })
+            };
+            let (bin, json) = (read(&bin), String::from_utf8(read(&json)).unwrap());
+            let old = entry(batch_of(&bin));
+            let events = decoded(&old);
+            assert_eq!(pretty(&json_of(&events)), json, "{} v{version} reads otherwise", of.name);
+            if version == of.version {
+                assert_eq!(body(&newest), bin, "{} v{version} is written otherwise", of.name);
+                assert_eq!(&events, samples, "{} v{version}", of.name);
+                let again = entry(catalog::batch(&events).unwrap());
+                assert_eq!(body(&again), bin, "{} v{version} does not survive a round", of.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_golden_file_belongs_to_a_version() {
+    let known: BTreeSet<PathBuf> = TYPES
+        .iter()
+        .flat_map(|of| (1..=of.version).map(move |version| (of, version)))
+        .flat_map(|(of, version)| ["bin", "json"].map(|extension| file(of, version, extension)))
+        .collect();
+    let mut found = BTreeSet::new();
+    for folder in std::fs::read_dir(golden()).unwrap() {
+        for file in std::fs::read_dir(folder.unwrap().path()).unwrap() {
+            found.insert(file.unwrap().path());
+        }
+    }
+    assert_eq!(found, known);
+}
+
+#[test]
+fn numbers_and_names_are_given_once() {
+    let numbers: BTreeSet<u16> = TYPES.iter().map(|of| of.kind).collect();
+    let names: BTreeSet<&str> = TYPES.iter().map(|of| of.name).collect();
+    assert_eq!((numbers.len(), names.len()), (TYPES.len(), TYPES.len()));
+}
+
+fn one(record: Record<'_>) -> Entry {
+    let mut batch = Batch::new();
+    batch.push(record);
+    entry(batch)
+}
+
+fn check_refused(record: Record<'_>, fault: &RecordFault, words: &str) {
+    let refused = catalog::events(&one(record)).next().unwrap().unwrap_err();
+    assert_eq!(&refused.fault, fault);
+    let text = refused.to_string();
+    assert!(text.starts_with("journal entry 1, record 0: ") && text.contains(words), "{text}");
+}
+
+#[test]
+fn what_this_program_does_not_know_is_named_with_what_to_do() {
+    let record = |kind, version, critical| Record { kind, version, critical, payload: b"\x07" };
+    let newer = "start a newer version of tartarus";
+    check_refused(record(65_000, 1, true), &RecordFault::UnknownType { kind: 65_000 }, newer);
+    for critical in [true, false] {
+        let fault = RecordFault::NewerVersion { name: "run.admitted", found: 9, known: 1 };
+        check_refused(record(2, 9, critical), &fault, newer);
+    }
+    let refused = catalog::decode(&record(2, 1, true)).unwrap_err();
+    assert!(matches!(refused, RecordFault::Malformed { name: "run.admitted", .. }), "{refused}");
+    let open: journal::OpenError =
+        catalog::events(&one(record(65_000, 1, true))).next().unwrap().unwrap_err().into();
+    assert_eq!(open.exit_code(), 4);
+}
+
+#[test]
+fn an_unknown_event_that_is_not_critical_keeps_its_place_and_is_passed_over() {
+    let paused = samples().pop().unwrap().pop().unwrap();
+    let mut batch = catalog::batch([&paused]).unwrap();
+    batch.push(Record { kind: 65_000, version: 3, critical: false, payload: b"whatever" });
+    catalog::encode(&paused, &mut batch).unwrap();
+    let entry = entry(batch);
+    let places: Vec<u32> = catalog::events(&entry).map(|event| event.unwrap().0).collect();
+    assert_eq!(places, [0, 2]);
+}
+
+#[test]
+fn bytes_behind_an_event_are_an_error() {
+    let event = samples().pop().unwrap().pop().unwrap();
+    let encoded = entry(catalog::batch([&event]).unwrap());
+    let record = encoded.records().next().unwrap();
+    let mut payload = record.payload.to_vec();
+    payload.push(0);
+    let refused = catalog::decode(&Record { payload: &payload, ..record }).unwrap_err();
+    assert!(refused.to_string().contains("1 bytes are left over"), "{refused}");
+    let cut = &payload[..payload.len() - 3];
+    assert!(catalog::decode(&Record { payload: cut, ..record }).is_err());
+}
+
+#[test]
+fn an_event_costs_little_more_than_its_words() {
+    let at = Timestamp(1);
+    let run = domain::RunId(Uuid::nil());
+    let event = Event::RunForgotten(domain::event::RunForgotten { run, at });
+    // A frame, a UUID with its length, a time of one byte.
+    assert_eq!(catalog::batch([&event]).unwrap().len(), 9 + 17 + 1);
+}
+
+/// Names of fields, by path, of every sample of a type.
+fn fields(value: &Value, names: &mut BTreeSet<String>) {
+    if let Value::Object(object) = value {
+        names.extend(object.keys().cloned());
+    }
+}
+
+#[test]
+fn the_document_lists_every_event_with_its_number_version_and_fields() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/events.md");
+    let document = std::fs::read_to_string(&path).unwrap();
+    let mut documented = Vec::new();
+    let mut row = None;
+    for line in document.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            documented.extend(row.take());
+            row = Some((heading.to_owned(), BTreeSet::new()));
+        } else if let (Some((_, names)), Some(cell)) = (&mut row, line.strip_prefix("| `"))
+            && let Some((name, _)) = cell.split_once('`')
+        {
+            names.insert(name.to_owned());
+        }
+    }
+    documented.extend(row);
+    let known: Vec<(String, BTreeSet<String>)> = TYPES
+        .iter()
+        .zip(samples())
+        .map(|(of, samples)| {
+            let mut names = BTreeSet::new();
+            let Value::Array(all) = json_of(&samples) else { unreachable!("an array was made") };
+            all.iter().for_each(|value| fields(value, &mut names));
+            (format!("{} `{}` v{}", of.kind, of.name, of.version), names)
+        })
+        .collect();
+    assert_eq!(documented, known, "docs/events.md and the catalogue differ");
+    assert_eq!(json!([]), json_of(&[]), "no events, no rows");
+}
