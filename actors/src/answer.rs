@@ -48,26 +48,51 @@ pub type Answer<T> = Result<Committed<T>, Failure>;
 /// Where an answer goes.
 pub type Reply<T> = oneshot::Sender<Answer<T>>;
 
-/// Sends a command made by `command` and waits for its answer.
-///
-/// # Errors
-/// As the actor answers; *unavailable* when its mailbox is full or closed (the command was never
-/// taken), *unknown* when it was taken and the answer was dropped.
-pub async fn ask<A, M, T>(to: &Addr<A>, command: impl FnOnce(Reply<T>) -> M) -> Answer<T>
+/// A command that was sent, or could not be.
+#[must_use = "the answer says what became of the command"]
+pub struct Pending<T> {
+    sent: Result<(), Failure>,
+    answer: oneshot::Receiver<Answer<T>>,
+}
+
+impl<T> Pending<T> {
+    /// Waits for the answer. Dropping the wait cancels nothing.
+    ///
+    /// # Errors
+    /// As the actor answers; *unavailable* when its mailbox was full (the command was never
+    /// taken), *unknown* when it was closed or the answer was dropped.
+    pub async fn answer(self) -> Answer<T> {
+        self.sent?;
+        self.answer.await.unwrap_or_else(|_| Err(Failure::Unknown("the answer was lost".into())))
+    }
+}
+
+/// Sends a command made by `command` at once: commands are taken in the order of these calls.
+pub fn begin<A, M, T>(to: &Addr<A>, command: impl FnOnce(Reply<T>) -> M) -> Pending<T>
 where
     A: Actor + Handler<M>,
     A::Context: ToEnvelope<A, M>,
     M: Message<Result = ()> + Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
-    match to.try_send(command(reply)) {
-        Ok(()) => {}
-        Err(actix::prelude::SendError::Full(_)) => {
-            return Err(Failure::Unavailable("too many commands are waiting".into()));
+    let sent = to.try_send(command(reply)).map_err(|error| match error {
+        actix::prelude::SendError::Full(_) => {
+            Failure::Unavailable("too many commands are waiting".into())
         }
-        Err(actix::prelude::SendError::Closed(_)) => {
-            return Err(Failure::Unknown("the instance is stopping".into()));
-        }
-    }
-    answer.await.unwrap_or_else(|_| Err(Failure::Unknown("the answer was lost".into())))
+        actix::prelude::SendError::Closed(_) => Failure::Unknown("the instance is stopping".into()),
+    });
+    Pending { sent, answer }
+}
+
+/// Sends a command made by `command` and waits for its answer.
+///
+/// # Errors
+/// See [`Pending::answer`].
+pub async fn ask<A, M, T>(to: &Addr<A>, command: impl FnOnce(Reply<T>) -> M) -> Answer<T>
+where
+    A: Actor + Handler<M>,
+    A::Context: ToEnvelope<A, M>,
+    M: Message<Result = ()> + Send + 'static,
+{
+    begin(to, command).answer().await
 }

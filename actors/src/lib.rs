@@ -23,5 +23,5 @@ pub mod registry;
 pub mod sessions;
 pub mod view;
 
-pub use answer::{Answer, Committed, Failure, Mark, ask};
+pub use answer::{Answer, Committed, Failure, Mark, ask, begin};
 pub use publish::{Batch, Published};

@@ -8,8 +8,9 @@ use domain::event::NodeLostCause;
 use domain::fleet::Fleet;
 use domain::{NodeId, Sequence};
 use tokio::sync::watch;
+use uuid::Uuid;
 
-use super::messages::{Connect, Connected, Disconnect, Heard, JournalUsable, LastHeard};
+use super::messages::{Connect, Connected, Disconnect, Duplicate, Heard, JournalUsable, LastHeard};
 use crate::answer::ask;
 use crate::publish::Published;
 use crate::registry::{LoseNode, RegistryActor};
@@ -43,6 +44,7 @@ pub struct SessionsActor {
 
 struct Session {
     number: u64,
+    boot: Uuid,
     wants: watch::Sender<Sequence>,
 }
 
@@ -129,14 +131,22 @@ impl Handler<Connect> for SessionsActor {
     type Result = MessageResult<Connect>;
 
     fn handle(&mut self, Connect { node, boot }: Connect, _: &mut Self::Context) -> Self::Result {
+        // The session of a process that was killed ends with its connection, and one behind a cut
+        // network with the node's time to live.
+        if let Some(other) = self.sessions.get(&node)
+            && other.boot != boot
+            && self.last_heard(&node).elapsed() < self.ttl.0
+        {
+            return MessageResult(Err(Duplicate { boot: other.boot }));
+        }
         let number = self.next;
         self.next += 1;
         let (sender, wants) = watch::channel(0);
         log::info!(node = node.as_str(), boot:% = boot; "connect an agent");
         self.heard.insert(node.clone(), Instant::now());
         // The sender of an earlier session is dropped here: its receiver sees it closed.
-        self.sessions.insert(node, Session { number, wants: sender });
-        MessageResult(Connected { session: number, wants })
+        self.sessions.insert(node, Session { number, boot, wants: sender });
+        MessageResult(Ok(Connected { session: number, wants }))
     }
 }
 

@@ -5,13 +5,24 @@ use domain::{NodeId, Sequence};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-/// A node's agent is connected. Of two sessions of one node the later one stays.
+/// A node's agent is connected. Of two sessions of one process the later one stays.
 #[derive(Debug, Message)]
-#[rtype(result = "Connected")]
+#[rtype(result = "Result<Connected, Duplicate>")]
 pub struct Connect {
     /// The node.
     pub node: NodeId,
     /// Its agent's process.
+    pub boot: Uuid,
+}
+
+/// Another process speaks for the node, and was heard lately.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "another agent (boot {boot}) is connected with this node id: stop it, or give this one another \
+     TARTARUS_NODE_ID"
+)]
+pub struct Duplicate {
+    /// The other process.
     pub boot: Uuid,
 }
 

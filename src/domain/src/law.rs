@@ -186,6 +186,8 @@ fn host_template() -> Template {
 pub struct Current<T> {
     /// Its number.
     pub version: u64,
+    /// The law's revision that it made; 0 is built in.
+    pub revision: u64,
     /// The thing itself.
     pub body: Arc<T>,
 }
@@ -206,13 +208,13 @@ pub struct Law {
 
 impl Default for Law {
     fn default() -> Self {
-        let host = Current { version: 0, body: Arc::new(host_template()) };
+        let host = Current { version: 0, revision: 0, body: Arc::new(host_template()) };
         Self {
             revision: 0,
             policies: BTreeMap::new(),
             templates: BTreeMap::from([(HOST_TEMPLATE.into(), host)]),
             heat: HeatTable::PUBLISHED,
-            lockdown: Current { version: 0, body: Arc::new(lockdown_default()) },
+            lockdown: Current { version: 0, revision: 0, body: Arc::new(lockdown_default()) },
         }
     }
 }
@@ -383,7 +385,10 @@ impl LawBook {
                 });
                 let law = Arc::make_mut(&mut self.current);
                 law.revision = e.revision;
-                law.policies.insert(e.policy.name.clone(), Current { version: e.version, body });
+                law.policies.insert(
+                    e.policy.name.clone(),
+                    Current { version: e.version, revision: e.revision, body },
+                );
             }
             Event::PolicyDeleted(e) => {
                 let history = self.policies.entry(e.name.clone()).or_default();
@@ -410,7 +415,10 @@ impl LawBook {
                 });
                 let law = Arc::make_mut(&mut self.current);
                 law.revision = e.revision;
-                law.templates.insert(e.template.name.clone(), Current { version: e.version, body });
+                law.templates.insert(
+                    e.template.name.clone(),
+                    Current { version: e.version, revision: e.revision, body },
+                );
             }
             Event::TemplateDeleted(e) => {
                 let history = self.templates.entry(e.name.clone()).or_default();
