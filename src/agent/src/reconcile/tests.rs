@@ -467,7 +467,7 @@ fn what_is_forgotten_leaves_its_room_in_the_window_to_others() {
     for attempt in house.core.attempts.values_mut() {
         attempt.spool = Spool::new(Arc::from(dir.path()), 10 << 20);
     }
-    while house.writes(1, &piece) != [] {}
+    while !house.writes(1, &piece).is_empty() {}
     assert_eq!(house.writes(2, &piece), []);
     let actions = house.wants(vec![run(2)]);
     assert_eq!(actions, [Action::Kill(attempt(1)), chunk(2, 0, &piece)]);
