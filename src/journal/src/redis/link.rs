@@ -106,7 +106,14 @@ impl Connection {
 
     /// Sends several commands at once; the first error is the result.
     pub(super) async fn send_all(&mut self, commands: &Pipeline) -> Result<Vec<Value>, RedisError> {
-        commands.query_async(&mut self.0).await
+        match commands.query_async(&mut self.0).await {
+            Ok(replies) => Ok(replies),
+            // The library wraps the replies of a pipeline; the first is as good as a single one.
+            Err(error) => match error.clone().into_server_errors().as_deref() {
+                Some([(_, first), ..]) => Err(first.clone().into()),
+                Some([]) | None => Err(error),
+            },
+        }
     }
 
     /// Runs a script by its digest, loading it where the server does not know it (`NOSCRIPT`
