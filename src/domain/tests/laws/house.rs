@@ -120,9 +120,7 @@ impl House {
                 let answer = self.ask(Command::Cancel { run, origin: origin() });
                 assert_eq!(answer.is_err(), status.is_terminal(), "{run} is {status:?}");
             }
-            Step::Join { node, boot, labels, capacity } => {
-                let _refused_or_done = self.ask(join(&name(node), boot.into(), capacity, labels));
-            }
+            Step::Join { node, boot, labels, capacity } => self.join(node, boot, labels, capacity),
             Step::Lose { node, right_boot, cause } => self.lose(node, right_boot, cause),
             Step::PutPolicy { name, pattern, limits, on, guard } => {
                 let name = format!("p{name}");
@@ -272,6 +270,20 @@ impl House {
         assert_eq!(answer.is_ok(), believed, "{shown:?} {answer:?}");
     }
 
+    fn join(&mut self, n: u8, n_boot: u8, labels: &[(&str, &str)], capacity: Demand) {
+        let (node, boot) = (node(&name(n)), boot(n_boot.into()));
+        let known = self.lived.fleet.node(&node).cloned();
+        let answer = self.ask(join(&name(n), n_boot.into(), capacity, labels));
+        let anew = known.as_ref().is_some_and(|known| known.joined.boot != boot);
+        let busy = known.is_some_and(|known| !known.attempts.is_empty());
+        assert!(answer.is_ok() || (busy && !anew), "only a busy node is refused: {answer:?}");
+        if answer.is_ok() {
+            let node = self.lived.fleet.node(&node).expect("it joined");
+            assert!(node.is_ready() && node.joined.boot == boot);
+            assert!(!anew || node.attempts.is_empty(), "what an agent ran before is gone");
+        }
+    }
+
     fn lose(&mut self, n: u8, right_boot: bool, cause: NodeLostCause) {
         let node = node(&name(n));
         let known = self.lived.fleet.node(&node).cloned();
@@ -365,6 +377,12 @@ impl House {
                 self.last_token = Some(e.token);
                 return;
             }
+            Event::RunForgotten(e) => {
+                let run = world.runs.get(e.run).expect("nothing is forgotten twice");
+                let ended = run.finished_at.expect("what has not ended is never forgotten");
+                assert!(self.now.since(ended) >= run.submission().retention.max_age_ms);
+                return;
+            }
             Event::RunAdmitted(e) => (e.run, &e.submission, &e.judgement, &e.key),
             Event::RunRejected(e) => (e.run, &e.submission, &e.judgement, &e.key),
             _ => return,
@@ -434,6 +452,12 @@ fn agree_on_numbers(world: &World) {
     for (id, status) in world.runs.newest_first(None) {
         *statuses.entry(status).or_default() += 1;
         let Some(run) = world.runs.live(id) else { continue };
+        let on_node = u32::from(status != Status::Pending);
+        assert_eq!(run.attempt, run.failures + run.losses + on_node, "each attempt counts once");
+        assert!(run.failures < run.submission().retry.max_attempts, "attempts come to an end");
+        let item = world.line.item(id).expect("what has not ended is known to the line");
+        let not_before = run.not_before.unwrap_or(run.created_at());
+        assert!(status != Status::Pending || item.not_before == not_before);
         let tenant = tenants.entry(run.submission().tenant().to_owned()).or_default();
         if status == Status::Pending {
             tenant.pending += 1;

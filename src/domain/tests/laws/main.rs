@@ -14,7 +14,7 @@ mod wire;
 use house::House;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
-use script::{asked, capacity, day};
+use script::{asked, capacity, day, repeats};
 use support::{HIGH_COMPUTE, QUARANTINE, STANDARD};
 
 /// So many cases, or as many as the environment asks for.
@@ -29,6 +29,19 @@ proptest! {
 
     #[test]
     fn the_laws_hold_on_any_day(steps in day(100)) {
+        let mut house = House::new();
+        for step in steps {
+            house.live(step);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(48))]
+
+    /// [`House`] keeps a model of what each key answers, and checks every answer against it.
+    #[test]
+    fn a_key_makes_at_most_one_run_for_each_position_in_its_window(steps in repeats(60)) {
         let mut house = House::new();
         for step in steps {
             house.live(step);

@@ -104,6 +104,22 @@ pub fn day(steps: usize) -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step(), 1..steps)
 }
 
+/// Little but the same few requests again and again, close to the ends of their windows.
+pub fn repeats(steps: usize) -> impl Strategy<Value = Vec<Step>> {
+    const TIMES: &[u64] = &[1, HOUR, DAY - HOUR, DAY - 1, DAY, DAY + 1];
+    let asked = asked().prop_map(|asked| Asked { tenant: asked.tenant % 2, ..asked });
+    let key = (0..2u8, select(&[0, 0, 0, 1][..])).prop_map(Some);
+    let submit = (prop::collection::vec(asked, 1..4), key, select(&[2, 100][..]))
+        .prop_map(|(runs, key, queue_max)| Step::Submit { runs, key, stale: false, queue_max });
+    let step = prop_oneof![
+        6 => submit,
+        3 => select(TIMES).prop_map(Step::Wait),
+        1 => any::<Index>().prop_map(|run| Step::Cancel { run }),
+        1 => (1..5usize).prop_map(|most| Step::Tick { most }),
+    ];
+    prop::collection::vec(step, 1..steps)
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let guard = || select(&[Guarded::Not, Guarded::Right, Guarded::Wrong, Guarded::Absent][..]);
     const TIMES: &[u64] = &[1, SECOND, 30 * SECOND, HOUR, DAY - 1, DAY, DAY + HOUR, 8 * DAY];

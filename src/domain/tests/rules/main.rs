@@ -4,6 +4,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admission;
+mod fairness;
+mod heat;
+mod keys;
+mod law;
 mod life;
 mod nodes;
+mod placement;
+mod retention;
 mod retry;
