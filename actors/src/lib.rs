@@ -9,6 +9,8 @@
 pub mod answer;
 pub mod clock;
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
 mod fixture;
 pub mod heat;
 pub mod journal;
