@@ -1,2 +1,72 @@
-//! The one binary.
-fn main() {}
+//! Tartarus: the one binary. Control plane, agent, and the command line over them.
+//!
+//! Owns:   the start of a process: hooks, arguments, logs; and its exit code.
+//! Hears:  arguments and the environment.
+//! Says:   data on stdout, messages and logs on stderr.
+//! Never:  starts a thread before the sandbox's own entry has been ruled out.
+//! Fails:  with the exit codes of [`exit`]; a panic aborts.
+//! Proof:  `tests/cli.rs`, and the tables beside the code.
+
+mod cli;
+mod commands;
+mod connect;
+mod exit;
+mod logging;
+mod print;
+mod servers;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Failure;
+use crate::terminal::Terminal;
+
+fn main() -> ExitCode {
+    // A sandbox's keeper is this program, executed again: nothing of the rest concerns it.
+    sandbox::init_hook();
+    abort_on_panic();
+    let cli = Cli::parse();
+    let terminal = Terminal::of_process(cli.quiet);
+    if let Err(failure) = logging::start(cli.command.kind()) {
+        return failure.report(&terminal);
+    }
+    match dispatch(cli, &terminal) {
+        Ok(code) => code.into(),
+        Err(failure) => failure.report(&terminal),
+    }
+}
+
+/// A program that has panicked knows nothing of its state any more; the next start replays.
+fn abort_on_panic() {
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        say(panic);
+        std::process::abort();
+    }));
+}
+
+fn dispatch(cli: Cli, terminal: &Terminal) -> Result<u8, Failure> {
+    let Cli { addr, format, quiet: _, command } = cli;
+    let addr = addr.filter(|addr| !addr.trim().is_empty());
+    let connected = || connect::client(addr.as_deref());
+    match command {
+        Command::Dev(args) => commands::dev::run(&args),
+        Command::Olympus => servers::olympus(),
+        Command::Agent => servers::agent(),
+        Command::Run(args) => commands::run::run(addr.as_deref(), *args, format, terminal),
+        Command::Ps(args) => commands::ps::run(&connected()?, *args, format, terminal),
+        Command::Inspect { id } => commands::inspect::run(&connected()?, &id, format),
+        Command::Logs(args) => commands::logs::run(&connected()?, args, format, terminal),
+        Command::Kill { ids } => commands::kill::run(&connected()?, &ids, format),
+        Command::Node(verb) => commands::node::run(&connected()?, verb, format),
+        Command::Queue(verb) => commands::queue::run(&connected()?, verb, format),
+        Command::Template(verb) => commands::template::run(&connected()?, verb, format, terminal),
+        Command::Policy(verb) => commands::policy::run(&connected()?, verb, format, terminal),
+        Command::Doctor => commands::doctor::run(addr.as_deref(), format, terminal),
+        Command::Healthcheck { url } => commands::healthcheck::run(&url),
+        Command::Completion { shell } => commands::completion::run(shell),
+    }
+}

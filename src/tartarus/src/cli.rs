@@ -1,0 +1,394 @@
+//! The command line: what can be asked, in the words of the help.
+
+use api::given::Word;
+use api::{Duration, Heat, OnLost, Pool, Status};
+use clap::{Args, Parser, Subcommand};
+
+use crate::logging::Kind;
+use crate::print::Format;
+
+/// Runs untrusted code in sandboxes on a fleet of nodes, and can prove afterwards what it did.
+#[derive(Debug, Parser)]
+#[command(name = "tartarus", version, about, max_term_width = 100)]
+pub struct Cli {
+    /// Where Olympus is [default: http://127.0.0.1:8080]
+    #[arg(long, global = true, env = "TARTARUS_ADDR", value_name = "URL")]
+    pub addr: Option<String>,
+    /// How data is shown
+    #[arg(short = 'o', long, global = true, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Say nothing but errors on stderr
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start Olympus and an agent in one process
+    Dev(DevArgs),
+    /// Start the control plane
+    Olympus,
+    /// Start a node's agent
+    Agent,
+    /// Run a command in a sandbox, stream its output, and exit as it does
+    #[command(after_help = RUN_HELP)]
+    Run(Box<RunArgs>),
+    /// List runs, newest first
+    Ps(Box<PsArgs>),
+    /// Show one run whole
+    Inspect {
+        /// Id of the run
+        id: String,
+    },
+    /// Print a run's output
+    Logs(LogsArgs),
+    /// Cancel runs
+    Kill {
+        /// Ids of the runs
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+    },
+    /// Look at the fleet
+    #[command(subcommand)]
+    Node(NodeVerb),
+    /// Look at the waiting line
+    #[command(subcommand)]
+    Queue(QueueVerb),
+    /// Manage what sandboxes start from
+    #[command(subcommand)]
+    Template(TemplateVerb),
+    /// Manage what submissions may ask for
+    #[command(subcommand)]
+    Policy(PolicyVerb),
+    /// Check this machine, its configuration and its Redis
+    Doctor,
+    /// Ask a URL, and fail unless it answers 200: what a container's health check calls
+    #[command(hide = true)]
+    Healthcheck {
+        /// Such as http://127.0.0.1:8080/readyz
+        url: String,
+    },
+    /// Print a completion script for a shell
+    Completion {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+const RUN_HELP: &str = "\
+Without --addr and TARTARUS_ADDR, an Olympus of its own is started for this run.
+
+Exit codes: the program's own; 124 its time ran out, 125 Tartarus itself failed,
+126 refused or not placed, 127 no such command, 128+n ended by signal n.";
+
+impl Command {
+    /// What the process is for.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Dev(_) | Self::Olympus | Self::Agent => Kind::Server,
+            Self::Run(_)
+            | Self::Ps(_)
+            | Self::Inspect { .. }
+            | Self::Logs(_)
+            | Self::Kill { .. }
+            | Self::Node(_)
+            | Self::Queue(_)
+            | Self::Template(_)
+            | Self::Policy(_)
+            | Self::Doctor
+            | Self::Healthcheck { .. }
+            | Self::Completion { .. } => Kind::Client,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct DevArgs {
+    /// Where to listen; port 0 picks a free one [default: TARTARUS_LISTEN_ADDR, else 127.0.0.1:8080]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// What the sandbox starts from
+    #[arg(short, long, default_value = domain::law::HOST_TEMPLATE)]
+    pub template: String,
+    /// Thousandths of a core
+    #[arg(long, value_name = "N")]
+    pub cpu_milli: Option<i64>,
+    /// Memory in MiB
+    #[arg(long, value_name = "N")]
+    pub mem_mb: Option<i64>,
+    /// Whole GPUs
+    #[arg(long, value_name = "N")]
+    pub gpu: Option<i64>,
+    /// Wall clock of one attempt, such as 30s
+    #[arg(long, value_name = "DURATION", value_parser = Duration::read)]
+    pub ttl: Option<Duration>,
+    /// Set a variable of the program; without =VALUE, to what it is here
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+    /// Feed stdin to the program (64 KiB of text at most)
+    #[arg(short = 'i', long)]
+    pub stdin: bool,
+    /// cold, warm, hot or inferno
+    #[arg(long, value_parser = Heat::read)]
+    pub heat: Option<Heat>,
+    /// 0 to 100, higher goes first
+    #[arg(long, value_name = "N")]
+    pub priority: Option<i64>,
+    /// Attempts in all, when the program fails by itself
+    #[arg(long, value_name = "N")]
+    pub max_attempts: Option<i64>,
+    /// Pause before the second attempt; it doubles with each further one
+    #[arg(long, value_name = "DURATION", value_parser = Duration::read)]
+    pub backoff: Option<Duration>,
+    /// What losing the node means: retry or fail
+    #[arg(long, value_parser = OnLost::read)]
+    pub on_lost: Option<OnLost>,
+    /// How long the run is remembered after its end
+    #[arg(long, value_name = "DURATION", value_parser = Duration::read)]
+    pub max_age: Option<Duration>,
+    /// A label for selection
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub label: Vec<(String, String)>,
+    /// Who and why; tenant and quarantine mean something
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub metadata: Vec<(String, String)>,
+    /// The caller's own name for this submission: repeated within 24 hours, it gives the same run
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+    /// Give up (126) when no node has taken it by then
+    #[arg(long, value_name = "DURATION", value_parser = Duration::read)]
+    pub place_within: Option<Duration>,
+    /// Submit, print the id, and leave
+    #[arg(short, long, conflicts_with = "place_within")]
+    pub detach: bool,
+    /// Ask what the judges would say, and run nothing
+    #[arg(long, conflicts_with = "detach")]
+    pub dry_run: bool,
+    /// The same as --format json
+    #[arg(long)]
+    pub json: bool,
+    /// Program and arguments; without, the template's
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct PsArgs {
+    /// Only of this status; may be repeated
+    #[arg(short, long, value_parser = status)]
+    pub status: Vec<Status>,
+    /// Only from this template
+    #[arg(short, long)]
+    pub template: Option<String>,
+    /// Only of this tenant
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// Only on this node
+    #[arg(long)]
+    pub node: Option<String>,
+    /// Only of this heat
+    #[arg(long, value_parser = Heat::read)]
+    pub heat: Option<Heat>,
+    /// Only of this pool: standard, high_compute or quarantine
+    #[arg(long, value_parser = pool)]
+    pub pool: Option<Pool>,
+    /// Only with these labels: a=b,c!=d,e in (f,g),!h
+    #[arg(short, long, value_name = "SELECTOR")]
+    pub label: Option<api::Selector>,
+    /// Only since a time (RFC 3339), or since so long ago
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<api::time::Moment>,
+    /// Only before a time, or before so long ago
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<api::time::Moment>,
+    /// So many at most
+    #[arg(short = 'n', long, default_value_t = 100, value_name = "N")]
+    pub limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// Id of the run
+    pub id: String,
+    /// Go on until the run has ended
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only the last so many lines
+    #[arg(short = 'n', long, value_name = "N")]
+    pub tail: Option<u64>,
+    /// Only stdout, or only stderr
+    #[arg(long, value_parser = stream)]
+    pub stream: Option<api::Stream>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum NodeVerb {
+    /// List all nodes
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum QueueVerb {
+    /// Depth by pool, heat and tenant; the oldest wait
+    Status,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TemplateVerb {
+    /// List all templates
+    List,
+    /// Print a template
+    Get {
+        /// Its name
+        name: String,
+    },
+    /// Create or replace templates from files
+    Apply(ApplyArgs),
+    /// Delete a template
+    Delete {
+        /// Its name
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PolicyVerb {
+    /// List all policies
+    List,
+    /// Print a policy
+    Get {
+        /// Its name
+        name: String,
+    },
+    /// Create or replace policies from files
+    Apply(ApplyArgs),
+    /// Delete a policy
+    Delete {
+        /// Its name
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// YAML or JSON; - is stdin
+    #[arg(short, long, required = true, value_name = "FILE")]
+    pub file: Vec<std::path::PathBuf>,
+    /// Only if this version is the current one
+    #[arg(long, value_name = "VERSION")]
+    pub if_version: Option<u64>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        None => Err("write key=value".to_owned()),
+    }
+}
+
+fn status(text: &str) -> Result<Status, String> {
+    Status::read(text).ok_or_else(|| {
+        format!("give one of {}", Status::ALL.map(Status::as_str).join(", ").to_lowercase())
+    })
+}
+
+fn pool(text: &str) -> Result<Pool, String> {
+    Pool::ALL
+        .into_iter()
+        .find(|pool| pool.as_str() == text)
+        .ok_or_else(|| format!("give one of {}", Pool::ALL.map(Pool::as_str).join(", ")))
+}
+
+fn stream(text: &str) -> Result<api::Stream, String> {
+    match text {
+        "stdout" => Ok(api::Stream::Stdout),
+        "stderr" => Ok(api::Stream::Stderr),
+        _ => Err("give stdout or stderr".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_run_takes_its_own_options_and_leaves_the_programs_alone() {
+        let cli = parse(
+            "tartarus run -t python --mem-mb 64 --ttl 10m -e A=1 -e B --heat hot -l team=ml \
+             -m tenant=acme -- python3 -c print(1) --ttl x -o json",
+        )
+        .unwrap();
+        assert_eq!(cli.format, Format::Table);
+        let Command::Run(run) = cli.command else { panic!("not a run") };
+        assert_eq!(run.template, "python");
+        assert_eq!(run.ttl, Some(Duration::from_secs(600)));
+        assert_eq!(run.env, ["A=1", "B"]);
+        assert_eq!(run.label, [("team".to_owned(), "ml".to_owned())]);
+        assert_eq!(run.command.join(" "), "python3 -c print(1) --ttl x -o json");
+    }
+
+    #[test]
+    fn the_dashes_before_the_program_may_be_left_out() {
+        let cli = parse("tartarus run --priority 7 sh -c exit").unwrap();
+        let Command::Run(run) = cli.command else { panic!("not a run") };
+        assert_eq!((run.priority, run.command.join(" ")), (Some(7), "sh -c exit".to_owned()));
+        assert_eq!(run.template, "host");
+    }
+
+    #[test]
+    fn a_list_takes_every_filter() {
+        let cli = parse(
+            "tartarus ps -s pending -s RUNNING --pool high_compute -l a=b,!c --since 1h -n 5 \
+             -o wide",
+        )
+        .unwrap();
+        assert_eq!(cli.format, Format::Wide);
+        let Command::Ps(ps) = cli.command else { panic!("not ps") };
+        assert_eq!(ps.status, [Status::Pending, Status::Running]);
+        assert_eq!(ps.limit, 5);
+    }
+
+    #[test]
+    fn mistakes_are_usage_errors_that_say_what_to_write() {
+        for (line, words) in [
+            ("tartarus", "Usage"),
+            ("tartarus fly", "unrecognized subcommand 'fly'"),
+            ("tartarus run --ttl 30 -- true", "the unit is missing"),
+            ("tartarus run --heat lava -- true", "give cold, warm, hot or inferno"),
+            ("tartarus run --on-lost ignore -- true", "give retry or fail"),
+            ("tartarus run -l team -- true", "write key=value"),
+            ("tartarus run --mem-mb lots -- true", "invalid digit"),
+            ("tartarus run --detach --dry-run -- true", "cannot be used with"),
+            ("tartarus ps -s done", "give one of pending, scheduled, running"),
+            ("tartarus ps --pool deep", "give one of standard, high_compute, quarantine"),
+            ("tartarus ps -l a=b=c", "is no label value"),
+            ("tartarus ps --since yesterday", "write a time in RFC 3339"),
+            ("tartarus logs x --stream both", "give stdout or stderr"),
+            ("tartarus kill", "required"),
+            ("tartarus policy apply", "--file"),
+            ("tartarus ps -o xml", "possible values: table, json, yaml, wide"),
+            ("tartarus completion csh", "possible values"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(words), "{line}: {error}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! One file a command.
+
+pub mod completion;
+pub mod dev;
+pub mod doctor;
+pub mod healthcheck;
+pub mod inspect;
+pub mod kill;
+pub mod logs;
+pub mod node;
+pub mod policy;
+pub mod ps;
+pub mod queue;
+pub mod run;
+pub mod template;
+
+mod documents;

@@ -1,0 +1,51 @@
+//! Where Olympus is, for the commands that talk to it.
+
+use std::time::Duration;
+
+use client::{Client, DEFAULT_ADDR, Patience};
+
+use crate::exit::Failure;
+
+/// A person waits no longer than this for an Olympus that is not there; one that restarts may be
+/// back by then.
+const PATIENCE: Patience = Patience(Duration::from_secs(3));
+
+/// A client for the address given, else the default one, with the token of the environment.
+///
+/// # Errors
+/// The address is none, or the token can't be read.
+pub fn client(addr: Option<&str>) -> Result<Client, Failure> {
+    let token = token()?;
+    let client = Client::new(addr.unwrap_or(DEFAULT_ADDR), token.as_deref())?;
+    Ok(client.with_patience(PATIENCE))
+}
+
+/// `TARTARUS_TOKEN`, or the content of `TARTARUS_TOKEN_FILE`. Never an argument: others can read
+/// those.
+fn token() -> Result<Option<String>, Failure> {
+    let direct = std::env::var("TARTARUS_TOKEN").ok().filter(|token| !token.is_empty());
+    let file = std::env::var("TARTARUS_TOKEN_FILE").ok().filter(|path| !path.is_empty());
+    match (direct, file) {
+        (Some(_), Some(_)) => Err(Failure::Usage(
+            "TARTARUS_TOKEN and TARTARUS_TOKEN_FILE are both set: set one of them".to_owned(),
+        )),
+        (None, Some(path)) => std::fs::read_to_string(&path)
+            .map(|text| Some(text.trim_end_matches(['\n', '\r']).to_owned()))
+            .map_err(|e| {
+                Failure::Usage(format!("TARTARUS_TOKEN_FILE={path:?} can't be read: {e}"))
+            }),
+        (direct, None) => Ok(direct),
+    }
+}
+
+/// Runs a command's requests on an event loop of its own.
+///
+/// # Errors
+/// What the command fails with, or there is no event loop.
+pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::failed(format!("cannot start an event loop: {e}")))?;
+    runtime.block_on(work)
+}

@@ -1,0 +1,147 @@
+//! Logs, on stderr: text for people, JSON for machines.
+
+use std::io::{IsTerminal, Write};
+
+use env_logger::{Builder, Env};
+use log::Record;
+use log::kv::{Key, Value, VisitSource, VisitValue};
+use serde_json::Map;
+
+use crate::exit::Failure;
+
+/// What a process is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It serves: what it does is worth a line.
+    Server,
+    /// It answers one question: only what is wrong is.
+    Client,
+}
+
+impl Kind {
+    fn level(self) -> &'static str {
+        match self {
+            Self::Server => "info",
+            Self::Client => "warn",
+        }
+    }
+}
+
+/// Starts logging as `RUST_LOG` and `TARTARUS_LOG_FORMAT` say.
+///
+/// # Errors
+/// `TARTARUS_LOG_FORMAT` is neither `text` nor `json`.
+pub fn start(kind: Kind) -> Result<(), Failure> {
+    let format = std::env::var("TARTARUS_LOG_FORMAT").unwrap_or_default();
+    let json = match format.trim() {
+        "" => !std::io::stderr().is_terminal(),
+        "text" => false,
+        "json" => true,
+        other => {
+            return Err(Failure::Usage(format!(
+                "TARTARUS_LOG_FORMAT={other:?}: give text or json"
+            )));
+        }
+    };
+    let mut builder = Builder::from_env(Env::default().default_filter_or(kind.level()));
+    if json {
+        builder.format(|to, record| {
+            let line = line(&crate::print::now().to_string(), record);
+            writeln!(to, "{line}")
+        });
+    } else {
+        builder.format_timestamp_millis();
+    }
+    // A second logger can't be there: this is the first thing a process does.
+    let _ = builder.try_init();
+    Ok(())
+}
+
+/// A record as one JSON object: `time`, `level`, `target`, `message`, then its own fields.
+fn line(time: &str, record: &Record<'_>) -> String {
+    let mut fields = Map::new();
+    fields.insert("time".into(), time.into());
+    fields.insert("level".into(), record.level().as_str().to_lowercase().into());
+    fields.insert("target".into(), record.target().into());
+    fields.insert("message".into(), record.args().to_string().into());
+    // A source that can't be read loses its fields, not its line.
+    let _ = record.key_values().visit(&mut Fields(&mut fields));
+    serde_json::Value::Object(fields).to_string()
+}
+
+struct Fields<'m>(&'m mut Map<String, serde_json::Value>);
+
+impl<'kvs> VisitSource<'kvs> for Fields<'_> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
+        let mut json = Json(serde_json::Value::Null);
+        value.visit(&mut json)?;
+        self.0.entry(key.as_str()).or_insert(json.0);
+        Ok(())
+    }
+}
+
+struct Json(serde_json::Value);
+
+impl VisitValue<'_> for Json {
+    fn visit_any(&mut self, value: Value<'_>) -> Result<(), log::kv::Error> {
+        self.0 = value.to_string().into();
+        Ok(())
+    }
+
+    fn visit_null(&mut self) -> Result<(), log::kv::Error> {
+        Ok(())
+    }
+
+    fn visit_u64(&mut self, value: u64) -> Result<(), log::kv::Error> {
+        self.0 = value.into();
+        Ok(())
+    }
+
+    fn visit_i64(&mut self, value: i64) -> Result<(), log::kv::Error> {
+        self.0 = value.into();
+        Ok(())
+    }
+
+    fn visit_f64(&mut self, value: f64) -> Result<(), log::kv::Error> {
+        self.0 = value.into();
+        Ok(())
+    }
+
+    fn visit_bool(&mut self, value: bool) -> Result<(), log::kv::Error> {
+        self.0 = value.into();
+        Ok(())
+    }
+
+    fn visit_str(&mut self, value: &str) -> Result<(), log::kv::Error> {
+        self.0 = value.into();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_object_with_its_fields() {
+        let fields: &[(&str, Value<'_>)] = &[
+            ("address", Value::from("localhost:6379")),
+            ("db", Value::from(0_u64)),
+            ("message", Value::from("not the message")),
+        ];
+        let record = Record::builder()
+            .level(log::Level::Info)
+            .target("olympus")
+            .args(format_args!("Using Redis queue"))
+            .key_values(&fields)
+            .build();
+        let value: serde_json::Value = serde_json::from_str(&line("T", &record)).unwrap();
+        assert_eq!(
+            value,
+            serde_json::json!({
+                "time": "T", "level": "info", "target": "olympus",
+                "message": "Using Redis queue", "address": "localhost:6379", "db": 0
+            })
+        );
+    }
+}
