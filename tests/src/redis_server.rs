@@ -89,7 +89,7 @@ impl RedisServer {
         };
         let mut command = Command::new("redis-server");
         command
-            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
+            .args(["--bind", "127.0.0.1", "-::1", "--port", &self.port.to_string()])
             .args(["--dir", &self.dir.path().display().to_string()])
             .args(["--appendonly", "yes", "--appendfsync", always, "--save", ""])
             .args(["--maxmemory-policy", self.maxmemory_policy, "--databases", "16"])

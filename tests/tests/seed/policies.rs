@@ -1,0 +1,85 @@
+//! S21 to S24 and S28: the law in Redis, its versions, and its enforcement.
+
+use std::collections::BTreeMap;
+
+use redis::Commands;
+use serde_json::{Value, json};
+use tests::{House, RedisServer};
+
+const KEY: &str = "themis:policies";
+
+fn policy(mem_mb: u32) -> Value {
+    json!({"match": {"templates": ["host"]}, "limits": {"mem_mb": mem_mb}})
+}
+
+fn shown(house: &House) -> BTreeMap<String, Value> {
+    let redis = house.redis.as_ref().expect("a Redis");
+    let all: BTreeMap<String, String> = redis.connect(0).hgetall(KEY).expect("a hash");
+    let parse = |text: String| serde_json::from_str(&text).expect("JSON");
+    all.into_iter().map(|(name, text)| (name, parse(text))).collect()
+}
+
+#[tokio::test]
+async fn s21_s22_policies_are_shown_in_redis_when_the_answer_comes_and_rebuilt_from_the_journal() {
+    let mut house = House::with(Some(RedisServer::durable()), &[]).await;
+    for (mem_mb, status, version) in [(256, 201, 1), (512, 200, 2), (1024, 200, 3)] {
+        house.api.put("/v1/policies/p", &policy(mem_mb)).await.expect(status);
+        let now = shown(&house);
+        assert_eq!(
+            (&now["p"]["version"], &now["p"]["limits"]["mem_mb"]),
+            (&json!(version), &json!(mem_mb))
+        );
+    }
+    let before = shown(&house);
+    house.olympus.process.kill();
+    let redis = house.redis_mut();
+    let _: () = redis.connect(0).hset(KEY, "forged", "{}").expect("HSET");
+    let _: () = redis.connect(0).hset(KEY, "p", "{}").expect("HSET");
+    house.olympus.restart().await;
+    assert_eq!(shown(&house), before);
+    house.api.delete("/v1/policies/p").await;
+    assert!(!shown(&house).contains_key("p"));
+}
+
+#[tokio::test]
+async fn s23_s24_versions_and_the_revision_grow_and_outlive_a_restart() {
+    let mut house = House::with(Some(RedisServer::durable()), &[]).await;
+    let mut revision = 0;
+    for (name, version) in [("p", 1), ("q", 1), ("p", 2), ("p", 3)] {
+        let body = json!({"match": {"templates": [name]}});
+        let answer = house.api.put(&format!("/v1/policies/{name}"), &body).await.json();
+        assert_eq!(answer["version"], version);
+        assert_eq!(answer["revision"], revision + 1);
+        revision += 1;
+    }
+    let before = house.api.get("/v1/policies").await.expect(200).json();
+    let history = house.api.get("/v1/policies/p/versions").await.expect(200).json();
+    house.olympus.restart().await;
+    assert_eq!(house.api.get("/v1/policies").await.expect(200).json(), before);
+    assert_eq!(house.api.get("/v1/policies/p/versions").await.expect(200).json(), history);
+    assert_eq!(house.api.get("/readyz").await.json()["policy_revision"], revision);
+    let next =
+        house.api.put("/v1/policies/p", &json!({"match": {"templates": ["p"]}})).await.expect(200);
+    assert_eq!(next.json()["version"], 4);
+}
+
+#[tokio::test]
+async fn s28_s36h_every_judge_answers_and_the_severest_decides() {
+    let house = House::memory().await;
+    let greedy = json!({"template": "host", "command": ["true"], "resources": {"mem_mb": 4096},
+                        "metadata": {"quarantine": "true"}});
+    let said = house.api.post("/v1/runs?dry_run=true", &greedy).await.expect(200).json();
+    assert_eq!(said["verdict"], "reject", "reject before quarantine: {said:#}");
+    let opinions: BTreeMap<&str, &str> = said["opinions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|o| (o["judge"].as_str().unwrap_or(""), o["verdict"].as_str().unwrap_or("")))
+        .collect();
+    assert_eq!(opinions.get("rhadamanthus"), Some(&"reject"), "{said:#}");
+    assert_eq!(opinions.get("aeacus"), Some(&"quarantine"), "{said:#}");
+    house.api.post("/v1/runs", &greedy).await.problem(403, "policy_rejected");
+    house.api.put("/v1/policies/p", &policy(8192)).await.expect(201);
+    let said = house.api.post("/v1/runs?dry_run=true", &greedy).await.expect(200).json();
+    assert_eq!(said["verdict"], "quarantine", "another policy, another verdict: {said:#}");
+}
