@@ -241,10 +241,15 @@ impl Group {
         self.dirs.iter().find(|(_, h)| has(h)).map(|(dir, h)| (dir.as_path(), h.v2))
     }
 
-    /// Files into which a process writes `0` to enter; they work from any namespace.
+    /// Files into which a process of one thread writes `0` to enter; they work from any namespace.
+    /// v1's list of threads is entered at once; a list of processes only after every processor has
+    /// been waited for, which takes milliseconds (kernel: `cgroup_procs_write_start`).
     pub fn doors(&self) -> io::Result<Vec<File>> {
-        let door = |dir: &PathBuf| File::options().write(true).open(dir.join("cgroup.procs"));
-        self.dirs.iter().map(|(dir, _)| door(dir)).collect()
+        let door = |(dir, hierarchy): &(PathBuf, Hierarchy)| {
+            let name = if hierarchy.v2 { "cgroup.procs" } else { "tasks" };
+            File::options().write(true).open(dir.join(name))
+        };
+        self.dirs.iter().map(door).collect()
     }
 
     /// Which of the limits are set on the groups that hold process `pid`, read back from the kernel.

@@ -230,9 +230,11 @@ fn limit_processes(pids: u32) -> io::Result<()> {
 
 fn drop_bounding_set() {
     for bit in 0..64 {
-        let Some(capability) = CapabilitySet::from_bits(1 << bit) else { continue };
-        // The kernel's last capability comes before the last bit.
-        let _ = rustix::thread::remove_capability_from_bounding_set(capability);
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        // Refused after the kernel's last capability.
+        if rustix::thread::remove_capability_from_bounding_set(capability).is_err() {
+            break;
+        }
     }
 }
 
