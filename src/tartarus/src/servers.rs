@@ -9,7 +9,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use client::{Client, Patience};
-use journal::Secret;
 use olympus::config::{AuthMode, Config, ConfigError, Program, Setting};
 use olympus::serve::{Served, StartError, serve};
 use tempfile::TempDir;
@@ -192,13 +191,13 @@ impl Embedded {
     ) -> Result<u8, Failure> {
         let mut config = Config::of_process(Program::Embedded).map_err(|e| bad_config(&e))?;
         let dir = own_dir()?;
-        let token = uuid::Uuid::new_v4().simple().to_string();
         config.listen_addr = Setting::program("127.0.0.1:0".to_owned());
         config.advertise_url = Setting::program(None);
         config.data_dir = Setting::program(dir.path().to_owned());
-        // Others on this machine could reach the port, too.
+        // Others on this machine could reach the port, too: they'd need the token that this start
+        // makes in its own directory.
         config.auth = Setting::program(AuthMode::Token);
-        config.bootstrap_token = Setting::program(Some(Secret::new(token)));
+        config.bootstrap_token = Setting::program(None);
         let place = match &*config.redis {
             Some(address) => format!("with the Redis at {address}"),
             None => "in memory".to_owned(),

@@ -7,7 +7,6 @@ use ::redis::aio::MultiplexedConnection;
 use ::redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo as _, RedisError, cmd,
 };
-use journal::Address;
 use olympus::config::Config;
 
 use super::Check;
@@ -21,8 +20,10 @@ const OLDEST: u32 = 7;
 
 /// Connects as Olympus would, and asks.
 pub async fn look(config: &Config) -> Vec<Check> {
-    let Some(address) = &*config.redis else { return Vec::new() };
-    let mut connection = match connect(config, address).await {
+    let Some(address) = config.redis.value.as_ref() else { return Vec::new() };
+    let tcp = ConnectionAddr::Tcp(address.host.clone(), address.port);
+    let address = address.to_string();
+    let mut connection = match connect(config, tcp, &address).await {
         Ok(connection) => connection,
         Err(check) => return vec![*check],
     };
