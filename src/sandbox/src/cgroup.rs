@@ -10,6 +10,7 @@
 //! (the root of all excepted).
 
 use std::{
+    collections::VecDeque,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -244,12 +245,21 @@ impl Group {
     /// Files into which a process of one thread writes `0` to enter; they work from any namespace.
     /// v1's list of threads is entered at once; a list of processes only after every processor has
     /// been waited for, which takes milliseconds (kernel: `cgroup_procs_write_start`).
-    pub fn doors(&self) -> io::Result<Vec<File>> {
+    /// The door of the one tree one can be born in (see [`Group::hall`]) is the first.
+    pub fn doors(&self) -> io::Result<VecDeque<File>> {
         let door = |(dir, hierarchy): &(PathBuf, Hierarchy)| {
             let name = if hierarchy.v2 { "cgroup.procs" } else { "tasks" };
             File::options().write(true).open(dir.join(name))
         };
-        self.dirs.iter().map(door).collect()
+        let (v2, v1): (Vec<_>, Vec<_>) = self.dirs.iter().partition(|(_, h)| h.v2);
+        v2.into_iter().chain(v1).map(door).collect()
+    }
+
+    /// The v2 group itself, into which a process can be born: entering it later waits for every
+    /// processor.
+    pub fn hall(&self) -> Option<File> {
+        let (dir, _) = self.dirs.iter().find(|(_, hierarchy)| hierarchy.v2)?;
+        File::open(dir).ok()
     }
 
     /// Which of the limits are set on the groups that hold process `pid`, read back from the kernel.

@@ -13,6 +13,7 @@
 //! gives up every capability, and installs the filter. Only then does it fork the command.
 
 use std::{
+    collections::VecDeque,
     ffi::CString,
     fs::File,
     io::{self, Write},
@@ -68,7 +69,7 @@ pub(crate) struct Stdio {
 }
 
 /// Runs in the new process; does not return.
-pub(crate) fn run(order: &Order, mut keeper: UnixStream, stdio: Stdio, doors: Vec<File>) -> ! {
+pub(crate) fn run(order: &Order, mut keeper: UnixStream, stdio: Stdio, doors: VecDeque<File>) -> ! {
     let caged =
         cage(order, &stdio, doors).and_then(|missing| start(order, &keeper, &stdio, missing));
     let code = match caged {
@@ -110,7 +111,11 @@ fn at<E: Into<io::Error>>(step: &str) -> impl FnOnce(E) -> Failure {
 }
 
 /// Goes through every door, and locks it behind. Returns what could not be enforced.
-fn cage(order: &Order, stdio: &Stdio, doors: Vec<File>) -> Result<Vec<(String, String)>, Refusal> {
+fn cage(
+    order: &Order,
+    stdio: &Stdio,
+    doors: VecDeque<File>,
+) -> Result<Vec<(String, String)>, Refusal> {
     // The machine's own view of this process: the /proc of the sandbox will be read-only.
     let machine = File::open("/proc/self").map_err(at("/proc/self"))?;
     // When the machine runs out of memory, sandboxes go first.
@@ -269,8 +274,8 @@ fn start(
     // Before the fork, so that no signal of the command's end is lost.
     sys::block_signals(&HEARD);
     let (mut result, mut report) = io::pipe().map_err(at("pipe"))?;
-    let command = match sys::fork(0).map_err(at("starting the command"))? {
-        Fork::Child => {
+    let command = match sys::fork(0, None).map_err(at("starting the command"))? {
+        Fork::Child { .. } => {
             let said = become_command(order, stdio);
             // Closed by a successful exec, which is how the other side knows.
             let _ = wire::send(&mut report, &said);

@@ -134,7 +134,7 @@ fn run_embedded(
     group: &Group,
     mut missing: Vec<(String, String)>,
 ) -> Result<(), Failed> {
-    let doors = group.doors().map_err(node("control groups"))?;
+    let mut doors = group.doors().map_err(node("control groups"))?;
     if order.host_id.is_none() {
         init::own_user_namespace().map_err(node("a user namespace"))?;
     }
@@ -144,8 +144,13 @@ fn run_embedded(
         | libc::CLONE_NEWIPC
         | libc::CLONE_NEWUTS
         | libc::CLONE_NEWNET;
-    let pid = match sys::fork(namespaces).map_err(node("namespaces"))? {
-        Fork::Child => {
+    let pid = match sys::fork(namespaces, group.hall().as_ref().map(AsFd::as_fd))
+        .map_err(node("namespaces"))?
+    {
+        Fork::Child { in_group } => {
+            if in_group {
+                doors.pop_front();
+            }
             // The way to the agent is the keeper's alone.
             sys::close(agent.as_raw_fd());
             drop(init);

@@ -282,8 +282,8 @@ fn bounded_processes() -> Result<(), String> {
     let mut started = Vec::new();
     let mut bounded = Err(format!("{} processes could be started", 4 * PIDS));
     for _ in 0..4 * PIDS {
-        match sys::fork(0) {
-            Ok(sys::Fork::Child) => loop {
+        match sys::fork(0, None) {
+            Ok(sys::Fork::Child { .. }) => loop {
                 sys::pause();
             },
             Ok(sys::Fork::Parent(pid)) => started.push(pid),

@@ -14,24 +14,47 @@ use std::{
 /// Which side of a fork this is.
 pub(crate) enum Fork {
     Parent(i32),
-    Child,
+    /// `in_group`: born in the control group that was asked for.
+    Child {
+        in_group: bool,
+    },
 }
 
-/// Forks into new namespaces (`CLONE_NEW*` in `flags`).
+/// `CLONE_INTO_CGROUP` of `linux/sched.h`; the constant of the library is cut to 32 bits.
+const INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Forks into new namespaces (`CLONE_NEW*` in `flags`) and, where `group` is given and the kernel
+/// (5.7) takes it, into that v2 control group.
 ///
 /// The caller must be the only thread of its process, so that the child finds every lock free; the
 /// keeper is, and that is checked here.
-pub(crate) fn fork(flags: c_int) -> io::Result<Fork> {
+pub(crate) fn fork(flags: c_int, group: Option<BorrowedFd<'_>>) -> io::Result<Fork> {
     let threads = std::fs::read_dir("/proc/self/task").map(Iterator::count);
     if !matches!(threads, Ok(1) | Err(_)) {
         return Err(io::Error::other("a keeper of sandboxes has exactly one thread"));
     }
-    let flags = c_long::from(flags) as u64 as c_long | c_long::from(libc::SIGCHLD);
+    if let Some(group) = group {
+        // SAFETY: all-zero bytes are valid arguments.
+        let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+        arguments.flags = flags as u64 | INTO_CGROUP;
+        arguments.exit_signal = libc::SIGCHLD as u64;
+        arguments.cgroup = group.as_raw_fd() as u64;
+        // SAFETY: as below; the struct lives for the call and has the size given.
+        let done = unsafe {
+            libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>())
+        };
+        match done {
+            -1 => {} // The ordinary way; the child then enters the group by itself.
+            0 => return Ok(Fork::Child { in_group: true }),
+            pid => return Ok(Fork::Parent(pid as i32)),
+        }
+    }
+    let flags = c_long::from(flags) | c_long::from(libc::SIGCHLD);
     // SAFETY: a clone without CLONE_VM and without a new stack is a fork; the child continues here
     // on its own copy of this single-threaded process, which leaves no lock held by another thread.
     match unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) } {
         -1 => Err(io::Error::last_os_error()),
-        0 => Ok(Fork::Child),
+        0 => Ok(Fork::Child { in_group: false }),
         pid => Ok(Fork::Parent(pid as i32)),
     }
 }
