@@ -165,8 +165,7 @@ fn extract(name: &str, reader: impl Read, root: &Path) -> Result<(), ImageError>
         let refuse =
             |why| Err(ImageError::Unsafe { archive: name.to_owned(), entry: path.clone(), why });
         entries += 1;
-        bytes = bytes.saturating_add(entry.size());
-        if bytes > BYTES_MAX || entries > ENTRIES_MAX {
+        if entries > ENTRIES_MAX {
             return refuse("is one too many: the image is too large");
         }
         let kind = entry.header().entry_type();
@@ -181,7 +180,9 @@ fn extract(name: &str, reader: impl Read, root: &Path) -> Result<(), ImageError>
             return refuse("leads through a link");
         }
         let place = root.join(&inside);
+        // The command is not the owner of anything: what the owner may read, it may.
         let mode = entry.header().mode().unwrap_or(0o644) & 0o777;
+        let mode = mode | (mode & 0o500) >> 3 | (mode & 0o500) >> 6;
         match kind {
             EntryType::Directory => {
                 links.retain(|(link, _)| *link != inside);
@@ -198,7 +199,14 @@ fn extract(name: &str, reader: impl Read, root: &Path) -> Result<(), ImageError>
                     .mode(mode | 0o400)
                     .open(&place)
                     .map_err(failed)?;
-                io::copy(&mut entry, &mut file).map_err(failed)?;
+                // Not by what the header says: a sparse file is longer than that.
+                let left = BYTES_MAX - bytes;
+                let written = io::copy(&mut entry.by_ref().take(left + 1), &mut file);
+                let written = written.map_err(failed)?;
+                if written > left {
+                    return refuse("is one too many: the image is too large");
+                }
+                bytes += written;
                 // Past the umask of this process.
                 file.set_permissions(fs::Permissions::from_mode(mode | 0o400)).map_err(failed)?;
             }
@@ -254,4 +262,148 @@ fn normal(path: &Path) -> Option<PathBuf> {
 
 fn parent(place: &Path) -> io::Result<()> {
     place.parent().map_or(Ok(()), fs::create_dir_all)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use flate2::{Compression, write::GzEncoder};
+
+    use super::*;
+
+    /// Type, path, and link target or content.
+    type Item = (EntryType, &'static str, &'static str);
+
+    const GOOD: &[Item] = &[
+        (EntryType::Directory, "./bin/", ""),
+        (EntryType::Regular, "./bin/tool", "#!/bin/sh\n"),
+        (EntryType::Symlink, "./bin/alias", "tool"),
+        (EntryType::Link, "./bin/hard", "./bin/tool"),
+        (EntryType::Symlink, "./etc", "/anywhere/at/all"),
+        (EntryType::Regular, "usr/share/deep/file", "text"),
+    ];
+
+    /// Written field by field: the library refuses to make such archives.
+    fn archive(items: &[Item]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (kind, path, text) in items {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(*kind);
+            header.set_mode(if path.ends_with("deep/file") { 0o700 } else { 0o4755 });
+            let name = &mut header.as_old_mut().name;
+            name[..path.len()].copy_from_slice(path.as_bytes());
+            let content = match kind {
+                EntryType::Symlink | EntryType::Link => {
+                    let link = &mut header.as_old_mut().linkname;
+                    link[..text.len()].copy_from_slice(text.as_bytes());
+                    ""
+                }
+                _ => text,
+            };
+            header.set_size(content.len() as u64);
+            header.set_cksum();
+            builder.append(&header, content.as_bytes()).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    fn images() -> (tempfile::TempDir, Images) {
+        let dir = tempfile::tempdir().unwrap();
+        let images = Images::open(dir.path()).unwrap();
+        (dir, images)
+    }
+
+    fn put(dir: &tempfile::TempDir, name: &str, bytes: &[u8]) {
+        fs::write(dir.path().join("images").join(name), bytes).unwrap();
+    }
+
+    #[test]
+    fn an_archive_becomes_a_directory_once_and_again_when_it_changes() {
+        let (dir, images) = images();
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        io::Write::write_all(&mut gzip, &archive(GOOD)).unwrap();
+        put(&dir, "a.tar", &archive(GOOD));
+        put(&dir, "a.tar.gz", &gzip.finish().unwrap());
+        for name in ["a.tar", "a.tar.gz"] {
+            let root = images.resolve(name).unwrap();
+            assert_eq!(fs::read(root.join("bin/hard")).unwrap(), b"#!/bin/sh\n");
+            assert_eq!(fs::read_link(root.join("bin/alias")).unwrap(), Path::new("tool"));
+            assert_eq!(fs::read_link(root.join("etc")).unwrap(), Path::new("/anywhere/at/all"));
+            let mode = fs::metadata(root.join("bin/tool")).unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0o755, "set-id bits are not kept");
+            let mode = fs::metadata(root.join("usr/share/deep/file")).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o755, "what its owner may read, everyone may");
+            assert_eq!(images.resolve(name).unwrap(), root);
+        }
+        let before = images.resolve("a.tar").unwrap();
+        put(&dir, "a.tar", &archive(&GOOD[..2]));
+        assert_ne!(images.resolve("a.tar").unwrap(), before);
+        assert!(before.is_dir(), "a running sandbox keeps its image");
+    }
+
+    #[test]
+    fn an_archive_that_reaches_out_of_itself_is_refused_and_leaves_nothing() {
+        use EntryType::{Block, Char, Directory, Fifo, Link, Regular, Symlink};
+        let cases: [&[Item]; 10] = [
+            &[(Regular, "../outside", "x")],
+            &[(Regular, "a/../../outside", "x")],
+            &[(Regular, "/absolute", "x")],
+            &[(Symlink, "way", "/tmp"), (Regular, "way/file", "x")],
+            &[(Symlink, "way", ".."), (Directory, "way/dir", "")],
+            &[(Symlink, "way", ".."), (Link, "file", "way/secret")],
+            &[(Link, "file", "../secret")],
+            &[(Char, "dev", "")],
+            &[(Block, "disk", "")],
+            &[(Fifo, "pipe", "")],
+        ];
+        for case in cases {
+            let (dir, images) = images();
+            put(&dir, "bad.tar", &archive(case));
+            let refused = images.resolve("bad.tar").unwrap_err();
+            assert!(matches!(refused, ImageError::Unsafe { .. }), "{case:?}: {refused:?}");
+            let kept = fs::read_dir(dir.path().join("images").join(UNPACKED)).unwrap().count();
+            assert_eq!(kept, 0, "{case:?}");
+            assert!(
+                !dir.path().join("outside").exists() && !dir.path().join("images/outside").exists()
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_that_replaces_a_link_replaces_the_link_and_not_its_target() {
+        let (dir, images) = images();
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "whole").unwrap();
+        let target: &'static str = victim.display().to_string().leak();
+        put(
+            &dir,
+            "a.tar",
+            &archive(&[(EntryType::Symlink, "file", target), (EntryType::Regular, "file", "mine")]),
+        );
+        let root = images.resolve("a.tar").unwrap();
+        assert_eq!(fs::read(root.join("file")).unwrap(), b"mine");
+        assert_eq!(fs::read(victim).unwrap(), b"whole");
+    }
+
+    #[test]
+    fn only_what_is_below_the_images_directory_is_an_image() {
+        let (dir, images) = images();
+        let root = fs::canonicalize(dir.path().join("images")).unwrap();
+        fs::create_dir(root.join("good")).unwrap();
+        symlink("/etc", root.join("etc")).unwrap();
+        symlink("good", root.join("alias")).unwrap();
+        put(&dir, "text.txt", b"x");
+        assert_eq!(images.resolve("good").unwrap(), root.join("good"));
+        assert_eq!(images.resolve("alias").unwrap(), root.join("good"));
+        let absolute = root.join("good").display().to_string();
+        assert_eq!(images.resolve(&absolute).unwrap(), root.join("good"));
+        let outside = ["", ".", "..", "../images", "/etc", "good/..", "etc", "etc/ssl", UNPACKED];
+        for name in outside {
+            let refused = images.resolve(name).unwrap_err();
+            assert!(matches!(refused, ImageError::Outside(..)), "{name}: {refused:?}");
+        }
+        assert!(matches!(images.resolve("none"), Err(ImageError::NotFound(..))));
+        assert!(matches!(images.resolve("text.txt"), Err(ImageError::Kind(_))));
+    }
 }

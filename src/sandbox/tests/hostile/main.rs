@@ -57,12 +57,19 @@ fn main() {
             |_| leftovers(),
         ),
     ];
+    // Not within itself.
+    if root {
+        let what = "an ordinary user gets everything but control groups";
+        trials.push(trial("", what, true, "", |_| ordinary_user()));
+    }
     for name in ["embedded", "runc", "crun"] {
         let there = name == "embedded" || installed(name) && root;
         let lacks = if installed(name) { "needs root" } else { "not installed" };
         for (what, test) in EVERYWHERE {
             trials.push(trial(name, what, there, lacks, *test));
         }
+        let what = "a probe says what is not enforced, and why";
+        trials.push(trial(name, what, there, lacks, honest_probe));
         let lacks = if there { "needs root for control groups" } else { lacks };
         for (what, test) in LIMITED {
             trials.push(trial(name, what, there && root, lacks, *test));
@@ -617,6 +624,41 @@ fn unknown_runtime() {
     let home = Home::open(dir.path(), "test").unwrap();
     let error = runtime("no-such-runtime", home).map(|r| r.name().to_owned()).unwrap_err();
     assert!(error.to_string().contains("no-such-runtime"), "{error}");
+}
+
+/// The whole suite of the embedded runtime again, and a probe, by somebody without privileges.
+fn ordinary_user() {
+    const NOBODY: u32 = 65_534;
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("program");
+    fs::copy("/proc/self/exe", &program).unwrap();
+    let owner = std::os::unix::fs::chown(dir.path(), Some(NOBODY), Some(NOBODY));
+    owner.unwrap();
+    let done = Command::new(&program)
+        .args(["embedded::", "--test-threads", "2"])
+        .env("TMPDIR", dir.path())
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .output()
+        .unwrap();
+    let out = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{out}");
+    let wanted = format!("{} passed; 0 failed", EVERYWHERE.len() + 1);
+    assert!(out.contains(&wanted), "not {wanted}: {out}");
+}
+
+/// What an ordinary user's node must be able to say of itself.
+fn honest_probe(name: &str) {
+    const GROUPS: [&str; 3] = ["cgroup-cpu", "cgroup-memory", "cgroup-pids"];
+    block_on(async {
+        let node = node(name);
+        let isolation = sandbox::probe(node.runtime.as_ref()).await;
+        let missing: Vec<&str> = isolation.missing.iter().map(|(what, _)| what.as_str()).collect();
+        assert!(missing.iter().all(|what| GROUPS.contains(what)), "{:?}", isolation.missing);
+        assert!(isolation.missing.iter().all(|(_, why)| !why.is_empty()));
+        assert_eq!(isolation.enforced.len() + missing.len(), Isolation::FEATURES.len());
+        node.nothing_remains().await;
+    });
 }
 
 fn leftovers() {
