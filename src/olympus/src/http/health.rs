@@ -1,0 +1,105 @@
+//! `/healthz`: whether the process works. `/readyz`: whether it may be asked.
+
+use std::time::Duration;
+
+use actix_web::{HttpResponse, web};
+use api::{Readyz, Role};
+use journal::Health;
+use olympus_actors::Mark;
+use olympus_actors::projector::AwaitLine;
+use olympus_actors::view::{Summarize, Summary};
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::{AppState, Open, answer, read};
+use crate::house::State;
+
+/// A probe waits no longer for the shown queue: it comes again.
+const PROBE_PATIENCE: Duration = Duration::from_millis(250);
+
+/// `GET /healthz`.
+pub async fn healthz(state: web::Data<AppState>) -> HttpResponse {
+    match &*state.door.state() {
+        State::Open(house) => match &*house.health.borrow() {
+            Health::FailStop { reason } => {
+                let shown = json!({"status": "failed", "message": &**reason});
+                answer::body(HttpResponse::ServiceUnavailable(), &shown)
+            }
+            Health::Leading
+            | Health::Degraded { .. }
+            | Health::Suspect { .. }
+            | Health::SteppedDown => answer::body(HttpResponse::Ok(), &json!({"status": "ok"})),
+        },
+        State::Shut { .. } => answer::body(HttpResponse::Ok(), &json!({"status": "ok"})),
+    }
+}
+
+/// `GET /readyz`.
+pub async fn readyz(state: web::Data<AppState>) -> HttpResponse {
+    let shut = |why: String, leader: Option<String>| Readyz {
+        role: Role::Follower,
+        epoch: 0,
+        applied_index: 0,
+        policy_revision: 0,
+        journal_lag: 0,
+        leader,
+        durability: String::new(),
+        message: Some(why),
+    };
+    let open = match &*state.door.state() {
+        State::Shut { why, leader } => {
+            let shown = shut(why.clone(), leader.clone());
+            return answer::body(HttpResponse::ServiceUnavailable(), &shown);
+        }
+        State::Open(_) => state.open(),
+    };
+    let summary = match &open {
+        Ok(open) => read::get(&open.view, Summarize).await,
+        Err(_) => {
+            return answer::body(HttpResponse::ServiceUnavailable(), &shut("starting".into(), None));
+        }
+    };
+    let (Ok(open), Ok(summary)) = (open, summary) else {
+        let shown = shut("this instance is stopping".into(), None);
+        return answer::body(HttpResponse::ServiceUnavailable(), &shown);
+    };
+    let message = not_ready(&open).await;
+    let mut response =
+        if message.is_none() { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    answer::mark(&mut response, mark(&summary), false);
+    state.saw(summary.index);
+    let shown = Readyz {
+        role: Role::Leader,
+        epoch: summary.epoch,
+        applied_index: summary.index,
+        policy_revision: summary.revision,
+        journal_lag: 0,
+        leader: Some(state.url.clone()),
+        durability: open.durability.to_string(),
+        message,
+    };
+    answer::body(response, &shown)
+}
+
+fn mark(summary: &Summary) -> Mark {
+    Mark { index: summary.index, receipt: summary.receipt }
+}
+
+/// Why a leader is not ready.
+async fn not_ready(open: &Open) -> Option<String> {
+    match &*open.health.borrow() {
+        Health::Leading => {}
+        Health::Degraded { reason, .. } => return Some(format!("the journal refuses: {reason}")),
+        Health::Suspect { reason, .. } => {
+            return Some(format!("the journal does not answer: {reason}"));
+        }
+        Health::SteppedDown => return Some("another instance leads".into()),
+        Health::FailStop { reason } => return Some(reason.to_string()),
+    }
+    let shown = read::get_later(&open.projector, AwaitLine);
+    match timeout(PROBE_PATIENCE, shown).await {
+        Ok(Ok(())) => None,
+        Ok(Err(_)) => Some("this instance is stopping".into()),
+        Err(_) => Some("the queue in Redis is not current yet".into()),
+    }
+}

@@ -1,0 +1,171 @@
+//! The HTTP API: one file a resource, and the agents' sessions.
+//!
+//! Owns:   parsing, limits, answers; what is counted of them.
+//! Hears:  requests under `/v1`, and the probes.
+//! Says:   commands to the registry through the judges; reads to the view and the folds.
+//! Never:  decides: status codes are chosen in [`problem`] alone, and every answer about state
+//!         comes from an actor.
+//! Fails:  with a problem (RFC 9457) that says what was surely not done, and what to do.
+//! Proof:  `src/olympus/tests`.
+
+mod agent;
+mod answer;
+mod auth;
+mod batch;
+mod caller;
+mod edge;
+mod health;
+mod law;
+mod logs;
+mod metrics;
+mod nodes;
+mod openapi;
+mod paging;
+mod policies;
+pub mod problem;
+mod quarantine;
+mod queue;
+mod read;
+mod routes;
+mod runs;
+mod show;
+mod submit;
+mod templates;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use actix_web::middleware::from_fn;
+use actix_web::web::ServiceConfig;
+use actix_web::{App, HttpServer, web};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::house::{Door, House, State};
+
+pub use auth::{Auth, NewToken};
+pub use metrics::Meter;
+pub use problem::Fault;
+pub use routes::ROUTES;
+
+/// A request that is under way when the server stops gets so long: as long as an undecided command
+/// is waited for, and some to write the answer.
+const SHUTDOWN_SECS: u64 = 8;
+/// A connection that says nothing is closed after this long.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// A client must have sent its headers by then.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What every handler needs.
+pub struct AppState {
+    /// The way to the actors.
+    pub door: Arc<Door>,
+    /// Who may come in.
+    pub auth: Auth,
+    /// How others reach this instance: where the output that it keeps can be had.
+    pub url: String,
+    /// The cluster whose journal this is.
+    pub cluster: Uuid,
+    /// Whether quarantine verdicts are switched on.
+    pub quarantine_on: bool,
+    /// Time to live of a node.
+    pub node_ttl: Duration,
+    /// Turns true when the process stops: sessions and feeds end then.
+    pub stop: watch::Receiver<bool>,
+    /// What is counted.
+    pub meter: Meter,
+    /// The highest journal entry that an answer has reflected.
+    pub index: AtomicU64,
+}
+
+impl AppState {
+    /// The state of a server that has answered nothing yet.
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        door: Arc<Door>,
+        auth: Auth,
+        url: impl Into<String>,
+        cluster: Uuid,
+        quarantine_on: bool,
+        node_ttl: Duration,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            door,
+            auth,
+            url: url.into(),
+            cluster,
+            quarantine_on,
+            node_ttl,
+            stop,
+            meter: Meter::default(),
+            index: AtomicU64::new(0),
+        }
+    }
+
+    /// The house, if it is open.
+    fn open(&self) -> Result<Open, Fault> {
+        let state = self.door.state();
+        match &*state {
+            State::Open(_) => Ok(Open(state)),
+            State::Shut { why, leader } => Err(problem::shut(why, leader.as_deref())),
+        }
+    }
+
+    /// The house, if it is open and the journal takes writes.
+    fn open_for_writes(&self) -> Result<Open, Fault> {
+        let open = self.open()?;
+        if let Some(fault) = problem::journal(&open.health.borrow()) {
+            return Err(fault);
+        }
+        Ok(open)
+    }
+
+    fn saw(&self, index: u64) {
+        self.index.fetch_max(index, Ordering::Relaxed);
+    }
+}
+
+/// An open house.
+#[derive(Clone)]
+struct Open(Arc<State>);
+
+impl std::ops::Deref for Open {
+    type Target = House;
+
+    fn deref(&self) -> &House {
+        match &*self.0 {
+            State::Open(house) => house,
+            // `AppState::open` makes no other.
+            State::Shut { .. } => unreachable!("an open house is open"),
+        }
+    }
+}
+
+/// Puts every route into an application that has a [`web::Data`] of [`AppState`].
+pub fn configure(config: &mut ServiceConfig) {
+    routes::configure(config);
+}
+
+/// A server on a bound listener. It runs when it is awaited or spawned; its handle stops it.
+///
+/// # Errors
+/// The listener can't be used.
+pub fn serve(
+    listener: std::net::TcpListener,
+    state: web::Data<AppState>,
+    workers: usize,
+) -> std::io::Result<Server> {
+    let app =
+        move || App::new().app_data(state.clone()).wrap(from_fn(edge::edge)).configure(configure);
+    let server = HttpServer::new(app)
+        .workers(workers.max(1))
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(HEAD_TIMEOUT)
+        .shutdown_timeout(SHUTDOWN_SECS)
+        .disable_signals()
+        .listen(listener)?;
+    Ok(server.run())
+}

@@ -1,0 +1,351 @@
+//! The one place that chooses status codes.
+
+use std::fmt;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::{HttpResponse, ResponseError};
+use api::headers::PROBLEM_JSON;
+use api::problem::code;
+use api::{Invalid, Malformed, Outcome, Problem};
+use domain::event::{RejectCode, RunRejected};
+use domain::judge::Unjudgeable;
+use domain::{Refusal, RunId};
+use journal::Health;
+use olympus_actors::{Failure, Mark};
+
+use super::answer;
+
+/// Seconds after which another try makes sense: a commit takes milliseconds, a fail-over about two
+/// seconds.
+const SOON_S: u32 = 1;
+/// A full queue empties at the pace of runs, not of requests.
+const LATER_S: u32 = 5;
+
+/// Why a request was not done as asked.
+#[derive(Debug)]
+pub struct Fault(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    problem: Problem,
+    retry_after_s: Option<u32>,
+    allow: Option<&'static str>,
+    mark: Option<Mark>,
+    run: Option<RunId>,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.problem.code, self.0.problem.detail)
+    }
+}
+
+impl Fault {
+    fn new(problem: impl Into<Problem>) -> Self {
+        Self(Box::new(Inner {
+            problem: problem.into(),
+            retry_after_s: None,
+            allow: None,
+            mark: None,
+            run: None,
+        }))
+    }
+
+    fn of(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(Problem::new(status, code, detail))
+    }
+
+    fn retry_after(mut self, seconds: u32) -> Self {
+        self.0.retry_after_s = Some(seconds);
+        self
+    }
+
+    fn outcome(mut self, outcome: Outcome) -> Self {
+        self.0.problem.outcome = Some(outcome);
+        self
+    }
+
+    /// The same, reflecting a journal entry.
+    #[must_use]
+    pub fn at(mut self, mark: Mark) -> Self {
+        self.0.mark = Some(mark);
+        self
+    }
+
+    /// The problem itself, for an item of a batch.
+    pub fn into_problem(self) -> Problem {
+        self.0.problem
+    }
+
+    /// The problem itself.
+    pub fn problem(&self) -> &Problem {
+        &self.0.problem
+    }
+
+    /// The answer to the request of this id.
+    pub fn respond(&self, request: uuid::Uuid) -> HttpResponse {
+        let mut problem = self.0.problem.clone();
+        problem.request_id = Some(request.to_string());
+        let status = StatusCode::from_u16(problem.status);
+        let mut response = HttpResponse::build(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+        response.insert_header((CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON)));
+        if let Some(seconds) = self.0.retry_after_s {
+            response.insert_header((RETRY_AFTER, HeaderValue::from(seconds)));
+        }
+        if let Some(methods) = self.0.allow {
+            response.insert_header((ALLOW, HeaderValue::from_static(methods)));
+        }
+        if problem.status == 401 {
+            response.insert_header((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+        }
+        if let Some(mark) = self.0.mark {
+            answer::mark(&mut response, mark, self.0.run.is_some());
+        }
+        if let Some(run) = self.0.run {
+            response.insert_header(answer::location(run));
+        }
+        response.body(serde_json::to_vec(&problem).unwrap_or_default())
+    }
+}
+
+impl ResponseError for Fault {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.0.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The edge answers instead, with the id of the request.
+    fn error_response(&self) -> HttpResponse {
+        HttpResponse::new(self.status_code())
+    }
+}
+
+impl From<Malformed> for Fault {
+    fn from(malformed: Malformed) -> Self {
+        Self::new(malformed)
+    }
+}
+
+impl From<Invalid> for Fault {
+    fn from(invalid: Invalid) -> Self {
+        Self::new(invalid)
+    }
+}
+
+impl From<Unjudgeable> for Fault {
+    fn from(unjudgeable: Unjudgeable) -> Self {
+        Self::new(Invalid::one(unjudgeable.to_string()))
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        let detail = refusal.to_string();
+        match refusal {
+            Refusal::NoSuchRun(run) => {
+                Self::new(Problem::new(404, code::NOT_FOUND, detail).about_run(run))
+            }
+            Refusal::NoSuchNode(_) | Refusal::NotFound { .. } => {
+                Self::of(404, code::NOT_FOUND, detail)
+            }
+            Refusal::AlreadyEnded(run) => {
+                Self::new(Problem::new(409, code::ALREADY_ENDED, detail).about_run(run))
+            }
+            Refusal::Overtaken
+            | Refusal::StaleAttempt
+            | Refusal::PoolChange { .. }
+            | Refusal::CapacityBelowUse { .. }
+            | Refusal::Tie { .. } => Self::of(409, code::CONFLICT, detail),
+            Refusal::VersionMismatch { .. } | Refusal::Exists { .. } => {
+                Self::of(412, code::STALE, detail)
+            }
+            Refusal::TooLarge { .. } => Self::of(413, code::TOO_LARGE, detail),
+            Refusal::BuiltIn { .. } => Self::new(Invalid::one(detail)),
+            Refusal::KeyReused { .. } => Self::of(422, code::KEY_REUSED, detail),
+            Refusal::QueueFull { .. } => {
+                Self::of(429, code::QUEUE_FULL, detail).retry_after(LATER_S)
+            }
+            Refusal::StaleLaw { .. } => unavailable(format!(
+                "the law changed while the submission was judged: {detail}; try again"
+            )),
+        }
+    }
+}
+
+impl From<Failure> for Fault {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(refusal) => refusal.into(),
+            Failure::Unavailable(why) => unavailable(format!("{why}: try again")),
+            Failure::Unknown(why) => unknown(&why),
+        }
+    }
+}
+
+/// 503: surely not written.
+pub fn unavailable(detail: impl Into<String>) -> Fault {
+    Fault::of(503, code::UNAVAILABLE, detail).retry_after(SOON_S).outcome(Outcome::NotApplied)
+}
+
+/// 503: maybe written.
+pub fn unknown(why: &str) -> Fault {
+    let detail = format!(
+        "{why}: it may have been applied; look, or send it again with the same Idempotency-Key"
+    );
+    Fault::of(503, code::UNAVAILABLE, detail).retry_after(SOON_S).outcome(Outcome::Unknown)
+}
+
+/// 503: a read that nobody answered.
+pub fn unanswered() -> Fault {
+    Fault::of(503, code::UNAVAILABLE, "this instance is stopping: ask another, or try again")
+        .retry_after(SOON_S)
+}
+
+/// 503: a read that would show less than was asked for.
+pub fn not_yet(index: u64) -> Fault {
+    let detail =
+        format!("entry {index} is not applied here yet: try again, or leave min_index out");
+    Fault::of(503, code::UNAVAILABLE, detail).retry_after(SOON_S)
+}
+
+/// 503: the journal could not be asked where it ends.
+pub fn head_unknown(why: &dyn fmt::Display) -> Fault {
+    let detail = format!("{why}: try again, or leave consistent out to read what is known here");
+    Fault::of(503, code::JOURNAL_UNAVAILABLE, detail).retry_after(SOON_S)
+}
+
+/// 503: this instance does not lead.
+pub fn shut(why: &str, leader: Option<&str>) -> Fault {
+    let detail = match leader {
+        Some(url) => format!("{why}: ask the leader at {url}"),
+        None => format!("{why}: try again"),
+    };
+    Fault::of(503, code::NO_LEADER, detail).retry_after(SOON_S).outcome(Outcome::NotApplied)
+}
+
+/// 503, when the journal takes no writes.
+pub fn journal(health: &Health) -> Option<Fault> {
+    let why = match health {
+        Health::Leading => return None,
+        Health::Degraded { reason, .. } => format!("the journal refuses writes for now: {reason}"),
+        Health::Suspect { reason, .. } => format!("the journal does not answer: {reason}"),
+        Health::SteppedDown => "another instance leads now".to_owned(),
+        Health::FailStop { reason } => format!("the journal can't be written any more: {reason}"),
+    };
+    let fault = Fault::of(503, code::JOURNAL_UNAVAILABLE, why);
+    Some(fault.retry_after(SOON_S).outcome(Outcome::NotApplied))
+}
+
+/// 403: the judges' verdict. The run exists.
+pub fn rejected(rejected: &RunRejected) -> Fault {
+    let (code, _) = api::show::reject_words(match rejected.code {
+        // One code for what the law of this instance refuses; the reasons tell which part did.
+        RejectCode::QuarantineDisabled => RejectCode::PolicyRejected,
+        other => other,
+    });
+    let mut reasons: Vec<String> = rejected.judgement.reasons().collect();
+    if rejected.code == RejectCode::QuarantineDisabled {
+        reasons.push("quarantine is switched off".into());
+    }
+    let detail = api::show::reject_message(rejected);
+    let problem = Problem::new(403, code, detail).with_reasons(reasons).about_run(rejected.run);
+    let mut fault = Fault::new(problem);
+    fault.0.run = Some(rejected.run);
+    fault
+}
+
+/// 404: there is no such thing.
+pub fn not_found(detail: impl Into<String>) -> Fault {
+    Fault::of(404, code::NOT_FOUND, detail)
+}
+
+/// 404: the path is none of ours.
+pub fn no_route(path: &str) -> Fault {
+    let shown: String = path.chars().take(100).collect();
+    not_found(format!("there is nothing at {shown:?}: /v1/openapi.json lists every path"))
+}
+
+/// 405: the path takes other methods.
+pub fn no_method(method: &str, allow: &'static str) -> Fault {
+    let shown: String = method.chars().take(20).collect();
+    let mut fault = Fault::of(
+        405,
+        code::METHOD_NOT_ALLOWED,
+        format!("{shown} is not allowed here: use {allow}"),
+    );
+    fault.0.allow = Some(allow);
+    fault
+}
+
+/// 400: the request is not one.
+pub fn malformed(detail: impl Into<String>) -> Fault {
+    Fault::of(400, code::MALFORMED, detail)
+}
+
+/// 400: a parameter of the contract that this version does not know how to honour.
+pub fn unsupported(parameter: &str, detail: &str) -> Fault {
+    Fault::of(400, "unsupported_parameter", format!("{parameter} {detail}"))
+}
+
+/// 401: no token, or a wrong one.
+pub fn unauthenticated(given: bool) -> Fault {
+    let detail = if given {
+        "the bearer token is not valid: use the one in TARTARUS_BOOTSTRAP_TOKEN, or that Olympus \
+         printed at its first start"
+    } else {
+        "a token is needed: send \"Authorization: Bearer TOKEN\"; clients read TARTARUS_TOKEN"
+    };
+    Fault::of(401, code::UNAUTHENTICATED, detail)
+}
+
+/// 403: a web page of another origin wants to write.
+pub fn foreign_origin() -> Fault {
+    Fault::of(
+        403,
+        code::FORBIDDEN,
+        "a page of another origin may not write here: call the API from a program",
+    )
+}
+
+/// 409: a run that has ended.
+pub fn conflict(detail: impl Into<String>) -> Fault {
+    Fault::of(409, code::CONFLICT, detail)
+}
+
+/// 410: output past its retention.
+pub fn output_unavailable(run: RunId, detail: impl Into<String>) -> Fault {
+    Fault::new(Problem::new(410, code::OUTPUT_UNAVAILABLE, detail).about_run(run))
+}
+
+/// 412: there is nothing that `If-Match: *` could match.
+pub fn nothing_to_match(kind: &str, name: &str) -> Fault {
+    let detail = format!("{kind} {name:?} does not exist: leave If-Match out to create it");
+    Fault::of(412, code::STALE, detail)
+}
+
+/// 415: a body of a kind that no path takes.
+pub fn media_type(given: &str) -> Fault {
+    let shown: String = given.chars().take(100).collect();
+    Fault::of(
+        415,
+        code::UNSUPPORTED_MEDIA_TYPE,
+        format!("the body is {shown:?}: send JSON with \"Content-Type: application/json\""),
+    )
+}
+
+/// 500: a bug, or a broken disk.
+pub fn internal(what: &str, error: &dyn fmt::Display) -> Fault {
+    log::error!(error:% = error; "could not {what}");
+    Fault::of(500, code::INTERNAL, format!("could not {what}: {error}"))
+}
+
+/// What the framework refused by itself.
+pub fn of_framework(status: StatusCode, words: &dyn fmt::Display) -> Fault {
+    match status.as_u16() {
+        400 => malformed(words.to_string()),
+        404 => not_found(words.to_string()),
+        413 => Fault::of(413, code::TOO_LARGE, words.to_string()),
+        status @ 401..500 => Fault::of(status, code::MALFORMED, words.to_string()),
+        _ => internal("answer", words),
+    }
+}

@@ -1,0 +1,227 @@
+//! Reads: bodies, how fresh an answer must be, and waiting for a change.
+
+use std::time::Duration;
+
+use actix::dev::ToEnvelope;
+use actix::{Actor, Addr, Handler, Message};
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::{HttpRequest, web};
+use api::{Malformed, ReadQuery};
+use bytes::{Bytes, BytesMut};
+use domain::RunId;
+use futures_util::StreamExt as _;
+use olympus_actors::Mark;
+use olympus_actors::view::{AwaitIndex, GetRun, RunSeen, Seen, Until};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until, timeout};
+use uuid::Uuid;
+
+use super::problem::{self, Fault};
+use super::{AppState, Open};
+
+/// A read that asks for an entry waits for it so long where it does not say: as long as a command
+/// is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+/// Lists are answered at most so often to one who waits for changes.
+const LIST_EVERY: Duration = Duration::from_millis(250);
+/// A body must have come by then: 256 KiB in 30 s is slower than any link in use.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// So much of a body that is too large is read and thrown away, so that its sender, who reads the
+/// answer when all is sent, gets to see it.
+const DRAIN_BYTES: usize = 16 << 20;
+
+/// Reads a body that `check` finds small enough.
+pub async fn body(
+    request: &HttpRequest,
+    mut payload: web::Payload,
+    check: fn(usize) -> Result<(), Malformed>,
+) -> Result<Bytes, Fault> {
+    if let Some(kind) = request.headers().get(CONTENT_TYPE) {
+        let kind = kind.to_str().unwrap_or_default();
+        if !is_text(kind) {
+            return Err(problem::media_type(kind));
+        }
+    }
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let length = length.and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
+    let reading = async {
+        let mut refused = check(length).err();
+        let (mut first, mut all, mut seen) = (Bytes::new(), BytesMut::new(), 0);
+        while let Some(part) = payload.next().await {
+            let part = part.map_err(|e| problem::malformed(format!("the body broke off: {e}")))?;
+            seen += part.len();
+            if refused.is_none() {
+                refused = check(seen).err();
+            }
+            if refused.is_some() {
+                if seen > DRAIN_BYTES {
+                    break;
+                }
+            } else if first.is_empty() && all.is_empty() {
+                // Nearly every body comes in one piece, which then is not copied.
+                first = part;
+            } else {
+                if all.is_empty() {
+                    all.reserve(length.max(first.len() + part.len()));
+                    all.extend_from_slice(&first);
+                }
+                all.extend_from_slice(&part);
+            }
+        }
+        match refused {
+            Some(refused) => Err(refused.into()),
+            None if all.is_empty() => Ok(first),
+            None => Ok(all.freeze()),
+        }
+    };
+    timeout(BODY_TIMEOUT, reading).await.unwrap_or_else(|_| {
+        let secs = BODY_TIMEOUT.as_secs();
+        Err(problem::malformed(format!("the body did not come within {secs} s: send it faster")))
+    })
+}
+
+/// Kinds of bodies that are read: JSON and YAML, under whatever name a plain client gives them.
+fn is_text(content_type: &str) -> bool {
+    let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    media.is_empty()
+        || media == "application/json"
+        || media.ends_with("+json")
+        || media.starts_with("text/")
+        // What curl says where nothing is said.
+        || media == "application/x-www-form-urlencoded"
+        || api::headers::is_yaml(&media)
+}
+
+/// The id in a path.
+pub fn run_id(text: &str) -> Result<RunId, Fault> {
+    let id = Uuid::try_parse(text).map(RunId);
+    id.map_err(|_| {
+        let shown: String = text.chars().take(64).collect();
+        problem::not_found(format!(
+            "run {shown:?} does not exist: an id is a UUID; list runs with GET /v1/runs"
+        ))
+    })
+}
+
+/// Asks an actor that answers from what it has.
+pub async fn get<A, M>(from: &Addr<A>, message: M) -> Result<M::Result, Fault>
+where
+    A: Actor + Handler<M>,
+    A::Context: ToEnvelope<A, M>,
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    from.send(message).await.map_err(|_| problem::unanswered())
+}
+
+/// Asks an actor that may answer later.
+pub async fn get_later<A, M, T>(
+    from: &Addr<A>,
+    message: impl FnOnce(oneshot::Sender<T>) -> M,
+) -> Result<T, Fault>
+where
+    A: Actor + Handler<M>,
+    A::Context: ToEnvelope<A, M>,
+    M: Message<Result = ()> + Send + 'static,
+{
+    let (reply, answer) = oneshot::channel();
+    get(from, message(reply)).await?;
+    answer.await.map_err(|_| problem::unanswered())
+}
+
+/// Waits until this instance is as far as the query asks.
+pub async fn freshness(open: &Open, query: &ReadQuery) -> Result<(), Fault> {
+    if query.at.is_some() {
+        let words = "is not supported yet, it comes with replay: leave it out to read the present";
+        return Err(problem::unsupported("at", words));
+    }
+    let mut least = query.min_index.unwrap_or(0);
+    if query.consistent {
+        let asked = timeout(PATIENCE, open.journal.head()).await;
+        let head = asked.map_err(|_| problem::head_unknown(&"the journal does not answer"))?;
+        least = least.max(head.map_err(|error| problem::head_unknown(&error))?.seq);
+    }
+    if least == 0 {
+        return Ok(());
+    }
+    let patience = query.wait.map_or(PATIENCE, api::Duration::to_std);
+    let applied = get_later(&open.view, |reply| AwaitIndex { index: least, reply });
+    match timeout(patience, applied).await {
+        Ok(applied) => applied.map(drop),
+        Err(_) => Err(problem::not_yet(least)),
+    }
+}
+
+/// A run, at once or when `until` holds, and in any case after `wait`.
+pub async fn run(
+    open: &Open,
+    run: RunId,
+    until: Until,
+    wait: Duration,
+) -> Result<Seen<Option<RunSeen>>, Fault> {
+    let ask = |until| get_later(&open.view, move |reply| GetRun { run, until, reply });
+    if until != Until::Now
+        && let Ok(seen) = timeout(wait, ask(until)).await
+    {
+        return seen;
+    }
+    ask(Until::Now).await
+}
+
+/// Reads a collection, again and again until `changed` says that what was read is news after
+/// `query.index`, or the wait is over. Without an index, once.
+pub async fn collection<T, F: Future<Output = Result<(T, Mark), Fault>>>(
+    state: &AppState,
+    open: &Open,
+    query: &ReadQuery,
+    mut read: impl FnMut() -> F,
+    changed: impl Fn(&T, u64) -> bool,
+) -> Result<(T, Mark), Fault> {
+    freshness(open, query).await?;
+    let deadline = Instant::now() + query.wait.map_or(Duration::ZERO, api::Duration::to_std);
+    let mut seen_at = query.index.unwrap_or(0);
+    loop {
+        let turn = Instant::now() + LIST_EVERY;
+        let (found, mark) = read().await?;
+        state.saw(mark.index);
+        let news = match query.index {
+            None => true,
+            Some(index) => mark.index > index && changed(&found, index),
+        };
+        if news || Instant::now() >= deadline {
+            return Ok((found, mark));
+        }
+        seen_at = seen_at.max(mark.index);
+        let next = seen_at + 1;
+        let applied = get_later(&open.view, |reply| AwaitIndex { index: next, reply });
+        tokio::select! {
+            applied = applied => { applied?; }
+            () = sleep_until(deadline) => {}
+        }
+        sleep_until(turn.min(deadline)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_text;
+
+    #[test]
+    fn plain_clients_are_understood_and_other_kinds_refused() {
+        for kind in [
+            "",
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/merge-patch+json",
+            "application/yaml",
+            "text/x-yaml",
+            "text/plain",
+            "application/x-www-form-urlencoded",
+        ] {
+            assert!(is_text(kind), "{kind}");
+        }
+        for kind in ["application/xml", "multipart/form-data; boundary=x", "image/png"] {
+            assert!(!is_text(kind), "{kind}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Runs as they are shown: the wire's shape, and why a run waits.
+
+use std::borrow::Cow;
+
+use api::{Pool, Time};
+use domain::Run;
+use domain::placement::WaitReason;
+use olympus_actors::view::RunSeen;
+
+/// A run with why it waits.
+pub fn seen(seen: &RunSeen) -> api::Run {
+    let mut shown = api::Run::from(&seen.run);
+    if let Some(why) = seen.waiting
+        && shown.reason.is_none()
+    {
+        let (reason, message) = waiting(&seen.run, why);
+        shown.reason = Some(Cow::Borrowed(reason));
+        shown.message = Some(message);
+    }
+    shown
+}
+
+/// The word and the message for a run that waits: what it waits for, and what would help.
+fn waiting(run: &Run, why: WaitReason) -> (&'static str, String) {
+    let needs = || {
+        let asked = run.submission().resources;
+        let gpus = if asked.gpu > 0 { format!(", {} GPU", asked.gpu) } else { String::new() };
+        format!("{} mCPU, {} MiB{gpus}", asked.cpu_milli, asked.mem_mb)
+    };
+    match why {
+        WaitReason::QueuePaused => (
+            "QueuePaused",
+            "the queue is paused: resume it with `tartarus queue resume`".to_owned(),
+        ),
+        WaitReason::BackingOff => (
+            "BackingOff",
+            match run.not_before {
+                Some(at) => format!(
+                    "attempt {} did not succeed; the next one begins at {}",
+                    run.attempt,
+                    Time::from(at)
+                ),
+                None => format!("attempt {} did not succeed; it is tried again", run.attempt),
+            },
+        ),
+        WaitReason::WaitingForQuarantineNode => (
+            "WaitingForQuarantineNode",
+            "it must run in quarantine, and no quarantine node is live: start an agent with \
+             HADES_LABEL=\"tartarus.io/typhon=true\""
+                .to_owned(),
+        ),
+        WaitReason::NeverFits => (
+            "NeverFits",
+            format!(
+                "no live {} node is large enough even when empty, it needs {}: ask for less, or \
+                 start a larger node",
+                pool(run),
+                needs()
+            ),
+        ),
+        WaitReason::WaitingForCapacity => (
+            "WaitingForCapacity",
+            format!(
+                "the {} nodes that could hold it have other work, it needs {}: it starts when one \
+                 of them has room",
+                pool(run),
+                needs()
+            ),
+        ),
+        WaitReason::NoNode => (
+            "WaitingForCapacity",
+            "no node takes work: start an agent with `tartarus agent`".to_owned(),
+        ),
+    }
+}
+
+fn pool(run: &Run) -> &'static str {
+    match run.judgement().pool {
+        Pool::Standard => "standard",
+        Pool::HighCompute => "high-compute",
+        Pool::Quarantine => "quarantine",
+    }
+}
