@@ -22,7 +22,10 @@ pub fn client(addr: Option<&str>) -> Result<Client, Failure> {
 
 /// `TARTARUS_TOKEN`, or the content of `TARTARUS_TOKEN_FILE`. Never an argument: others can read
 /// those.
-fn token() -> Result<Option<String>, Failure> {
+///
+/// # Errors
+/// The file can't be read, or both are set.
+pub fn token() -> Result<Option<String>, Failure> {
     let direct = std::env::var("TARTARUS_TOKEN").ok().filter(|token| !token.is_empty());
     let file = std::env::var("TARTARUS_TOKEN_FILE").ok().filter(|path| !path.is_empty());
     match (direct, file) {

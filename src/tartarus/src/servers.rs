@@ -14,6 +14,7 @@ use olympus::serve::{Served, StartError, serve};
 use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::connect;
 use crate::exit::{DONE, Failure, USAGE};
 use crate::print;
 use crate::terminal::Terminal;
@@ -151,16 +152,25 @@ async fn end(served: Served, agent: Option<agent::Handle>) -> Result<(), Failure
 
 async fn start_agent(served: &Served, data_dir: &Path) -> Result<agent::Handle, Failure> {
     let bad = |message: String| Failure::Code { code: USAGE, message };
-    let token = served.token.as_ref().map(|token| agent::config::Secret::new(token.reveal()));
+    let token = token_for(served)?.map(|token| agent::config::Secret::new(&token));
     let config = agent::Config::embedded(&variable, &served.url, token, data_dir.to_owned())
         .map_err(|e| bad(e.to_string()))?;
     agent::start(config).await.map_err(|e| bad(e.to_string()))
 }
 
+/// The token that the Olympus in this process asks for: its own, or, where an earlier start made
+/// one and showed it, what the environment says.
+fn token_for(served: &Served) -> Result<Option<String>, Failure> {
+    match &served.token {
+        Some(token) => Ok(Some(token.reveal().to_owned())),
+        None => connect::token(),
+    }
+}
+
 /// A client of the Olympus in this process, once that takes runs.
 async fn until_ready(served: &Served) -> Result<Client, Failure> {
-    let token = served.token.as_ref().map(|token| token.reveal());
-    let client = Client::new(&served.url, token)?.with_patience(Patience::default());
+    let client =
+        Client::new(&served.url, token_for(served)?.as_deref())?.with_patience(Patience::default());
     let deadline = tokio::time::Instant::now() + READY_WITHIN;
     loop {
         let why = match client.readyz().await {

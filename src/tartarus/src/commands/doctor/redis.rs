@@ -55,7 +55,11 @@ pub async fn look(config: &Config) -> Vec<Check> {
     checks
 }
 
-async fn connect(config: &Config, address: &Address) -> Result<MultiplexedConnection, Box<Check>> {
+async fn connect(
+    config: &Config,
+    tcp: ConnectionAddr,
+    address: &str,
+) -> Result<MultiplexedConnection, Box<Check>> {
     let unreachable = |error: &dyn std::fmt::Display| {
         Box::new(Check::fail(
             "redis",
@@ -66,8 +70,7 @@ async fn connect(config: &Config, address: &Address) -> Result<MultiplexedConnec
         ))
     };
     let open = async {
-        let info =
-            ConnectionAddr::Tcp(address.host.clone(), address.port).into_connection_info()?;
+        let info = tcp.into_connection_info()?;
         let limits = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(PATIENCE))
             .set_response_timeout(Some(PATIENCE));
