@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter, Context};
 use domain::Law;
-use journal::{Chain, Claim, Journal, Lease, NotAcquired, Writer};
+use journal::{Chain, Claim, Journal, Lease, LeaseState, NotAcquired, Writer};
 use olympus_actors::clock::Clock;
 use olympus_actors::heat::HeatActor;
 use olympus_actors::journal::{Fallen, JournalActor, Lead, Stop};
@@ -174,7 +174,7 @@ async fn lead(
         },
         holder = lease.keep() => return Ok(Fallen::Deposed(format!("{holder} leads"))),
     };
-    let mut rooms = Rooms::start(plan, recovered);
+    let mut rooms = Rooms::start(plan, recovered, lease.state());
     let fallen = tokio::select! {
         fallen = rooms.serve(plan, door, stop) => fallen,
         holder = lease.keep() => Fallen::Deposed(format!("{holder} leads")),
@@ -195,7 +195,7 @@ struct Rooms {
 
 impl Rooms {
     /// Starts every actor. Nothing is decided yet.
-    fn start(plan: &Plan, recovered: Recovered) -> Self {
+    fn start(plan: &Plan, recovered: Recovered, lease: watch::Receiver<LeaseState>) -> Self {
         let Recovered { world, tail, mark, .. } = recovered;
         let clock = Arc::new(Clock::starting_after(world.now));
         let mut threads = Vec::new();
@@ -221,7 +221,8 @@ impl Rooms {
         };
         let undurable = Arc::new(Undurable::default());
         let registry = {
-            let (world, clock, limits, boot) = (world.clone(), clock.clone(), plan.limits, plan.boot);
+            let (world, clock, limits, boot) =
+                (world.clone(), clock.clone(), plan.limits, plan.boot);
             let (undurable, journal) = (undurable.clone(), journal.clone());
             RegistryActor::start_in_arbiter(&desk, move |_| {
                 RegistryActor::new(world, journal.recipient(), undurable, clock, limits, boot)
@@ -266,8 +267,11 @@ impl Rooms {
             })
         };
         let sessions = {
-            let (fleet, ttl, registry) = (world.fleet.clone(), Ttl(plan.node_ttl), registry.clone());
-            SessionsActor::start_in_arbiter(&hall, move |_| SessionsActor::new(fleet, ttl, registry))
+            let (fleet, ttl, registry) =
+                (world.fleet.clone(), Ttl(plan.node_ttl), registry.clone());
+            SessionsActor::start_in_arbiter(&hall, move |_| {
+                SessionsActor::new(fleet, ttl, registry)
+            })
         };
         let janitor = {
             let janitor = JanitorActor::new(plan.output.clone(), &world);
@@ -305,6 +309,9 @@ impl Rooms {
             health,
             undurable,
             output: plan.output.clone(),
+            lease,
+            cluster: tail.identity.cluster.0,
+            url: plan.url.as_str().into(),
             epoch,
             durability: plan.durability.clone(),
         };

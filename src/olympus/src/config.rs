@@ -16,9 +16,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use journal::{Address, ClusterId, Durability, RedisConfig, Secret};
+use journal::{ClusterId, Durability, RedisConfig, Secret};
 
 pub use effective::Effective;
+pub use journal::Address;
 pub use read::KNOWN;
 
 /// Most runs that may wait where `TARTARUS_QUEUE_MAX` does not say: at about 600 bytes each in

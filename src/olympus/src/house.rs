@@ -19,6 +19,7 @@ use olympus_actors::registry::{RegistryActor, Undurable};
 use olympus_actors::sessions::SessionsActor;
 use olympus_actors::view::ViewActor;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::heartbeats::HeartbeatWriter;
 use crate::output::OutputStore;
@@ -56,6 +57,12 @@ pub struct House {
     pub undurable: Arc<Undurable>,
     /// What runs wrote.
     pub output: Arc<OutputStore>,
+    /// The leader's key.
+    pub lease: watch::Receiver<journal::LeaseState>,
+    /// The cluster whose journal this is.
+    pub cluster: Uuid,
+    /// How others reach this instance.
+    pub url: Arc<str>,
     /// This leader's epoch.
     pub epoch: u64,
     /// What Redis really promises.
@@ -87,7 +94,8 @@ pub struct Door {
     state: ArcSwap<State>,
 }
 
-/// Whether the house can be entered.
+/// Whether the house can be entered. One of it lives at a time, so its size does not matter.
+#[allow(clippy::large_enum_variant)]
 pub enum State {
     /// This instance leads.
     Open(House),

@@ -5,6 +5,7 @@
 //! Fails:  a closed or shut house is 503 with the reason; bad configuration ends the start.
 //! Proof:  `tests/live`, `tests/seed`.
 
+pub mod agent_session;
 pub mod boot;
 pub mod config;
 pub mod heartbeats;
@@ -13,3 +14,4 @@ pub mod http;
 mod janitor;
 pub mod output;
 pub mod recover;
+pub mod serve;

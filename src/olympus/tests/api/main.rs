@@ -1,0 +1,11 @@
+//! The contract of the HTTP API, held by a server in this process over a journal in memory.
+
+mod agent;
+mod auth;
+mod bad_requests;
+mod edge;
+mod law;
+mod lists;
+mod logs;
+mod submit;
+mod support;
