@@ -100,7 +100,8 @@ async fn a_list_is_watched_by_its_index() {
     let list = house.get("/v1/runs").await.expect(200);
     let index = list.header("x-tartarus-index").to_owned();
     let watch = format!("/v1/runs?index={index}&wait=30s");
-    let (changed, id) = tokio::join!(house.get(&watch), house.run(&hello()));
+    let submission = hello();
+    let (changed, id) = tokio::join!(house.get(&watch), house.run(&submission));
     let changed = changed.expect(200);
     assert!(ids(&changed.json()).contains(&id));
     let index: u64 = changed.header("x-tartarus-index").parse().expect("a number");
