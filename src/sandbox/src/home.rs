@@ -18,7 +18,10 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::cgroup::{self, Hierarchy};
+use crate::{
+    cgroup::{self, Hierarchy},
+    host,
+};
 
 /// Why the place can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +32,12 @@ pub enum HomeError {
          (TARTARUS_DATA_DIR)"
     )]
     Taken(PathBuf),
+    /// Sandboxes could read it.
+    #[error(
+        "{0} lies where every sandbox of the template host can look: put the data directory \
+         (TARTARUS_DATA_DIR) outside of /usr and its companions"
+    )]
+    Shown(PathBuf),
     /// The directory can't be made or used.
     #[error("cannot use {path} for sandboxes")]
     Io {
@@ -55,9 +64,13 @@ impl Home {
     /// Takes possession of `<data_dir>/sandbox`, making it where it does not exist.
     ///
     /// # Errors
-    /// [`HomeError::Taken`] when another process holds it.
+    /// [`HomeError::Taken`] when another process holds it, [`HomeError::Shown`] when it lies among the
+    /// machine's programs.
     pub fn open(data_dir: &Path, node_id: &str) -> Result<Arc<Home>, HomeError> {
         let dir = data_dir.join("sandbox");
+        if host::shows(&real(data_dir)) {
+            return Err(HomeError::Shown(data_dir.to_owned()));
+        }
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| HomeError::Io { path, source }
@@ -153,6 +166,16 @@ impl Drop for Home {
     }
 }
 
+/// A path as it is on the disk, as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let known = absolute.ancestors().find_map(|ancestor| {
+        let rest = absolute.strip_prefix(ancestor).ok()?;
+        Some(fs::canonicalize(ancestor).ok()?.join(rest))
+    });
+    known.unwrap_or(absolute)
+}
+
 /// A name for one agent on one directory. The node's id is cut to what any runtime accepts in a
 /// name; the digest over both keeps two agents apart whose cut ids are the same.
 fn tag(node_id: &str, dir: &Path) -> String {
@@ -180,6 +203,18 @@ mod tests {
         assert!(matches!(Home::open(dir.path(), "b"), Err(HomeError::Taken(_))));
         drop(first);
         Home::open(dir.path(), "b").unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_sandboxes_can_see_is_refused_also_by_a_link_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/usr/share", &link).unwrap();
+        for path in [Path::new("/usr/local/var/none"), &link.join("none"), Path::new("/lib/none")] {
+            let opened = Home::open(path, "a");
+            assert!(matches!(opened, Err(HomeError::Shown(_))), "{}", path.display());
+            assert!(!path.exists());
+        }
     }
 
     #[test]

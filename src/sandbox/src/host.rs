@@ -89,6 +89,11 @@ const HOSTS: &str = "127.0.0.1 localhost sandbox\n::1 localhost sandbox\n";
 const NSSWITCH: &str =
     "passwd: files\ngroup: files\nshadow: files\nhosts: files\nservices: files\nprotocols: files\n";
 
+/// Whether the template `host` would show what lies at this absolute path.
+pub(crate) fn shows(path: &Path) -> bool {
+    PROGRAMS.iter().any(|name| path.starts_with(Path::new("/").join(name)))
+}
+
 /// The template `host`.
 pub(crate) fn host(with_self: bool) -> io::Result<Vec<Entry>> {
     let root = open(Path::new("/"))?;

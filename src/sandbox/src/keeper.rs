@@ -28,7 +28,7 @@ use crate::{
     init::{self, Said, Stdio},
     oci,
     sys::{self, Fork, Reaped},
-    wire::{self, Ask, Engine, Order, Refused, Tell},
+    wire::{self, Ask, Engine, Order, Refused, Root, Tell},
 };
 
 /// How long the kernel may take to let go of the control groups of a dead sandbox.
@@ -221,7 +221,11 @@ pub(crate) fn no_command(order: &Order, errno: i32, exists: bool) -> Refused {
     let name = &order.argv[0];
     let (exit_code, message) = match (errno, exists) {
         (libc::ENOENT | libc::ENOTDIR, false) => {
-            (127, format!("{name}: no such command in the sandbox"))
+            let only = match order.root {
+                Root::Host { .. } => ", which shows what is under /usr and nothing else",
+                Root::Dir(_) => "",
+            };
+            (127, format!("{name}: no such command in the sandbox{only}"))
         }
         (libc::ENOENT, true) => {
             (127, format!("{name}: the interpreter or loader it names is not in the sandbox"))

@@ -32,6 +32,7 @@ pub fn run(name: &str, arguments: &[String]) -> i32 {
         "sockets" => sockets(),
         "namespaces" => namespaces(),
         "kernel-calls" => kernel_calls(),
+        "other-tables" => other_tables(),
         "steal" => steal(&arguments[0]),
         "proc" => proc_tricks(),
         "write-root" => write_root(),
@@ -294,6 +295,34 @@ fn kernel_calls() -> i32 {
         ("a call of the future", 100_000),
     ] {
         refused(name, number, [0; 5]);
+    }
+    0
+}
+
+/// Tables of calls with other numbers, through which a filter could be walked around.
+fn other_tables() -> i32 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        const X32: c_long = 0x4000_0000;
+        for number in [libc::SYS_getpid, libc::SYS_unshare] {
+            // Answered like a call that does not exist, or the end of the process.
+            let status = wait_for(fork(|| {
+                refused("a call by the x32 table", X32 | number, [0; 5]);
+                0
+            }));
+            if libc::WIFSIGNALED(status) && libc::WTERMSIG(status) != libc::SIGSYS {
+                harm(&format!("x32 ended with signal {}", libc::WTERMSIG(status)));
+            }
+        }
+        let status = wait_for(fork(|| {
+            const GETPID: c_long = 20;
+            let mut number = GETPID;
+            unsafe { std::arch::asm!("int 0x80", inlateout("rax") number) };
+            i32::from(number < 0)
+        }));
+        if libc::WIFEXITED(status) {
+            harm(&format!("a call by the i386 table came back with {}", libc::WEXITSTATUS(status)));
+        }
     }
     0
 }

@@ -115,6 +115,7 @@ const EVERYWHERE: &[(&str, Test)] = &[
         assert!(out.contains("thread=true"), "{out}");
     }),
     ("calls that reach past namespaces are refused", |r| none(harmless(r, &["kernel-calls"]))),
+    ("other tables of calls are closed", |r| none(harmless(r, &["other-tables"]))),
     ("neither the machine's files nor the agent's secrets can be read", |r| {
         let (out, _) = harmless(r, &["steal", &SECRET[..SECRET.len() - 5]]);
         assert!(!out.contains("looked=0"), "{out}");
@@ -673,7 +674,8 @@ fn leftovers() {
             .stdout(Stdio::null())
             .spawn();
         let sleeper = sleeper.unwrap();
-        for group in groups(tag) {
+        // Beside v1 trees, the tree of v2 has nothing that we limit by.
+        for group in groups(tag).into_iter().filter(|group| !group.contains("/unified/")) {
             let left = Path::new(&group).join("left");
             fs::create_dir(&left).unwrap();
             fs::write(left.join("cgroup.procs"), sleeper.id().to_string()).unwrap();
