@@ -10,7 +10,6 @@
 //! (the root of all excepted).
 
 use std::{
-    collections::VecDeque,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -32,6 +31,8 @@ pub(crate) struct Hierarchy {
 }
 
 const WANTED: [&str; 4] = ["cpu", "cpuacct", "memory", "pids"];
+/// Where the agent's own processes go in v2, when they are in the way of its groups.
+const ASIDE: &str = "tartarus-agent";
 const MIB: u64 = 1 << 20;
 /// The scheduler's own default, and the granularity users of CPU limits know.
 const CPU_PERIOD_US: u64 = 100_000;
@@ -115,6 +116,8 @@ fn own_path(own: &str, v2: bool, controller: &str, mount_root: &str) -> PathBuf 
         })
         .next()
         .and_then(|path| Path::new(path).strip_prefix(mount_root).ok())
+        // Where an earlier agent stepped aside is not where groups are made.
+        .map(|path| if path.ends_with(ASIDE) { path.parent().unwrap_or(path) } else { path })
         .map(Path::to_path_buf)
         .unwrap_or_default()
 }
@@ -145,7 +148,7 @@ fn hand_down(group: &Path) -> io::Result<()> {
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
                 // Processes sit in this group (in a container: all of them). They move one down,
                 // this one with them; only where we own the group, which is where this succeeds.
-                let aside = group.join("tartarus-agent");
+                let aside = group.join(ASIDE);
                 mkdir(&aside)?;
                 for pid in fs::read_to_string(group.join("cgroup.procs"))?.lines() {
                     let _ = fs::write(aside.join("cgroup.procs"), pid);
@@ -178,6 +181,9 @@ pub(crate) struct Bounds {
     pub pids: u32,
 }
 
+/// A file and the word to write into it.
+pub(crate) type Door = (File, String);
+
 /// The groups of one sandbox, one a tree.
 #[derive(Debug)]
 pub(crate) struct Group {
@@ -198,7 +204,7 @@ impl Group {
         Group { dirs: hierarchies.iter().map(|h| (h.base.join(name), h.clone())).collect() }
     }
 
-    /// Makes them and sets the limits; returns the features that could not be set, and why.
+    /// Makes them and sets the limits (but for v2's quota, see [`Group::doors`]); returns the features that could not be set, and why.
     pub fn create(
         hierarchies: &[Hierarchy],
         name: &str,
@@ -215,6 +221,7 @@ impl Group {
         });
         for controller in ["cpu", "memory", "pids"] {
             let set = match group.of(controller) {
+                Some((_, true)) if controller == "cpu" => Ok(()),
                 Some((dir, v2)) => set(controller, dir, v2, bounds),
                 None => Err(io::Error::new(
                     io::ErrorKind::Unsupported,
@@ -242,17 +249,29 @@ impl Group {
         self.dirs.iter().find(|(_, h)| has(h)).map(|(dir, h)| (dir.as_path(), h.v2))
     }
 
-    /// Files into which a process of one thread writes `0` to enter; they work from any namespace.
+    /// What a process of one thread writes, and where, to enter; the files work from any namespace.
     /// v1's list of threads is entered at once; a list of processes only after every processor has
-    /// been waited for, which takes milliseconds (kernel: `cgroup_procs_write_start`).
-    /// The door of the one tree one can be born in (see [`Group::hall`]) is the first.
-    pub fn doors(&self) -> io::Result<VecDeque<File>> {
-        let door = |(dir, hierarchy): &(PathBuf, Hierarchy)| {
-            let name = if hierarchy.v2 { "cgroup.procs" } else { "tasks" };
-            File::options().write(true).open(dir.join(name))
+    /// been waited for, which takes milliseconds (kernel: `cgroup_procs_write_start`). In v2, where
+    /// it may have been born in the group, the quota waits until here.
+    pub fn doors(&self, bounds: Bounds, born_in: bool) -> io::Result<Vec<Door>> {
+        let mut doors = Vec::new();
+        let mut door = |path: PathBuf, word: String| {
+            doors.push((File::options().write(true).open(path)?, word));
+            io::Result::Ok(())
         };
-        let (v2, v1): (Vec<_>, Vec<_>) = self.dirs.iter().partition(|(_, h)| h.v2);
-        v2.into_iter().chain(v1).map(door).collect()
+        for (dir, hierarchy) in &self.dirs {
+            match (hierarchy.v2, born_in) {
+                (false, _) => door(dir.join("tasks"), "0".to_owned())?,
+                (true, false) => door(dir.join("cgroup.procs"), "0".to_owned())?,
+                (true, true) => {}
+            }
+            if hierarchy.v2 && hierarchy.controllers.iter().any(|c| c == "cpu") {
+                for (file, value) in limit("cpu", true, bounds) {
+                    door(dir.join(file), value)?;
+                }
+            }
+        }
+        Ok(doors)
     }
 
     /// The v2 group itself, into which a process can be born: entering it later waits for every
@@ -451,6 +470,8 @@ mod tests {
             Path::new("/sys/fs/cgroup/user.slice/user-1000.slice/session-3.scope")
         );
         assert_eq!(find(V2, own, true)[0].base, Path::new("/sys/fs/cgroup"));
+        let again = "0::/user.slice/user-1000.slice/session-3.scope/tartarus-agent";
+        assert_eq!(find(V2, again, false), find(V2, own, false));
     }
 
     #[test]

@@ -13,7 +13,6 @@
 //! gives up every capability, and installs the filter. Only then does it fork the command.
 
 use std::{
-    collections::VecDeque,
     ffi::CString,
     fs::File,
     io::{self, Write},
@@ -32,6 +31,7 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    cgroup::Door,
     host,
     root::{self, Failure},
     seccomp,
@@ -69,7 +69,12 @@ pub(crate) struct Stdio {
 }
 
 /// Runs in the new process; does not return.
-pub(crate) fn run(order: &Order, mut keeper: UnixStream, stdio: Stdio, doors: VecDeque<File>) -> ! {
+pub(crate) fn run(
+    order: &Order,
+    mut keeper: UnixStream,
+    stdio: Stdio,
+    doors: io::Result<Vec<Door>>,
+) -> ! {
     let caged =
         cage(order, &stdio, doors).and_then(|missing| start(order, &keeper, &stdio, missing));
     let code = match caged {
@@ -114,16 +119,13 @@ fn at<E: Into<io::Error>>(step: &str) -> impl FnOnce(E) -> Failure {
 fn cage(
     order: &Order,
     stdio: &Stdio,
-    doors: VecDeque<File>,
+    doors: io::Result<Vec<Door>>,
 ) -> Result<Vec<(String, String)>, Refusal> {
     // The machine's own view of this process: the /proc of the sandbox will be read-only.
     let machine = File::open("/proc/self").map_err(at("/proc/self"))?;
+    let doors = doors.map_err(at("the control groups"))?;
     // When the machine runs out of memory, sandboxes go first.
     let _ = write_at(&machine, "oom_score_adj", "500");
-    for mut door in doors {
-        door.write_all(b"0").map_err(at("entering the control group"))?;
-    }
-    unshare(UnshareFlags::NEWCGROUP).map_err(at("a new cgroup namespace"))?;
     loopback();
     rustix::system::sethostname(b"sandbox").map_err(at("the host name"))?;
 
@@ -134,6 +136,12 @@ fn cage(
     root::assemble(&order.stage, entries.map_err(at("reading the template"))?)?;
     root::furnish(&order.stage, order.tmp_mb)?;
     root::enter(&order.stage)?;
+
+    // Only now, so that building the sandbox is neither counted nor slowed down by its limits.
+    for (mut door, word) in doors {
+        door.write_all(word.as_bytes()).map_err(at("entering the control group"))?;
+    }
+    sys::unshare(UnshareFlags::NEWCGROUP).map_err(at("a new cgroup namespace"))?;
 
     rustix::process::umask(Mode::from_raw_mode(0o022));
     rustix::process::setsid().map_err(at("a new session"))?;
@@ -163,7 +171,7 @@ fn cage(
 /// Makes an ordinary user root of a user namespace of its own, which may then make the others.
 pub(crate) fn own_user_namespace() -> io::Result<()> {
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-    unshare(UnshareFlags::NEWUSER)?;
+    sys::unshare(UnshareFlags::NEWUSER)?;
     let process = File::open("/proc/self")?;
     write_at(&process, "setgroups", "deny")?;
     write_at(&process, "uid_map", &format!("0 {} 1", uid.as_raw()))?;
@@ -175,7 +183,7 @@ pub(crate) fn own_mount_namespace(ordinary_user: bool) -> io::Result<()> {
     if ordinary_user {
         own_user_namespace()?;
     }
-    unshare(UnshareFlags::NEWNS)?;
+    sys::unshare(UnshareFlags::NEWNS)?;
     Ok(root::seclude()?)
 }
 
@@ -208,7 +216,7 @@ fn become_nobody(
         rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)
             .map_err(at("dumpable"))?;
     }
-    if let Err(error) = unshare(UnshareFlags::NEWUSER) {
+    if let Err(error) = sys::unshare(UnshareFlags::NEWUSER) {
         // The user is still one that owns nothing and has no capability.
         missing.push(("user-ns".to_owned(), io::Error::from(error).to_string()));
         return Ok(());
@@ -377,11 +385,4 @@ fn write_at(dir: &File, name: &str, text: &str) -> io::Result<()> {
     let file = rustix::fs::openat(dir, name, flags, Mode::empty())?;
     // In one call: the kernel takes a map whole or not at all.
     File::from(file).write_all(text.as_bytes())
-}
-
-#[allow(unsafe_code)]
-fn unshare(flags: UnshareFlags) -> rustix::io::Result<()> {
-    // SAFETY: CLONE_FILES, the flag that could pull descriptors away from under safe code, is never
-    // among them; this process has one thread.
-    unsafe { rustix::thread::unshare_unsafe(flags) }
 }

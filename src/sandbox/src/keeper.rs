@@ -134,7 +134,8 @@ fn run_embedded(
     group: &Group,
     mut missing: Vec<(String, String)>,
 ) -> Result<(), Failed> {
-    let mut doors = group.doors().map_err(node("control groups"))?;
+    let hall = group.hall();
+    let doors = |born_in| group.doors(bounds, born_in);
     if order.host_id.is_none() {
         init::own_user_namespace().map_err(node("a user namespace"))?;
     }
@@ -144,21 +145,17 @@ fn run_embedded(
         | libc::CLONE_NEWIPC
         | libc::CLONE_NEWUTS
         | libc::CLONE_NEWNET;
-    let pid = match sys::fork(namespaces, group.hall().as_ref().map(AsFd::as_fd))
-        .map_err(node("namespaces"))?
-    {
-        Fork::Child { in_group } => {
-            if in_group {
-                doors.pop_front();
+    let pid =
+        match sys::fork(namespaces, hall.as_ref().map(AsFd::as_fd)).map_err(node("namespaces"))? {
+            Fork::Child { in_group } => {
+                // The way to the agent is the keeper's alone.
+                sys::close(agent.as_raw_fd());
+                drop(init);
+                init::run(order, theirs, stdio, doors(in_group))
             }
-            // The way to the agent is the keeper's alone.
-            sys::close(agent.as_raw_fd());
-            drop(init);
-            init::run(order, theirs, stdio, doors)
-        }
-        Fork::Parent(pid) => pid,
-    };
-    drop((theirs, stdio, doors));
+            Fork::Parent(pid) => pid,
+        };
+    drop((theirs, stdio));
 
     let mut watch = Watch::new();
     let mut ended = None;

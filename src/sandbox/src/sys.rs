@@ -59,6 +59,13 @@ pub(crate) fn fork(flags: c_int, group: Option<BorrowedFd<'_>>) -> io::Result<Fo
     }
 }
 
+/// Leaves the namespaces in `flags` for new ones.
+pub(crate) fn unshare(flags: rustix::thread::UnshareFlags) -> rustix::io::Result<()> {
+    // SAFETY: CLONE_FILES, the flag that could pull descriptors away from under safe code, is never
+    // among the callers' flags, and the process has one thread.
+    unsafe { rustix::thread::unshare_unsafe(flags) }
+}
+
 /// `_exit`: ends this process without running anything that its parent's copy would also run.
 pub(crate) fn exit(code: c_int) -> ! {
     // SAFETY: always sound; no destructor or exit handler is relied on by its callers.

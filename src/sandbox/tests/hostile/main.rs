@@ -151,6 +151,7 @@ const LIMITED: &[(&str, Test)] = &[
     ("a memory bomb ends out of memory", memory_bomb),
     ("a memory bomb in a child is told too", memory_bomb_in_a_child),
     ("a spinning command gets its share of a processor", spin),
+    ("the smallest limits still run a command", smallest),
     ("a probe proves every feature", probe),
 ];
 
@@ -317,6 +318,15 @@ fn memory_bomb_in_a_child(name: &str) {
     assert!(ended.out_of_memory, "{ended:?} {out}");
     // Where the kernel kills one process, the command goes on; where it kills the group, not.
     assert!(ended.exit_code == Some(3) || ended.signal == Some(9), "{ended:?}");
+}
+
+fn smallest(name: &str) {
+    let mut small = spec(&["exit", "5"]);
+    // OCI runtimes do their own work within the limits, and need a little more.
+    let (mem_mb, pids) = if name == "embedded" { (Limits::MIN_MEM_MB, 1) } else { (16, 16) };
+    small.limits = Limits { cpu_milli: 50, mem_mb, pids, tmp_mb: 1 };
+    let (out, ended) = run(name, small);
+    assert_eq!(ended.exit_code, Some(5), "{ended:?} {out}");
 }
 
 fn spin(name: &str) {
