@@ -1,6 +1,6 @@
 //! Idempotency keys: which answer a repeated request gets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,8 @@ pub const WINDOW_MS: u64 = 86_400_000;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keys {
     uses: BTreeMap<Scope, Used>,
-    by_age: BTreeSet<(Timestamp, Scope)>,
+    /// Oldest first: log time never goes back.
+    by_age: VecDeque<(Timestamp, Scope)>,
 }
 
 /// First 16 bytes of the BLAKE3 digest of tenant and key: a key belongs to its tenant.
@@ -111,15 +112,15 @@ impl Keys {
             None => {
                 let used = Used { at, body: key.body, first: (*position, run), more: Vec::new() };
                 self.uses.insert(scope, used);
-                self.by_age.insert((at, scope));
+                self.by_age.push_back((at, scope));
             }
         }
     }
 
     fn forget_old(&mut self, now: Timestamp) {
-        while let Some((at, _)) = self.by_age.first()
+        while let Some((at, _)) = self.by_age.front()
             && now.since(*at) >= WINDOW_MS
-            && let Some((_, scope)) = self.by_age.pop_first()
+            && let Some((_, scope)) = self.by_age.pop_front()
         {
             self.uses.remove(&scope);
         }

@@ -5,6 +5,7 @@
 //! same `evolve`: there is no second implementation of the past.
 
 pub mod command;
+mod ended;
 pub mod event;
 pub mod fleet;
 pub mod ids;

@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ended::{pack_run, unpack_run};
 use crate::event::{End, Event, ExitCause, LostCause, Next, RunAdmitted, RunFinished, RunRejected};
 use crate::ids::{NodeId, RunId, Sequence, Timestamp};
 use crate::judge::Judgement;
-use crate::pack::{pack, unpack};
+use crate::pack::pack;
 use crate::submission::{Pool, Submission};
 
 /// Where a run is in its life.
@@ -217,7 +218,7 @@ impl Runs {
     pub fn get(&self, id: RunId) -> Option<Cow<'_, Run>> {
         match self.slots.get(&id)? {
             Slot::Live(run) => Some(Cow::Borrowed(run)),
-            Slot::Ended { packed, .. } => Some(Cow::Owned(unpack(packed))),
+            Slot::Ended { status, packed } => Some(Cow::Owned(unpack_run(id, *status, packed))),
         }
     }
 
@@ -389,7 +390,9 @@ impl Runs {
             return Slot::Live(Box::new(run));
         }
         self.expiring.insert((expires_at(&run), run.id()));
-        Slot::Ended { status: run.status, packed: pack(&run) }
+        let (status, packed) = (run.status, pack_run(&run));
+        debug_assert_eq!(unpack_run(run.id(), status, &packed), run, "nothing is lost in packing");
+        Slot::Ended { status, packed }
     }
 
     fn uncount(&mut self, status: Status) {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::command::{Admit, Guard, Report, Reported};
-use domain::event::{KeyUse, LeaderStarted, NodeLostCause};
+use domain::event::{End, KeyUse, LeaderStarted, Next, NodeLostCause};
 use domain::fleet::Fleet;
 use domain::ids::{Hex, Sequence};
 use domain::invariants;
@@ -377,6 +377,8 @@ impl House {
                 self.last_token = Some(e.token);
                 return;
             }
+            Event::RunFinished(e) => return expect_cancel(world, e.run, e.next),
+            Event::RunLost(e) => return expect_cancel(world, e.run, e.next),
             Event::RunForgotten(e) => {
                 let run = world.runs.get(e.run).expect("nothing is forgotten twice");
                 let ended = run.finished_at.expect("what has not ended is never forgotten");
@@ -442,6 +444,12 @@ impl Parts {
         assert!(self.tenants == world.tenants, "tenants alone");
         assert!(self.keys == world.keys, "keys alone");
     }
+}
+
+fn expect_cancel(world: &World, run: RunId, next: Next) {
+    let run = world.runs.live(run).expect("what ends was alive");
+    let canceled = next == Next::End(End::Canceled);
+    assert_eq!(canceled, run.cancel_requested, "a cancelled run never waits again");
 }
 
 /// Every count kept is the count that counting gives.

@@ -68,7 +68,7 @@ proptest! {
             house.submit(asked, None, 0, None, usize::MAX);
         }
         house.place(usize::MAX);
-        for (_, node) in house.lived.fleet.nodes() {
+        for node in house.lived.fleet.nodes().values() {
             for run in node.attempts.keys() {
                 let asks = house.lived.runs.live(*run).expect("it is on a node");
                 let quarantined = asks.submission().asks_for_quarantine();

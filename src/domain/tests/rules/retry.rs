@@ -124,6 +124,14 @@ fn a_run_that_must_not_be_done_twice_fails_with_its_node() {
 }
 
 #[test]
+fn a_cancelled_run_that_must_not_be_done_twice_is_cancelled_with_its_node() {
+    let careful = given(Request { on_lost: OnLost::Fail, ..request() });
+    let careful = [careful, vec![cancel_requested(1, 1, "n1")]].concat();
+    let with_node = lost(1, 1, "n1", LostCause::NodeLost, Next::End(End::Canceled));
+    check(&careful, lose("n1", 1), Ok(vec![node_lost("n1"), with_node]));
+}
+
+#[test]
 fn a_sandbox_that_could_not_be_made_is_tried_again_later_and_costs_no_attempt() {
     let broken = ended(exit(ExitCause::SandboxFailed, None));
     let end = End::Failed(FailReason::SandboxFailed);
