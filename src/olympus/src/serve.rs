@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use actix_web::web;
 use domain::Law;
-use journal::{ClusterId, Expected, Journal, MemoryJournal, OpenError, Opened, RedisJournal, Secret};
+use journal::{
+    ClusterId, Expected, Journal, MemoryJournal, OpenError, Opened, RedisJournal, Secret,
+};
 use olympus_actors::registry::Limits;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -66,6 +68,7 @@ pub struct Served {
     stop: watch::Sender<bool>,
     leading: tokio::task::JoinHandle<Result<(), StartError>>,
     server: actix_web::dev::ServerHandle,
+    state: web::Data<AppState>,
     _lock: File,
 }
 
@@ -89,10 +92,10 @@ impl Served {
     pub async fn stop(mut self) -> Result<(), StartError> {
         log::info!("stop");
         // Watches and sessions end with the house; requests under way are answered before.
-        let server = self.server.stop(true);
+        self.server.pause().await;
         self.stop.send_replace(true);
         let ended = self.ended().await;
-        server.await;
+        http::finish(&self.server, &self.state).await;
         ended
     }
 }
@@ -157,7 +160,7 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
     };
     let door = Arc::new(Door::shut("starting"));
     let (stop, stopped) = watch::channel(false);
-    let state = AppState::new(
+    let state = web::Data::new(AppState::new(
         door.clone(),
         auth,
         url.clone(),
@@ -165,8 +168,8 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
         *config.quarantine_on,
         *config.node_ttl,
         stopped.clone(),
-    );
-    let server = http::serve(listener, web::Data::new(state), cores)
+    ));
+    let server = http::serve(listener, state.clone(), cores)
         .map_err(|error| StartError::Machine(format!("the server can't be started: {error}")))?;
     let handle = server.handle();
     actix_rt::spawn(server);
@@ -178,7 +181,7 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
         })
     };
     log::info!(url = url.as_str(), address:% = bound; "listen");
-    Ok(Served { url, new_token, token, door, stop, leading, server: handle, _lock: lock })
+    Ok(Served { url, new_token, token, door, stop, leading, server: handle, state, _lock: lock })
 }
 
 /// How others reach this instance. Of "all addresses" only the loopback is sure.

@@ -1,14 +1,18 @@
 //! What happens to every request: an id, a caller, headers, and one form for every error.
 
-use std::time::Instant;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
-use actix_web::body::{BoxBody, EitherBody, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, web};
-use std::sync::atomic::Ordering;
+use bytes::Bytes;
 use uuid::Uuid;
 
 use super::AppState;
@@ -19,80 +23,108 @@ use super::problem::{self, Fault};
 /// Probes are let in without a token: those who ask have none, and they tell nothing.
 const OPEN_PATHS: [&str; 2] = ["/healthz", "/readyz"];
 
+/// How often a stop looks whether all is answered.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
 /// Wraps every request.
-pub async fn edge<B: MessageBody + 'static>(
+pub async fn edge(
     request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<EitherBody<B, BoxBody>>, Error> {
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<Counted>, Error> {
     let began = Instant::now();
     let id = given_id(request.headers()).unwrap_or_else(new_request_id);
-    let admitted = admit(&request, id);
-    let mut response = match admitted {
+    let Some(state) = request.app_data::<web::Data<AppState>>().cloned() else {
+        return Err(actix_web::error::ErrorInternalServerError("the application has no state"));
+    };
+    let under_way = state.under_way.begin();
+    let mut response = match admit(&state, &request, id) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.call(request).await?
         }
-        Err(fault) => {
-            let response = fault.respond(id);
-            let request = request.request().clone();
-            let response = ServiceResponse::new(request, response).map_into_right_body();
-            return Ok(finish(response, id, began));
-        }
+        Err(fault) => request.into_response(fault.respond(id)),
     };
     if let Some(error) = response.response().error() {
         let answer = match error.as_error::<Fault>() {
             Some(fault) => fault.respond(id),
-            None => {
-                let status = response.response().status();
-                problem::of_framework(status, error).respond(id)
-            }
+            None => problem::of_framework(response.response().status(), error).respond(id),
         };
-        let request = response.request().clone();
-        let response = ServiceResponse::new(request, answer).map_into_right_body();
-        return Ok(finish(response, id, began));
+        response = response.into_response(answer);
     }
-    // A bodiless answer of the framework itself can't be told from ours: ours all say where they
-    // stand, and the default route answers with a fault.
-    if response.headers().contains_key(REQUEST_ID) {
-        response.headers_mut().remove(REQUEST_ID);
-    }
-    Ok(finish(response.map_into_left_body(), id, began))
-}
-
-fn finish<B>(mut response: ServiceResponse<B>, id: Uuid, began: Instant) -> ServiceResponse<B> {
-    let (known, status) = {
-        let state = response.request().app_data::<web::Data<AppState>>();
-        let status = response.status();
-        let known = state.map(|state| {
-            state.meter.count(status.as_u16(), began.elapsed());
-            state.index.load(Ordering::Relaxed)
-        });
-        (known.unwrap_or_default(), status)
-    };
+    let status = response.status().as_u16();
+    state.meter.count(status, began.elapsed());
     let headers = response.headers_mut();
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
     if let Ok(value) = HeaderValue::from_str(id.as_hyphenated().encode_lower(&mut text)) {
         headers.insert(REQUEST_ID, value);
     }
-    // A hijacked connection speaks another protocol from here on.
-    if status.as_u16() != 101 && !headers.contains_key(INDEX) {
-        headers.insert(INDEX, HeaderValue::from(known));
+    // A connection that speaks another protocol from here on reflects nothing yet.
+    if status != 101 && !headers.contains_key(INDEX) {
+        headers.insert(INDEX, HeaderValue::from(state.index.load(Ordering::Relaxed)));
     }
-    response
+    Ok(response.map_body(|_, body| Counted { body, _under_way: under_way }))
+}
+
+/// Requests that are not answered to the end.
+#[derive(Clone, Debug, Default)]
+pub struct UnderWay(Arc<AtomicUsize>);
+
+impl UnderWay {
+    fn begin(&self) -> OneUnderWay {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        OneUnderWay(self.0.clone())
+    }
+
+    /// Waits until there is none; says whether there was one.
+    pub async fn none(&self) -> bool {
+        let mut some = false;
+        while self.0.load(Ordering::Relaxed) > 0 {
+            some = true;
+            // Asked at the end of a process alone: not worth a notification with every request.
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        some
+    }
+}
+
+struct OneUnderWay(Arc<AtomicUsize>);
+
+impl Drop for OneUnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A body, counted as under way until it is sent or given up.
+pub struct Counted {
+    body: BoxBody,
+    _under_way: OneUnderWay,
+}
+
+impl MessageBody for Counted {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_next(context)
+    }
 }
 
 fn given_id(headers: &HeaderMap) -> Option<Uuid> {
     Uuid::try_parse_ascii(headers.get(REQUEST_ID)?.as_bytes()).ok()
 }
 
-fn admit(request: &ServiceRequest, id: Uuid) -> Result<Caller, Fault> {
+fn admit(state: &AppState, request: &ServiceRequest, id: Uuid) -> Result<Caller, Fault> {
     let headers = request.headers();
     if is_foreign(request.method(), headers) {
         return Err(problem::foreign_origin());
     }
-    let Some(state) = request.app_data::<web::Data<AppState>>() else {
-        return Err(problem::internal("find the state", &"the application has none"));
-    };
     let token = headers.get(AUTHORIZATION);
     match state.auth.admit(token) {
         Some(by) => Ok(Caller { request: id, by }),

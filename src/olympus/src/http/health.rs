@@ -56,7 +56,10 @@ pub async fn readyz(state: web::Data<AppState>) -> HttpResponse {
     let summary = match &open {
         Ok(open) => read::get(&open.view, Summarize).await,
         Err(_) => {
-            return answer::body(HttpResponse::ServiceUnavailable(), &shut("starting".into(), None));
+            return answer::body(
+                HttpResponse::ServiceUnavailable(),
+                &shut("starting".into(), None),
+            );
         }
     };
     let (Ok(open), Ok(summary)) = (open, summary) else {

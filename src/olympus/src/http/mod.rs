@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use actix_web::dev::Server;
+use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::web::ServiceConfig;
 use actix_web::{App, HttpServer, web};
@@ -46,13 +46,16 @@ use uuid::Uuid;
 use crate::house::{Door, House, State};
 
 pub use auth::{Auth, NewToken};
+pub use edge::UnderWay;
 pub use metrics::Meter;
 pub use problem::Fault;
 pub use routes::ROUTES;
 
 /// A request that is under way when the server stops gets so long: as long as an undecided command
 /// is waited for, and some to write the answer.
-const SHUTDOWN_SECS: u64 = 8;
+const STOP_WITHIN: Duration = Duration::from_secs(8);
+/// An answer whose last byte was handed to the system gets so long to leave it.
+const FLUSH: Duration = Duration::from_millis(50);
 /// A connection that says nothing is closed after this long.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// A client must have sent its headers by then.
@@ -78,6 +81,8 @@ pub struct AppState {
     pub meter: Meter,
     /// The highest journal entry that an answer has reflected.
     pub index: AtomicU64,
+    /// Requests that are not answered to the end.
+    pub under_way: UnderWay,
 }
 
 impl AppState {
@@ -102,6 +107,7 @@ impl AppState {
             stop,
             meter: Meter::default(),
             index: AtomicU64::new(0),
+            under_way: UnderWay::default(),
         }
     }
 
@@ -164,8 +170,19 @@ pub fn serve(
         .workers(workers.max(1))
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(HEAD_TIMEOUT)
-        .shutdown_timeout(SHUTDOWN_SECS)
+        .shutdown_timeout(STOP_WITHIN.as_secs())
         .disable_signals()
         .listen(listener)?;
     Ok(server.run())
+}
+
+/// Ends a server that is paused, when what is under way is answered. The framework's own graceful
+/// stop looks once a second; a program that runs one command would wait for it every time.
+pub async fn finish(server: &ServerHandle, state: &AppState) {
+    match tokio::time::timeout(STOP_WITHIN, state.under_way.none()).await {
+        Ok(false) => {}
+        Ok(true) => tokio::time::sleep(FLUSH).await,
+        Err(_) => log::warn!("stop with requests under way"),
+    }
+    server.stop(false).await;
 }

@@ -139,9 +139,6 @@ impl OutputStore {
         let dir = data_dir.join("output");
         // What programs write is nobody else's business on this machine.
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        for shard in 0..=u8::MAX {
-            std::fs::create_dir_all(dir.join(format!("{shard:02x}")))?;
-        }
         Ok(Self { dir, sync, live: Mutex::default() })
     }
 

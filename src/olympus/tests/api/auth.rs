@@ -30,7 +30,8 @@ async fn a_token_is_needed_for_all_but_the_probes() {
 #[actix_web::test]
 async fn without_one_the_first_start_makes_a_token() {
     let house = House::with(&[("TARTARUS_AUTH", "token")]).await;
-    let token = house.served.new_token.as_ref().expect("made at the first start").reveal().to_owned();
+    let token =
+        house.served.new_token.as_ref().expect("made at the first start").reveal().to_owned();
     assert!(token.len() >= 32);
     house.get("/v1/runs").await.problem(401, "unauthenticated");
     let request = house.request(Method::GET, "/v1/runs").bearer_auth(token);

@@ -69,9 +69,8 @@ async fn a_body_of_another_kind_or_size_is_refused() {
     let policy = house.request(Method::PUT, "/v1/policies/p").body(vec![b' '; 65_537]);
     house.send(policy).await.problem(413, "too_large");
     // Without a length, the body is measured as it comes.
-    let parts = futures_util::stream::iter(
-        (0..10).map(|_| Ok::<_, std::io::Error>(vec![b' '; 65_536])),
-    );
+    let parts =
+        futures_util::stream::iter((0..10).map(|_| Ok::<_, std::io::Error>(vec![b' '; 65_536])));
     let request = house.request(Method::POST, "/v1/runs");
     house.send(request.body(reqwest::Body::wrap_stream(parts))).await.problem(413, "too_large");
     house.stop().await;

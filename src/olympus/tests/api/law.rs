@@ -37,7 +37,8 @@ async fn a_policy_has_versions_and_the_answer_is_the_law() {
     house.send(known).await.expect(304);
 
     let list = house.get("/v1/policies").await.expect(200).json();
-    let names: Vec<&Value> = list["items"].as_array().expect("items").iter().map(|p| &p["name"]).collect();
+    let names: Vec<&Value> =
+        list["items"].as_array().expect("items").iter().map(|p| &p["name"]).collect();
     assert_eq!(names, [&json!("lockdown-default"), &json!("p")]);
     assert_eq!(list["items"][1], got.json(), "a list shows what a single GET shows");
     let revision = house.get("/readyz").await.json()["policy_revision"].clone();
@@ -121,7 +122,8 @@ async fn a_draft_is_checked_and_not_kept() {
 async fn a_policy_may_be_written_in_yaml() {
     let house = House::new().await;
     let yaml = "match: {templates: [python-*]}\nlimits: {mem_mb: 64, ttl: 10m}\n";
-    let request = house.request(Method::PUT, "/v1/policies/y").header("content-type", "application/yaml");
+    let request =
+        house.request(Method::PUT, "/v1/policies/y").header("content-type", "application/yaml");
     let document = house.send(request.body(yaml)).await.expect(201).json();
     assert_eq!(document["limits"], json!({"mem_mb": 64, "gpu": 0, "ttl": "10m"}));
     house.stop().await;
@@ -137,7 +139,8 @@ async fn a_template_is_what_runs_start_from() {
     let run = house.post("/v1/runs", &json!({"template": "py"})).await.expect(202).json();
     assert_eq!((&run["command"], &run["resources"]["mem_mb"]), (&json!(["python3"]), &json!(64)));
     let list = house.get("/v1/templates").await.expect(200).json();
-    let names: Vec<&Value> = list["items"].as_array().expect("items").iter().map(|t| &t["name"]).collect();
+    let names: Vec<&Value> =
+        list["items"].as_array().expect("items").iter().map(|t| &t["name"]).collect();
     assert_eq!(names, [&json!("host"), &json!("py")]);
     assert_eq!(list["items"][1], house.get("/v1/templates/py").await.expect(200).json());
     house.put("/v1/templates/py", &template).await.expect(200);

@@ -25,7 +25,10 @@ async fn pages_show_every_run_once_newest_first() {
         let page = house.get(&path).await.expect(200).json();
         seen.extend(ids(&page));
         let Some(cursor) = page["next_cursor"].as_str() else { break };
-        assert!(cursor.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)), "{cursor}");
+        assert!(
+            cursor.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)),
+            "{cursor}"
+        );
         path = format!("/v1/runs?limit=3&cursor={cursor}");
     }
     assert_eq!(seen, submitted);
@@ -81,10 +84,8 @@ async fn a_read_waits_for_what_it_asks() {
     house.get(&format!("/v1/runs/{id}?consistent=true")).await.expect(200);
     house.get("/v1/runs?at=3").await.problem(400, "unsupported_parameter");
 
-    let (watch, cancel) = (
-        format!("/v1/runs/{id}?index={index}&wait=30s"),
-        format!("/v1/runs/{id}/cancel"),
-    );
+    let (watch, cancel) =
+        (format!("/v1/runs/{id}?index={index}&wait=30s"), format!("/v1/runs/{id}/cancel"));
     let unchanged = house.get(&format!("/v1/runs/{id}?index={index}&wait=10ms")).await.expect(200);
     assert_eq!(unchanged.json()["status"], "PENDING");
     let nothing = json!({});
