@@ -23,7 +23,7 @@ impl Kind {
         match self {
             Self::Server => "info",
             // What an Olympus made for one run has to say of itself is no news to its caller.
-            Self::Client => "warn,olympus=error",
+            Self::Client => "warn,olympus=error,actix_http=off",
         }
     }
 }

@@ -212,7 +212,7 @@ fn ctrl_c_cancels_the_run_and_ends_with_130() {
 struct Dev {
     child: Child,
     url: String,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Dev {
@@ -220,6 +220,7 @@ impl Dev {
         let dir = tempfile::tempdir().unwrap();
         let mut child = tartarus(&["dev", "--listen", "127.0.0.1:0"])
             .env("TARTARUS_DATA_DIR", dir.path())
+            .env("TARTARUS_NODE_CPU_MILLI", "1000")
             .env("RUST_LOG", "warn")
             .stdout(Stdio::piped())
             .spawn()
@@ -230,7 +231,7 @@ impl Dev {
         assert!(url.starts_with("http://127.0.0.1:"), "{first}");
         // What else it says is a curl line; the pipe must not fill.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { child, url, _dir: dir }
+        Self { child, url, dir }
     }
 
     fn line(&self, args: &[&str]) -> Command {
@@ -272,6 +273,10 @@ fn a_server_is_asked_about_its_runs() {
     check(&mut dev.line(&["node", "list"]), 0, "READY", "");
     check(&mut dev.line(&["queue", "status", "-o", "yaml"]), 0, "paused: false", "");
     check(&mut dev.line(&["template", "list"]), 0, "host", "");
+    let doctor = ["doctor"];
+    check(dev.line(&doctor).env("TARTARUS_DATA_DIR", dev.dir.path()), 0, "is ready", "");
+    let late = ["run", "--cpu-milli", "1000", "--place-within", "300ms", "--", "true"];
+    check(&mut dev.line(&late), 126, "", "no node took it: WaitingForCapacity");
 
     // Following ends with the run, and the run when it is killed.
     let mut follow = dev.line(&["logs", "-f", &id]).stdout(Stdio::piped()).spawn().unwrap();

@@ -369,6 +369,8 @@ impl Caller<'_> {
     }
 
     async fn not_placed(&self, run: &Run) -> Result<Run, Failure> {
+        // Why it waits now; afterwards it only says that it was cancelled.
+        let run = &self.client.run(&run.id).await?;
         self.cancel(&run.id).await?;
         // It may have been taken in the last moment, and then ends as it ends.
         let last = self.client.wait(&run.id).await?;

@@ -9,6 +9,7 @@ mod environment;
 mod machine;
 mod redis;
 
+use olympus::config::{Config, Origin};
 use serde::Serialize;
 
 use crate::connect::block_on;
@@ -65,7 +66,9 @@ pub fn run(addr: Option<&str>, format: Format, terminal: &Terminal) -> Result<u8
     progress.say("looking around");
     let checks = block_on(async {
         let (mut checks, config) = environment::look();
-        if let Some(config) = &config {
+        // Who is told where Olympus is, and nothing of a Redis, needs none.
+        let told = |config: &&Config| addr.is_none() || config.redis.origin != Origin::Default;
+        if let Some(config) = config.as_ref().filter(told) {
             checks.extend(redis::look(config).await);
         }
         checks.extend(environment::olympus(addr).await);
