@@ -4,6 +4,9 @@
 //! and whatever its test wants to know.
 
 #![allow(unsafe_code, clippy::print_stdout)]
+// SAFETY: for every block of this file: a hostile program asks the kernel for things with null
+// pointers, numbers and C strings that outlive the call, in a process of its own that has one thread
+// and ends afterwards.
 
 use std::{
     ffi::{CString, c_int, c_long},
