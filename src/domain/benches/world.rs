@@ -67,6 +67,20 @@ fn place(c: &mut Criterion) {
     group.finish();
 }
 
+/// What the registry asks again of each assignment, by nodes.
+fn assign(c: &mut Criterion) {
+    let mut group = c.benchmark_group("assign");
+    for nodes in [100, 10_000] {
+        let mut house = House::with_nodes(nodes);
+        wait(&mut house, 1_000);
+        let plan = plan(&house.world.line, &house.world.fleet, house.now, 1);
+        group.bench_function(BenchmarkId::from_parameter(nodes), |b| {
+            b.iter(|| black_box(house.check(plan[0].clone())));
+        });
+    }
+    group.finish();
+}
+
 /// All 100,000 runs at once on 10,000 nodes, and a plan that finds no room for any.
 fn place_all(c: &mut Criterion) {
     let mut group = c.benchmark_group("plan all");
@@ -102,5 +116,5 @@ fn wait(house: &mut House, runs: u32) {
     }
 }
 
-criterion_group!(benches, admit, live, place, place_all);
+criterion_group!(benches, admit, live, place, assign, place_all);
 criterion_main!(benches);

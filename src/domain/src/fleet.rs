@@ -96,6 +96,9 @@ impl Node {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fleet {
     nodes: BTreeMap<NodeId, Node>,
+    /// How many nodes that take work have a capacity, by pool: fleets are large, and have few
+    /// kinds of machines.
+    kinds: BTreeMap<Pool, BTreeMap<Demand, usize>>,
 }
 
 impl Fleet {
@@ -114,6 +117,34 @@ impl Fleet {
         self.nodes.iter().filter(move |(_, node)| node.pool == pool && node.is_ready())
     }
 
+    /// Whether a pool has a node that takes work.
+    pub fn has_ready(&self, pool: Pool) -> bool {
+        self.kinds.contains_key(&pool)
+    }
+
+    /// Whether a node of this pool that takes work could hold `demand` when empty.
+    pub fn could_hold(&self, pool: Pool, demand: Demand) -> bool {
+        let mut capacities = self.kinds.get(&pool).into_iter().flat_map(BTreeMap::keys);
+        capacities.any(|capacity| demand.fits(*capacity))
+    }
+
+    fn count(&mut self, pool: Pool, capacity: Demand) {
+        *self.kinds.entry(pool).or_default().entry(capacity).or_default() += 1;
+    }
+
+    fn uncount(&mut self, pool: Pool, capacity: Demand) {
+        let Some(capacities) = self.kinds.get_mut(&pool) else { return };
+        if let Some(count) = capacities.get_mut(&capacity) {
+            *count -= 1;
+            if *count == 0 {
+                capacities.remove(&capacity);
+            }
+        }
+        if capacities.is_empty() {
+            self.kinds.remove(&pool);
+        }
+    }
+
     /// Folds an event; says which node it touched.
     pub fn evolve(&mut self, event: &Event) -> Option<NodeId> {
         match event {
@@ -130,7 +161,11 @@ impl Fleet {
                     attempts: BTreeMap::new(),
                 };
                 // Its earlier attempts are ended by the events that come with this one.
+                self.count(node.pool, e.capacity);
                 let earlier = self.nodes.insert(e.node.clone(), node);
+                if let Some(earlier) = earlier.as_ref().filter(|earlier| earlier.is_ready()) {
+                    self.uncount(earlier.pool, earlier.joined.capacity);
+                }
                 if let (Some(earlier), Some(node)) = (earlier, self.nodes.get_mut(&e.node)) {
                     node.allocated = earlier.allocated;
                     node.attempts = earlier.attempts;
@@ -139,7 +174,11 @@ impl Fleet {
             }
             Event::NodeLost(e) => {
                 let node = self.nodes.get_mut(&e.node)?;
+                let ready = node.is_ready().then(|| (node.pool, node.joined.capacity));
                 node.status = NodeStatus::Lost { at: e.at, cause: e.cause };
+                if let Some((pool, capacity)) = ready {
+                    self.uncount(pool, capacity);
+                }
                 Some(e.node.clone())
             }
             Event::RunAssigned(e) => {

@@ -5,7 +5,7 @@
 //! Proof:  and T-1 in [`crate::invariants`].
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use crate::event::Place;
 use crate::fleet::{Fleet, Node};
@@ -75,20 +75,22 @@ fn pools(class: Class, high_compute_can: bool) -> &'static [(Pool, bool)] {
 }
 
 fn high_compute_can(fleet: &Fleet, demand: Demand) -> bool {
-    fleet.ready(Pool::HighCompute).any(|(_, node)| demand.fits(node.joined.capacity))
+    fleet.could_hold(Pool::HighCompute, demand)
 }
 
 /// What is free while a plan is made.
 struct Room<'a> {
     fleet: &'a Fleet,
     /// Per pool: free CPU, so that the emptiest node is tried first (least-loaded), then the rest.
-    pools: BTreeMap<Pool, std::collections::BTreeSet<Free<'a>>>,
-    can: BTreeMap<Class, bool>,
+    pools: BTreeMap<Pool, BTreeSet<Free<'a>>>,
 }
 
+/// Field order is sort order.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Free<'a> {
     cpu_milli: Reverse<u32>,
+    /// Place of the node among all ids: names are slow to compare.
+    rank: usize,
     node: &'a NodeId,
     mem_mb: u32,
     gpu: u32,
@@ -96,22 +98,19 @@ struct Free<'a> {
 
 impl<'a> Room<'a> {
     fn of(fleet: &'a Fleet) -> Self {
-        let mut pools: BTreeMap<Pool, std::collections::BTreeSet<Free<'a>>> = BTreeMap::new();
-        for (id, node) in fleet.nodes().iter().filter(|(_, node)| node.is_ready()) {
-            let free = node.free();
-            pools.entry(node.pool).or_default().insert(Free {
-                cpu_milli: Reverse(free.cpu_milli),
-                node: id,
-                mem_mb: free.mem_mb,
-                gpu: free.gpu,
-            });
+        let mut pools: BTreeMap<Pool, Vec<Free<'a>>> = BTreeMap::new();
+        let ready = fleet.nodes().iter().filter(|(_, node)| node.is_ready());
+        for (rank, (id, node)) in ready.enumerate() {
+            let Demand { cpu_milli, mem_mb, gpu } = node.free();
+            let free = Free { cpu_milli: Reverse(cpu_milli), rank, node: id, mem_mb, gpu };
+            pools.entry(node.pool).or_default().push(free);
         }
-        Self { fleet, pools, can: BTreeMap::new() }
+        let sorted = |(pool, free): (Pool, Vec<Free<'a>>)| (pool, free.into_iter().collect());
+        Self { fleet, pools: pools.into_iter().map(sorted).collect() }
     }
 
     fn take(&mut self, class: Class) -> Option<(NodeId, bool)> {
-        let fleet = self.fleet;
-        let can = *self.can.entry(class).or_insert_with(|| high_compute_can(fleet, class.demand));
+        let can = high_compute_can(self.fleet, class.demand);
         for (pool, fallback) in pools(class, can) {
             let Some(free) = self.pools.get_mut(pool) else { continue };
             let need = class.demand;
@@ -213,14 +212,13 @@ pub fn why_waiting(line: &Line, fleet: &Fleet, now: Timestamp, item: &Item) -> W
     }
     let can = high_compute_can(fleet, item.demand);
     let tried = pools(item.class(), can);
-    let mut candidates = tried.iter().flat_map(|(pool, _)| fleet.ready(*pool)).peekable();
-    if candidates.peek().is_none() {
+    if !tried.iter().any(|(pool, _)| fleet.has_ready(*pool)) {
         return match item.pool {
             Pool::Quarantine => WaitReason::WaitingForQuarantineNode,
             Pool::Standard | Pool::HighCompute => WaitReason::NoNode,
         };
     }
-    if candidates.any(|(_, node)| item.demand.fits(node.joined.capacity)) {
+    if tried.iter().any(|(pool, _)| fleet.could_hold(*pool, item.demand)) {
         WaitReason::WaitingForCapacity
     } else {
         WaitReason::NeverFits

@@ -264,7 +264,7 @@ impl World {
         if self.line.waiting() >= queue_max {
             return Err(Refusal::QueueFull { waiting: self.line.waiting(), limit: queue_max });
         }
-        if quarantine && self.fleet.ready(Pool::Quarantine).next().is_none() {
+        if quarantine && !self.fleet.has_ready(Pool::Quarantine) {
             return reject(judged, key, origin, RejectCode::QuarantineUnavailable);
         }
         let place = Place {

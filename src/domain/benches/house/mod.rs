@@ -11,7 +11,7 @@ use domain::judge::{Request, judge};
 use domain::law::{Limits, OnViolation, Policy};
 use domain::placement::Assignment;
 use domain::submission::{Demand, Heat, Network};
-use domain::{Command, NodeId, RunId, Timestamp, World};
+use domain::{Command, Decision, NodeId, RunId, Timestamp, World};
 use uuid::Uuid;
 
 const T0: Timestamp = Timestamp(1_760_000_000_000);
@@ -124,6 +124,12 @@ impl House {
             let token = Hex([9; 16]);
             self.tell(Command::Assign { assignment, token, planned_at: 1_000_000 });
         }
+    }
+
+    /// Decides an assignment, and does not let it happen.
+    pub fn check(&self, assignment: Assignment) -> Decision {
+        let command = Command::Assign { assignment, token: Hex([9; 16]), planned_at: 1_000_000 };
+        self.world.decide(self.now, command).expect("measured commands are allowed")
     }
 
     /// A UUIDv7 of this house's time.

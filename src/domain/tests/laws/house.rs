@@ -488,6 +488,14 @@ fn agree_on_numbers(world: &World) {
         assert_eq!(*kept, Tenant { last_tag: kept.last_tag, ..counted }, "{name}");
     }
     assert!(tenants.is_empty(), "tenants with runs that nobody counts: {tenants:?}");
+    for pool in Pool::ALL {
+        let ready: Vec<_> = world.fleet.ready(pool).map(|(_, node)| node.joined.capacity).collect();
+        assert_eq!(world.fleet.has_ready(pool), !ready.is_empty(), "{pool:?}");
+        for demand in world.line.items().map(|(_, item)| item.demand).chain(ready.clone()) {
+            let could_hold = ready.iter().any(|capacity| demand.fits(*capacity));
+            assert_eq!(world.fleet.could_hold(pool, demand), could_hold, "{pool:?} {demand:?}");
+        }
+    }
     let (depth, line) = (world.line.depth(), &world.line);
     let pending = world.runs.count(Status::Pending) as usize;
     let sums = (
