@@ -361,3 +361,86 @@ const _: () = {
     assert!(Retention::DEFAULT.max_age_ms <= MAX_AGE_MS_MAX);
     assert!(Retry::DEFAULT.backoff_ms <= BACKOFF_MS_MAX);
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    /// JSON that looks like a request, with every kind of value in every place.
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            (0..200_i64).prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[a-z0-9./=-]{0,12}|\\PC{0,8}|[0-9]{1,4}(ms|s|m|h|d)".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(field(), inner, 0..6)
+                    .prop_map(|fields| fields.into_iter().collect()),
+            ]
+        })
+    }
+
+    fn field() -> impl Strategy<Value = String> {
+        let known = prop::sample::select(vec![
+            "template",
+            "command",
+            "env",
+            "stdin",
+            "resources",
+            "cpu_milli",
+            "mem_mb",
+            "gpu",
+            "ttl",
+            "network",
+            "heat",
+            "priority",
+            "retry",
+            "max_attempts",
+            "backoff",
+            "on_lost",
+            "retention",
+            "max_age",
+            "keep_output",
+            "metadata",
+            "tenant",
+            "quarantine",
+            "labels",
+        ]);
+        prop_oneof![9 => known.prop_map(str::to_owned), 1 => "\\PC{0,8}"]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+        #[test]
+        fn whatever_is_sent_gets_a_request_or_a_short_reason(
+            fields in prop::collection::btree_map(field(), value(), 0..6),
+        ) {
+            let body = Value::from_iter(fields).to_string();
+            let problem: Problem = match crate::parse::<RunRequest>(body.as_bytes()) {
+                Err(malformed) => malformed.into(),
+                Ok(parsed) => {
+                    let text = serde_json::to_vec(&parsed).unwrap();
+                    prop_assert_eq!(&crate::parse::<RunRequest>(&text).unwrap(), &parsed);
+                    match Request::try_from(parsed) {
+                        Ok(_) => return Ok(()),
+                        Err(invalid) => invalid.into(),
+                    }
+                }
+            };
+            prop_assert!(matches!(problem.status, 400 | 422));
+            prop_assert!((10..8_000).contains(&problem.detail.len()), "{}", problem.detail);
+            // No Rust type and no parser's grammar reaches a caller.
+            for word in ["struct", "i64", "u64", "RunRequest", "at line"] {
+                prop_assert!(!problem.detail.contains(word), "{}", problem.detail);
+            }
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use env_logger::{Builder, Env};
 use log::Record;
 use log::kv::{Key, Value, VisitSource, VisitValue};
-use serde_json::Map;
+use serde::{Serialize, Serializer};
 
 use crate::exit::Failure;
 
@@ -21,7 +21,8 @@ pub enum Kind {
 impl Kind {
     fn level(self) -> &'static str {
         match self {
-            Self::Server => "info",
+            // The web server's own account of its threads is no news to an operator.
+            Self::Server => "info,actix_server=warn",
             // What an Olympus made for one run has to say of itself is no news to its caller.
             Self::Client => "warn,olympus=error,actix_http=off",
         }
@@ -60,23 +61,34 @@ pub fn start(kind: Kind) -> Result<(), Failure> {
 
 /// A record as one JSON object: `time`, `level`, `target`, `message`, then its own fields.
 fn line(time: &str, record: &Record<'_>) -> String {
-    let mut fields = Map::new();
-    fields.insert("time".into(), time.into());
-    fields.insert("level".into(), record.level().as_str().to_lowercase().into());
-    fields.insert("target".into(), record.target().into());
-    fields.insert("message".into(), record.args().to_string().into());
+    let mut fields = Fields(vec![
+        ("time".into(), time.into()),
+        ("level".into(), record.level().as_str().to_lowercase().into()),
+        ("target".into(), record.target().into()),
+        ("message".into(), record.args().to_string().into()),
+    ]);
     // A source that can't be read loses its fields, not its line.
-    let _ = record.key_values().visit(&mut Fields(&mut fields));
-    serde_json::Value::Object(fields).to_string()
+    let _ = record.key_values().visit(&mut fields);
+    serde_json::to_string(&fields).unwrap_or_default()
 }
 
-struct Fields<'m>(&'m mut Map<String, serde_json::Value>);
+/// Names and values in the order in which they came.
+struct Fields(Vec<(String, serde_json::Value)>);
 
-impl<'kvs> VisitSource<'kvs> for Fields<'_> {
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl<'kvs> VisitSource<'kvs> for Fields {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
         let mut json = Json(serde_json::Value::Null);
         value.visit(&mut json)?;
-        self.0.entry(key.as_str()).or_insert(json.0);
+        // The first of a name stands: a field can't take the place of the message.
+        if self.0.iter().all(|(name, _)| *name != key.as_str()) {
+            self.0.push((key.to_string(), json.0));
+        }
         Ok(())
     }
 }
@@ -100,6 +112,11 @@ impl VisitValue<'_> for Json {
 
     fn visit_i64(&mut self, value: i64) -> Result<(), log::kv::Error> {
         self.0 = value.into();
+        Ok(())
+    }
+
+    fn visit_u128(&mut self, value: u128) -> Result<(), log::kv::Error> {
+        self.0 = u64::try_from(value).map_or_else(|_| value.to_string().into(), Into::into);
         Ok(())
     }
 
@@ -128,6 +145,7 @@ mod tests {
         let fields: &[(&str, Value<'_>)] = &[
             ("address", Value::from("localhost:6379")),
             ("db", Value::from(0_u64)),
+            ("ms", Value::from(15_u128)),
             ("message", Value::from("not the message")),
         ];
         let record = Record::builder()
@@ -136,13 +154,9 @@ mod tests {
             .args(format_args!("Using Redis queue"))
             .key_values(&fields)
             .build();
-        let value: serde_json::Value = serde_json::from_str(&line("T", &record)).unwrap();
         assert_eq!(
-            value,
-            serde_json::json!({
-                "time": "T", "level": "info", "target": "olympus",
-                "message": "Using Redis queue", "address": "localhost:6379", "db": 0
-            })
+            line("T", &record),
+            r#"{"time":"T","level":"info","target":"olympus","message":"Using Redis queue","address":"localhost:6379","db":0,"ms":15}"#
         );
     }
 }
