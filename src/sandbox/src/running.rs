@@ -7,13 +7,13 @@
 //!         from here.
 //! Proof:  `tests/hostile.rs`.
 
-use std::{io, process::Stdio, sync::Arc, time::Duration};
+use std::{io, os::fd::OwnedFd, process::Stdio, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
     process::{Child, Command},
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
 };
 
 use crate::{
@@ -80,101 +80,128 @@ pub(crate) async fn launch(
     order: Order,
     stdin: Vec<u8>,
 ) -> Result<Sandbox, LaunchError> {
-    let keeper = home.keeper(&order.name).await;
-    let node = |what: &str| {
-        let what = what.to_owned();
-        move |error: io::Error| LaunchError::Node(format!("{what}: {error}"))
-    };
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(node("socket"))?;
+    let place = home.keeper(&order.name).await;
+    let (control, theirs) = UnixStream::pair().map_err(node("socket"))?;
     let (stdout, out) = std::io::pipe().map_err(node("pipe"))?;
     let (stderr, err) = std::io::pipe().map_err(node("pipe"))?;
-    ours.set_nonblocking(true).map_err(node("socket"))?;
-    let mut control = UnixStream::from_std(ours).map_err(node("socket"))?;
     let stdout = Output::from_owned_fd(stdout.into()).map_err(node("pipe"))?;
     let stderr = Output::from_owned_fd(stderr.into()).map_err(node("pipe"))?;
+    let theirs = theirs.into_std().map_err(node("socket"))?;
+    theirs.set_nonblocking(false).map_err(node("socket"))?;
 
     // The keeper starts from nothing: no environment, so that no secret of the agent is in it.
     let mut command = Command::new("/proc/self/exe");
     command
         .arg(crate::KEEPER)
         .env_clear()
-        .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
-        .stdout(Stdio::from(std::os::fd::OwnedFd::from(out)))
-        .stderr(Stdio::from(std::os::fd::OwnedFd::from(err)));
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::from(OwnedFd::from(out)))
+        .stderr(Stdio::from(OwnedFd::from(err)));
     // Not killed on drop: a keeper that loses its agent kills the sandbox and cleans up after it.
-    let mut child = command.spawn().map_err(node("the sandbox keeper"))?;
+    let child = command.spawn().map_err(node("the sandbox keeper"))?;
     // Closes the write ends in this process, so that the outputs can end.
     drop(command);
 
-    let mut bytes = wire::encode(&order).map_err(node("order"))?;
-    bytes.extend(wire::frame(&stdin));
-    control.write_all(&bytes).await.map_err(node("order"))?;
-    drop((bytes, stdin));
-
-    let mut buffer = Vec::new();
-    let missing = match next(&mut control, &mut buffer).await {
-        Ok(Some(Tell::Started { missing })) => missing,
-        Ok(Some(Tell::Refused(refused))) => {
-            let _ = child.wait().await;
-            return Err(refused.into());
-        }
-        other => {
-            drop(control);
-            let status = child.wait().await;
-            leftovers::remove_one(&home, &order).await;
-            return Err(LaunchError::Node(format!(
-                "the sandbox keeper ended early ({status:?}, {other:?})"
-            )));
-        }
-    };
-
+    // From here on a task of its own knows the keeper, so that whoever stops waiting for the launch
+    // leaves nothing behind.
     let (stops, asked) = mpsc::unbounded_channel();
     let (ended, end) = watch::channel(None);
+    let (begin, begun) = oneshot::channel();
+    let watcher = Watcher { home, order, child, control, buffer: Vec::new(), asked, held: true };
     tokio::spawn(async move {
-        watch_over(home, order, child, control, buffer, asked, ended).await;
-        drop(keeper);
+        watcher.watch(stdin, begin, ended).await;
+        drop(place);
     });
+    let missing = begun.await.unwrap_or_else(|_| {
+        Err(LaunchError::Node("the agent stopped watching the launch".to_owned()))
+    })?;
     Ok(Sandbox { stdout: Some(stdout), stderr: Some(stderr), missing, stops, end })
 }
 
-/// Lives as long as the keeper does.
-async fn watch_over(
+fn node(what: &'static str) -> impl FnOnce(io::Error) -> LaunchError {
+    move |error| LaunchError::Node(format!("{what}: {error}"))
+}
+
+type Begun = oneshot::Sender<Result<Vec<(String, String)>, LaunchError>>;
+
+/// Knows one keeper, for as long as it lives.
+struct Watcher {
     home: Arc<Home>,
     order: Order,
-    mut child: Child,
-    mut control: UnixStream,
-    mut buffer: Vec<u8>,
-    mut asked: mpsc::UnboundedReceiver<Duration>,
-    ended: watch::Sender<End>,
-) {
-    let mut held = true;
-    let why = loop {
-        tokio::select! {
-            stop = asked.recv(), if held => {
-                // No grace for a sandbox nobody holds any more.
-                held = stop.is_some();
-                let grace_ms = stop.map_or(0, |grace| grace.as_millis() as u64);
-                let Ok(frame) = wire::encode(&Ask::Stop { grace_ms }) else { continue };
-                // A keeper that can't be told is ending; its end of stream comes next.
-                let _ = control.write_all(&frame).await;
-            }
-            tell = next(&mut control, &mut buffer) => match tell {
-                Ok(Some(Tell::Ended { exit_code, signal, out_of_memory, cpu_ms, max_rss_mb, wall_ms })) => {
-                    let usage = Usage { cpu_ms, max_rss_mb, wall_ms };
-                    ended.send_replace(Some(Ok(Ended { exit_code, signal, out_of_memory, usage })));
-                }
-                Ok(Some(Tell::Warn(what))) => log::warn!(sandbox = order.name.as_str(); "{what}"),
-                Ok(Some(Tell::Started { .. } | Tell::Refused(_))) => break "it spoke out of turn".to_owned(),
-                Ok(None) => break "its keeper was killed".to_owned(),
-                Err(error) => break format!("its keeper can't be heard: {error}"),
-            },
+    child: Child,
+    control: UnixStream,
+    buffer: Vec<u8>,
+    asked: mpsc::UnboundedReceiver<Duration>,
+    /// Whether anyone still holds the sandbox, or waits for its launch.
+    held: bool,
+}
+
+impl Watcher {
+    async fn watch(mut self, stdin: Vec<u8>, begin: Begun, ended: watch::Sender<End>) {
+        let mut begin = Some(begin);
+        let why = match self.give_order(stdin).await {
+            Ok(()) => self.listen(&mut begin, &ended).await,
+            Err(error) => format!("its keeper takes no order: {error}"),
+        };
+        let Watcher { home, order, mut child, control, .. } = self;
+        drop(control);
+        let status = child.wait().await;
+        if let Some(begin) = begin {
+            leftovers::remove_one(&home, &order).await;
+            let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+            let _ = begin.send(Err(LaunchError::Node(format!("{why} ({status})"))));
+        } else if ended.borrow().is_none() {
+            leftovers::remove_one(&home, &order).await;
+            ended.send_replace(Some(Err(Lost(why))));
         }
-    };
-    drop(control);
-    let _ = child.wait().await;
-    if ended.borrow().is_none() {
-        leftovers::remove_one(&home, &order).await;
-        ended.send_replace(Some(Err(Lost(why))));
+    }
+
+    async fn give_order(&mut self, stdin: Vec<u8>) -> io::Result<()> {
+        self.control.write_all(&wire::encode(&self.order)?).await?;
+        self.control.write_all(&wire::frame(&stdin)).await
+    }
+
+    /// Until the keeper has no more to say; returns why, should that be too early.
+    async fn listen(&mut self, begin: &mut Option<Begun>, ended: &watch::Sender<End>) -> String {
+        loop {
+            tokio::select! {
+                stop = self.asked.recv(), if self.held => {
+                    // No grace for a sandbox nobody holds any more.
+                    self.held = stop.is_some();
+                    let grace_ms = stop.map_or(0, |grace| grace.as_millis() as u64);
+                    let Ok(frame) = wire::encode(&Ask::Stop { grace_ms }) else { continue };
+                    // A keeper that can't be told is ending; its end of stream comes next.
+                    let _ = self.control.write_all(&frame).await;
+                }
+                tell = next(&mut self.control, &mut self.buffer) => match tell {
+                    Ok(Some(Tell::Started { missing })) => {
+                        if let Some(begin) = begin.take() {
+                            // Nobody waits: `asked` has ended, too.
+                            let _ = begin.send(Ok(missing));
+                        }
+                    }
+                    Ok(Some(Tell::Refused(refused))) => {
+                        if let Some(begin) = begin.take() {
+                            let _ = begin.send(Err(refused.into()));
+                        }
+                        // There is no end where there was no beginning.
+                        ended.send_replace(Some(Err(Lost("it did not start".to_owned()))));
+                    }
+                    Ok(Some(Tell::Ended {
+                        exit_code, signal, out_of_memory, cpu_ms, max_rss_mb, wall_ms,
+                    })) => {
+                        let usage = Usage { cpu_ms, max_rss_mb, wall_ms };
+                        let end = Ended { exit_code, signal, out_of_memory, usage };
+                        ended.send_replace(Some(Ok(end)));
+                    }
+                    Ok(Some(Tell::Warn(what))) => {
+                        log::warn!(sandbox = self.order.name.as_str(); "{what}");
+                    }
+                    Ok(None) => return "its keeper was killed".to_owned(),
+                    Err(error) => return format!("its keeper can't be heard: {error}"),
+                },
+            }
+        }
     }
 }
 

@@ -79,6 +79,18 @@ pub fn dropped(name: &str) {
     });
 }
 
+pub fn launch_dropped(name: &str) {
+    block_on(async {
+        let node = node(name);
+        for wait in [0, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000] {
+            let launch = node.runtime.launch(spec(&["wait"]));
+            // Either outcome is right; how far it came is a matter of luck.
+            let _ = timeout(Duration::from_micros(wait), launch).await;
+        }
+        node.nothing_remains().await;
+    });
+}
+
 /// The life of an agent that gets killed.
 pub async fn agent(name: &str, marker: &str) {
     let node = node(name);

@@ -15,7 +15,10 @@ use std::{os::unix::process::CommandExt, path::Path, process::Command};
 use libtest_mimic::{Arguments, Trial};
 
 use crate::{
-    ends::{agent, agent_killed, dropped, flood, ignore_term, keeper_killed, outlive, stop_twice},
+    ends::{
+        agent, agent_killed, dropped, flood, ignore_term, keeper_killed, launch_dropped, outlive,
+        stop_twice,
+    },
     nodes::{honest_probe, leftovers, ordinary_user, unknown_runtime},
     plain::{
         fill_tmp, fill_tmp_with_names, fork_bomb, image, many, memory_bomb, memory_bomb_in_a_child,
@@ -132,6 +135,7 @@ const EVERYWHERE: &[(&str, Test)] = &[
     ("a command that ignores SIGTERM is killed after the grace", ignore_term),
     ("stop may be asked twice, and only an earlier end counts", stop_twice),
     ("dropping a sandbox kills it", dropped),
+    ("dropping a launch leaves nothing, however far it came", launch_dropped),
     ("the end of the agent is the end of its sandboxes", agent_killed),
     ("the end of the keeper is the end of its sandbox", keeper_killed),
     ("tmp is bounded in bytes", fill_tmp),
