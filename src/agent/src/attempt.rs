@@ -40,6 +40,10 @@ const PACE: Duration = Duration::from_millis(5);
 /// A read of this much is no small piece.
 const PACE_BELOW: usize = 4 * 1024;
 
+/// Beyond the limit, output is read to be thrown away, and at most this often: a program that writes
+/// for ever costs the agent a few percent of a core, and still writes 64 MB a second.
+const DISCARD_PACE: Duration = Duration::from_millis(1);
+
 /// When everything in the sandbox is dead, its pipes are at their end; a pipe that is not is given
 /// up after this.
 const PIPES_CLOSE: Duration = Duration::from_secs(5);
@@ -144,8 +148,8 @@ async fn live(
     };
     let pumped = async {
         tokio::join!(
-            pump(of, Stream::Stdout, stdout, inputs),
-            pump(of, Stream::Stderr, stderr, inputs)
+            pump(of, Stream::Stdout, stdout, terms.output_max_bytes, inputs),
+            pump(of, Stream::Stderr, stderr, terms.output_max_bytes, inputs)
         );
     };
     let mut pumped = std::pin::pin!(pumped);
@@ -224,10 +228,12 @@ async fn pump(
     of: AttemptRef,
     stream: Stream,
     output: Option<sandbox::Output>,
+    max_bytes: u64,
     inputs: &mpsc::Sender<Input>,
 ) {
     let Some(output) = output else { return };
     let mut chunks = 0_u32;
+    let mut bytes = 0_u64;
     loop {
         if output.readable().await.is_err() {
             return;
@@ -244,6 +250,12 @@ async fn pump(
                 return;
             }
         };
+        if bytes > max_bytes {
+            sleep(DISCARD_PACE).await;
+            continue;
+        }
+        // The chunk that passes the limit is passed on: it is what says that there was more.
+        bytes = bytes.saturating_add(data.len() as u64);
         let small = data.len() < PACE_BELOW;
         let written = Written { stream, time_ms: clock::wall_ms(), data };
         if inputs.send(Input::Wrote(of, written)).await.is_err() {

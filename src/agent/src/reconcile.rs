@@ -7,7 +7,7 @@
 //! Says:   [`Action`]s, to be done in order.
 //! Never:  starts a token twice; runs what is not wanted; obeys a lower epoch.
 //! Fails:  closes the session on anything against the rules; the next one starts from what is here.
-//! Proof:  `reconcile/tests.rs`; `tests/session.rs` with real sockets and sandboxes.
+//! Proof:  `reconcile/tests.rs`, `reconcile/laws.rs`; `tests/session.rs` with real sockets and sandboxes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
@@ -25,6 +25,8 @@ use uuid::Uuid;
 use crate::identity::Identity;
 use crate::spool::Spool;
 
+#[cfg(test)]
+mod laws;
 #[cfg(test)]
 mod tests;
 
@@ -126,8 +128,8 @@ pub(crate) struct Core {
     obeyed: Obeyed,
     spools: Arc<Path>,
     attempts: BTreeMap<AttemptRef, Attempt>,
-    /// Tokens that were here and are wanted still, or were when last heard: never to start again.
-    done: BTreeSet<AttemptRef>,
+    /// Was here, or was refused: never to start again.
+    done: Done,
     session: Option<Session>,
     terms: Option<Terms>,
     /// When the newest thing that was acknowledged was sent.
@@ -220,7 +222,7 @@ impl Core {
             obeyed,
             spools,
             attempts: BTreeMap::new(),
-            done: BTreeSet::new(),
+            done: Done::default(),
             session: None,
             terms: None,
             heard_for_ms: 0,
@@ -341,7 +343,6 @@ impl Core {
         }
         if !known && self.obeyed.cluster.is_some() {
             log::warn!("olympus serves another cluster than before; what this node ran is over");
-            self.done.clear();
         }
         let obeyed = Obeyed { cluster, highest_epoch: epoch };
         if obeyed != self.obeyed {
@@ -352,6 +353,10 @@ impl Core {
     }
 
     fn welcomed(&mut self, welcome: Welcome) {
+        let Terms { ttl_ms, heartbeat_ms, kill_budget_ms, .. } = welcome.terms;
+        if heartbeat_ms == 0 || ttl_ms <= heartbeat_ms || ttl_ms <= kill_budget_ms {
+            return self.close(Cause::Rules("terms under which no node can live"));
+        }
         if !self.obey(Some(welcome.cluster), welcome.epoch) {
             return;
         }
@@ -400,7 +405,6 @@ impl Core {
         }
         session.specs.retain(|of, _| wanted.contains_key(of));
         session.gone.retain(|of| wanted.contains_key(of));
-        self.done.retain(|of| wanted.contains_key(of));
         session.wanted = Some(wanted);
         self.reconcile(now_ms);
     }
@@ -460,13 +464,9 @@ impl Core {
         if attempt.live() {
             self.actions.push(Action::Kill(of));
         }
-        // Never to be started again, as long as it may be wanted.
         self.done.insert(of);
         if let Some(session) = &mut self.session {
             session.in_flight -= attempt.in_flight();
-            if session.wanted.as_ref().is_some_and(|wanted| !wanted.contains_key(&of)) {
-                self.done.remove(&of);
-            }
         }
         self.pump_all();
     }
@@ -580,6 +580,9 @@ impl Core {
             None => attempt.sent = Some(Sent { acked: ack.next, next: ack.next }),
             Some(sent) if ack.next > sent.next => {
                 return self.close(Cause::Rules("chunks acknowledged that were not sent"));
+            }
+            Some(sent) if ack.next <= sent.acked => {
+                return self.close(Cause::Rules("output that was acknowledged is missing again"));
             }
             Some(sent) => {
                 while sent.acked < ack.next {
@@ -695,6 +698,34 @@ impl Core {
         self.actions.push(Action::Done);
         // Ticks are over; the caller ends.
         self.leaving = None;
+    }
+}
+
+/// Tokens that must not start (again), the newest of them. An Olympus in its right mind never wants
+/// one again that it has stopped wanting; one whose journal lost its tail may.
+#[derive(Debug, Default)]
+struct Done {
+    tokens: BTreeSet<AttemptRef>,
+    by_age: VecDeque<AttemptRef>,
+}
+
+impl Done {
+    /// A megabyte of them: hours on a busy node, where a journal loses seconds.
+    const MOST: usize = 16_384;
+
+    fn insert(&mut self, of: AttemptRef) {
+        if self.tokens.insert(of) {
+            self.by_age.push_back(of);
+        }
+        if self.by_age.len() > Self::MOST
+            && let Some(oldest) = self.by_age.pop_front()
+        {
+            self.tokens.remove(&oldest);
+        }
+    }
+
+    fn contains(&self, of: &AttemptRef) -> bool {
+        self.tokens.contains(of)
     }
 }
 

@@ -183,9 +183,14 @@ impl Link {
         let Self { url: _, frames, writer, mut incoming } = self;
         drop(frames);
         let closed = async {
-            // What is heard now is of no use, and an error means closed as well.
+            // What is heard now is of no use, and an error means closed as well. Not awaited: the
+            // end of the TCP connection, which Olympus leaves to the agent.
             let _ = writer.await;
-            while let Some(Ok(_)) = incoming.next().await {}
+            while let Some(Ok(message)) = incoming.next().await {
+                if message.is_close() {
+                    break;
+                }
+            }
         };
         if timeout(CLOSE_PATIENCE, closed).await.is_err() {
             log::debug!("olympus did not close its side in time");

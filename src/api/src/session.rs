@@ -34,13 +34,14 @@
 //!    node's, and the agent kills and forgets it. No answer means neither.
 //! 6. **Output** chunks are numbered from 0 an attempt, both streams in one order. At most
 //!    [`WINDOW_BYTES`] of frames are sent ahead of their acknowledgement in a session. `OutputAck`
-//!    says which chunk is wanted next: all before it are kept by the instance that says so. Within a
-//!    session it never falls. The first one of an attempt that was in the hello says where the agent
-//!    begins, and no chunk of it is sent before; what is started later begins at 0. The agent keeps
-//!    all chunks until its `Finished` is acknowledged, so an instance that has none can be given all.
+//!    says which chunk is wanted next: all before it are kept by the instance that says so. The first
+//!    one of an attempt that was in the hello says where the agent begins, and no chunk of it is sent
+//!    before; what is started later begins at 0. Each further one is higher: one that is not means
+//!    that chunks were lost over there, and the agent opens a new session. It keeps all chunks until
+//!    its `Finished` is acknowledged, so an instance that has none can be given all.
 //! 7. **Finished** is sent behind all chunks of its attempt. Olympus records it only when it holds
-//!    exactly `chunks` chunks with that `digest`; where it has lost some, it closes the session
-//!    (`unavailable`), and begins the next one with a lower `OutputAck`.
+//!    exactly `chunks` chunks with that `digest`; otherwise it answers with the `OutputAck` of what
+//!    it holds, which begins a new session as above.
 //! 8. **Heartbeats** are numbered from 1 a session, sent every `heartbeat_ms`, and acknowledged only
 //!    when the node's key is written. An agent that has no acknowledgement for something sent less
 //!    than `ttl_ms - kill_budget_ms` ago kills its retryable attempts at once, in or out of a session,

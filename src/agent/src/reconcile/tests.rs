@@ -430,6 +430,39 @@ fn a_new_session_begins_where_olympus_says_even_at_the_first_chunk() {
 }
 
 #[test]
+fn an_acknowledgement_that_does_not_rise_begins_a_new_session() {
+    for next in [1, 2] {
+        let mut house = House::open();
+        house.wants(vec![run(1)]);
+        for data in [b"0", b"1"] {
+            house.writes(1, data);
+        }
+        house.output_ack(1, 2);
+        house.ends(1);
+        let actions = house.output_ack(1, next);
+        assert!(matches!(&actions[..], [Action::Close(Cause::Rules(_))]), "{actions:?}");
+        house.reopen();
+        let actions = house.output_ack(1, next);
+        assert_eq!(finished(&actions), [(attempt(1), 2)]);
+        assert_eq!(actions.len(), 3 - next as usize);
+    }
+}
+
+#[test]
+fn terms_under_which_no_node_can_live_are_not_taken() {
+    let check = |ttl_ms, heartbeat_ms, kill_budget_ms| {
+        let terms = Terms { ttl_ms, heartbeat_ms, kill_budget_ms, ..TERMS };
+        let mut house = House::new();
+        house.put(Input::Opened);
+        let actions = house.hear(ToAgent::Welcome(Welcome { terms, ..welcome(1) }));
+        assert!(matches!(&actions[..], [Action::Close(Cause::Rules(_))]), "{actions:?}");
+    };
+    check(100, 0, 1);
+    check(100, 100, 1);
+    check(100, 10, 100);
+}
+
+#[test]
 fn output_under_way_is_bounded_and_goes_on_with_acknowledgements() {
     let piece = vec![b'x'; 60_000];
     let fits = WINDOW_BYTES / frame_bytes(piece.len());
