@@ -287,7 +287,8 @@ impl Group {
         for controller in ["cpu", "memory", "pids"] {
             let Some((dir, v2)) = self.of(controller) else { continue };
             let inside = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-            if !inside.lines().any(|line| line == pid.to_string()) {
+            // One that has ended is in no group any more, whichever it was in.
+            if !inside.lines().any(|line| line == pid.to_string()) && lives(pid) {
                 wrong.push((format!("cgroup-{controller}"), "the sandbox is not in it".into()));
                 continue;
             }
@@ -365,6 +366,14 @@ impl Group {
         }
         Ok(())
     }
+}
+
+/// Whether a process exists that is not dead already.
+fn lives(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name before it is in brackets and may hold anything.
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
 /// A moment between two looks: the kernel tells nobody when a v1 group has become empty.

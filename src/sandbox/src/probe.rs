@@ -14,7 +14,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::{Isolation, LaunchError, Limits, RootFs, Runtime, SELF, Sandbox, Spec, sys};
 
@@ -90,22 +90,21 @@ type Missing = Vec<(String, String)>;
 
 async fn look(runtime: &dyn Runtime) -> Result<(Seen, Missing), String> {
     let mut sandbox = launch(runtime, "look").await?;
-    let mut text = String::new();
-    let stdout = sandbox.take_stdout();
-    let read = async {
-        match stdout {
-            Some(mut stdout) => stdout.read_to_string(&mut text).await,
-            None => Ok(0),
-        }
-    };
-    let both = async { (read.await, sandbox.wait().await) };
-    let (read, ended) = tokio::time::timeout(PATIENCE, both)
-        .await
-        .map_err(|_| "the probe did not end".to_owned())?;
-    read.map_err(|error| format!("the probe can't be heard: {error}"))?;
+    let missing = sandbox.missing().to_vec();
+    let mut line = String::new();
+    if let Some(stdout) = sandbox.take_stdout() {
+        let mut stdout = BufReader::new(stdout);
+        let read = tokio::time::timeout(PATIENCE, stdout.read_line(&mut line)).await;
+        let read = read.map_err(|_| "the probe says nothing".to_owned())?;
+        read.map_err(|error| format!("the probe can't be heard: {error}"))?;
+    }
+    // It stays until it is told to go, so that its groups were looked at while it was in them.
+    sandbox.stop(Duration::ZERO);
+    let ended = tokio::time::timeout(PATIENCE, sandbox.wait()).await;
+    let ended = ended.map_err(|_| "the probe did not end".to_owned())?;
     let seen =
-        serde_json::from_str(&text).map_err(|_| format!("the probe ended with {ended:?}"))?;
-    Ok((seen, sandbox.missing().to_vec()))
+        serde_json::from_str(&line).map_err(|_| format!("the probe ended with {ended:?}"))?;
+    Ok((seen, missing))
 }
 
 async fn eat(runtime: &dyn Runtime) -> Result<(), String> {
@@ -132,7 +131,7 @@ async fn launch(runtime: &dyn Runtime, what: &str) -> Result<Sandbox, String> {
     runtime.launch(spec).await.map_err(|error: LaunchError| error.to_string())
 }
 
-/// The inside. Prints what it saw and ends the process.
+/// The inside. Prints what it saw in one line, and waits to be killed.
 pub(crate) fn main(what: Option<&str>) -> i32 {
     if what == Some("eat") {
         let mut eaten: Vec<Vec<u8>> = Vec::new();
@@ -154,9 +153,14 @@ pub(crate) fn main(what: Option<&str>) -> i32 {
         let id = fs::read_link(format!("/proc/self/ns/{kind}")).unwrap_or_default();
         seen.namespaces.insert(kind.to_owned(), id.to_string_lossy().into_owned());
     }
-    let text = serde_json::to_string(&seen).unwrap_or_default();
+    let text = serde_json::to_string(&seen).unwrap_or_default() + "\n";
     let done = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
-    i32::from(done.is_err())
+    if done.is_err() {
+        return 1;
+    }
+    loop {
+        sys::pause();
+    }
 }
 
 type Attempt = fn() -> Result<(), String>;
