@@ -4,7 +4,7 @@
 //! a tag one step after its last, or after the line's virtual time when it was idle, so that a
 //! tenant with a thousand runs waiting does not hold back one that comes with its first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,8 @@ pub struct Tenants {
     tenants: BTreeMap<Box<str>, Tenant>,
     runs: BTreeMap<RunId, Share>,
     virtual_time: u64,
+    /// Those that have nothing and are ahead, by tag: they are forgotten when the line gets there.
+    ahead: BTreeSet<(u64, Box<str>)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +64,7 @@ impl Tenants {
             Event::RunAdmitted(e) => {
                 let name: Box<str> = e.submission.tenant().into();
                 let tenant = self.tenants.entry(name.clone()).or_default();
+                self.ahead.remove(&(tenant.last_tag, name.clone()));
                 tenant.pending += 1;
                 tenant.last_tag = e.place.finish_tag;
                 let demand = e.submission.resources.into();
@@ -75,6 +78,12 @@ impl Tenants {
                 tenant.pending -= 1;
                 tenant.running += 1;
                 tenant.in_use = tenant.in_use.plus(share.demand);
+                while let Some((tag, _)) = self.ahead.first()
+                    && *tag <= self.virtual_time + 1
+                    && let Some((_, name)) = self.ahead.pop_first()
+                {
+                    self.tenants.remove(&name);
+                }
             }
             Event::RunFinished(e) => self.off_node(e.run, e.next),
             Event::RunLost(e) => self.off_node(e.run, e.next),
@@ -117,11 +126,14 @@ impl Tenants {
     }
 
     fn forget_idle(&mut self, name: &str) {
-        let idle = self.tenants.get(name).is_some_and(|tenant| {
-            tenant.pending == 0 && tenant.running == 0 && tenant.last_tag <= self.virtual_time + 1
-        });
-        if idle {
+        let Some(tenant) = self.tenants.get(name) else { return };
+        if tenant.pending > 0 || tenant.running > 0 {
+            return;
+        }
+        if tenant.last_tag <= self.virtual_time + 1 {
             self.tenants.remove(name);
+        } else {
+            self.ahead.insert((tenant.last_tag, name.into()));
         }
     }
 }

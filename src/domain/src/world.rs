@@ -2,7 +2,7 @@
 //!
 //! Owns:   runs, line, fleet, law, ledger, tenants and keys: every part folds the same events.
 //! Never:  reads a clock, draws a number, does IO. Time, ids and tokens are inputs.
-//! Proof:  the property tests in `tests/laws.rs`: lived equals replayed at every prefix, a refusal
+//! Proof:  the property tests in `tests/laws`: lived equals replayed at every prefix, a refusal
 //!         changes nothing, the invariants hold after every event.
 
 use std::sync::Arc;

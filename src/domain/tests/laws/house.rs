@@ -486,6 +486,8 @@ fn agree_on_numbers(world: &World) {
     for (name, kept) in world.tenants.iter() {
         let counted = tenants.remove(name).unwrap_or_default();
         assert_eq!(*kept, Tenant { last_tag: kept.last_tag, ..counted }, "{name}");
+        let (idle, newcomer) = (kept.pending + kept.running == 0, world.tenants.next_tag("new"));
+        assert!(!idle || kept.last_tag > newcomer, "{name} is kept for nothing");
     }
     assert!(tenants.is_empty(), "tenants with runs that nobody counts: {tenants:?}");
     for pool in Pool::ALL {

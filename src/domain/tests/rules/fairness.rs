@@ -74,3 +74,21 @@ fn a_tenant_is_forgotten_when_it_has_nothing_left() {
     tell(&mut world, T0, report(1, "n1", ended(exited(0)))).expect("the attempt is current");
     assert_eq!(world.tenants.iter().count(), 0);
 }
+
+#[test]
+fn a_tenant_that_cancelled_its_turns_keeps_no_advantage_and_is_forgotten_when_the_line_gets_there()
+{
+    let mut world = world(&[joined("n1", BIG_NODE, STANDARD)]);
+    line(&mut world, 1, &["a", "a", "a"]);
+    for n in 1..=3 {
+        tell(&mut world, T0, cancel(n)).expect("it waits");
+    }
+    assert_eq!(world.tenants.next_tag("a"), 4, "or cancelling would be a way to the front");
+    line(&mut world, 4, &["b", "b"]);
+    place(&mut world, T0, 10);
+    assert_eq!(world.tenants.iter().count(), 2, "the line is at b's second, a at its third");
+    line(&mut world, 6, &["b"]);
+    place(&mut world, T0, 10);
+    assert_eq!(world.tenants.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(world.tenants.next_tag("a"), world.tenants.next_tag("nobody"));
+}
