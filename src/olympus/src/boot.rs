@@ -17,7 +17,6 @@ use journal::{Chain, Claim, Journal, Lease, LeaseState, NotAcquired, Writer};
 use olympus_actors::clock::Clock;
 use olympus_actors::heat::HeatActor;
 use olympus_actors::journal::{Fallen, JournalActor, Lead, Stop};
-use olympus_actors::judge::JudgeActor;
 use olympus_actors::placement::PlacementActor;
 use olympus_actors::policy::PolicyActor;
 use olympus_actors::projector::{Attach, AwaitLine, ProjectorActor};
@@ -61,8 +60,8 @@ pub struct Plan {
     pub export_dir: PathBuf,
     /// How policies read in Redis.
     pub render_policies: fn(&Law) -> Vec<(String, String)>,
-    /// Threads for judging.
-    pub judges: usize,
+    /// Cores of the machine.
+    pub cores: usize,
 }
 
 /// Leads whenever it can, until `stop` says otherwise or the journal must not be used any more.
@@ -184,6 +183,13 @@ async fn lead(
     Ok(fallen)
 }
 
+/// Threads for the actors: one each for pen, desk, windows and hall where the machine has cores for
+/// them beside the gateway and Redis. On a small machine waking one another costs more than the
+/// work: they share one (measured: `docs/limits.md`).
+fn threads(cores: usize) -> usize {
+    (cores / 2).clamp(1, 4)
+}
+
 /// A leader's actors and their threads.
 struct Rooms {
     house: House,
@@ -198,15 +204,9 @@ impl Rooms {
     fn start(plan: &Plan, recovered: Recovered, lease: watch::Receiver<LeaseState>) -> Self {
         let Recovered { world, tail, mark, .. } = recovered;
         let clock = Arc::new(Clock::starting_after(world.now));
-        let mut threads = Vec::new();
-        let mut thread = || {
-            let arbiter = Arbiter::new();
-            let handle = arbiter.handle();
-            threads.push(arbiter);
-            handle
-        };
-        // One thread each for those that work at every commit; the folds share one.
-        let (pen, desk, windows, hall) = (thread(), thread(), thread(), thread());
+        let threads: Vec<Arbiter> = (0..threads(plan.cores)).map(|_| Arbiter::new()).collect();
+        let on = |room: usize| threads[room % threads.len()].handle();
+        let (pen, desk, windows, hall) = (on(0), on(1), on(2), on(3));
 
         let writer = Writer::new(plan.journal.clone(), tail);
         let health = writer.health();
@@ -233,11 +233,7 @@ impl Rooms {
             let book = world.law.clone();
             PolicyActor::start_in_arbiter(&hall, move |_| PolicyActor::new(book, mark, law_out))
         };
-        let judges = (0..plan.judges.max(1)).map(|_| {
-            let law = law.clone();
-            JudgeActor::start_in_arbiter(&thread(), move |_| JudgeActor::new(law))
-        });
-        let judges = Judges::new(judges.collect());
+        let judges = Judges::new(law.clone());
         let projector = {
             let (journal, render) = (plan.journal.clone(), plan.render_policies);
             let law = law.clone();

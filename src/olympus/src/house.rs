@@ -3,11 +3,13 @@
 //! Owns:   nothing but addresses; cloning is cheap.
 //! Never:  exists on an instance that does not lead: [`Door`] is shut there, and says why.
 
+use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use actix::Addr;
+use actix::{Actor as _, Addr};
 use arc_swap::ArcSwap;
+use domain::Law;
 use olympus_actors::clock::Clock;
 use olympus_actors::heat::HeatActor;
 use olympus_actors::judge::JudgeActor;
@@ -33,7 +35,7 @@ pub struct House {
     pub view: Addr<ViewActor>,
     /// The law.
     pub policy: Addr<PolicyActor>,
-    /// Judges, in turn.
+    /// Judges.
     pub judges: Judges,
     /// The line.
     pub queue: Addr<QueueActor>,
@@ -69,23 +71,36 @@ pub struct House {
     pub durability: Arc<str>,
 }
 
-/// A pool of judges.
+/// The pool of judges: one on each thread of the gateway, started when that thread first judges for
+/// this house, so that judging wakes no other thread.
 #[derive(Clone)]
 pub struct Judges {
-    judges: Arc<[Addr<JudgeActor>]>,
-    turn: Arc<AtomicUsize>,
+    law: watch::Receiver<Arc<Law>>,
+    house: u64,
+}
+
+thread_local! {
+    /// This thread's judge, and the house it judges for.
+    static JUDGE: RefCell<Option<(u64, Addr<JudgeActor>)>> = const { RefCell::new(None) };
 }
 
 impl Judges {
-    /// A pool of at least one.
-    pub fn new(judges: Vec<Addr<JudgeActor>>) -> Self {
-        Self { judges: judges.into(), turn: Arc::default() }
+    /// Judges under the law that `law` shows.
+    pub fn new(law: watch::Receiver<Arc<Law>>) -> Self {
+        static HOUSES: AtomicU64 = AtomicU64::new(0);
+        Self { law, house: HOUSES.fetch_add(1, Ordering::Relaxed) }
     }
 
-    /// The judge whose turn it is.
-    pub fn next(&self) -> &Addr<JudgeActor> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        &self.judges[turn % self.judges.len()]
+    /// This thread's judge. To be called on a thread of the gateway, by a handler.
+    pub fn here(&self) -> Addr<JudgeActor> {
+        JUDGE.with_borrow_mut(|judge| match judge {
+            Some((house, judge)) if *house == self.house => judge.clone(),
+            Some(_) | None => {
+                let started = JudgeActor::new(self.law.clone()).start();
+                *judge = Some((self.house, started.clone()));
+                started
+            }
+        })
     }
 }
 

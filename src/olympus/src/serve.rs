@@ -156,7 +156,7 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
         output: Arc::new(output),
         export_dir: dir.join("lost"),
         render_policies,
-        judges: cores.div_ceil(2),
+        cores,
     };
     let door = Arc::new(Door::shut("starting"));
     let (stop, stopped) = watch::channel(false);

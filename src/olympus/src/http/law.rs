@@ -24,7 +24,7 @@ pub async fn enact(
     command: Command,
 ) -> Result<Committed<Enacted>, Fault> {
     let registry = open.registry.clone();
-    let asked = tokio::spawn(async move { ask(&registry, |reply| Enact { command, reply }).await });
+    let asked = async move { ask(&registry, |reply| Enact { command, reply }).await };
     let enacted = runs::decided(asked).await?;
     state.saw(enacted.mark.index);
     Ok(enacted)

@@ -13,6 +13,7 @@ mod answer;
 mod auth;
 mod batch;
 mod caller;
+mod courier;
 mod edge;
 mod health;
 mod law;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use actix::dev::ToEnvelope;
+use actix::prelude::SendError;
 use actix::{Actor, Addr, Handler, Message};
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::{HttpRequest, web};
@@ -125,7 +126,12 @@ where
     M: Message<Result = ()> + Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
-    get(from, message(reply)).await?;
+    match from.try_send(message(reply)) {
+        Ok(()) => {}
+        // A read waits for its turn.
+        Err(SendError::Full(message)) => get(from, message).await?,
+        Err(SendError::Closed(_)) => return Err(problem::unanswered()),
+    }
     answer.await.map_err(|_| problem::unanswered())
 }
 

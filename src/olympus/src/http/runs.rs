@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::caller::Caller;
 use super::problem::{self, Fault};
 use super::submit::{self, DECIDED_WITHIN, Said, decide};
-use super::{AppState, Open, answer, read, show};
+use super::{AppState, Open, answer, courier, read, show};
 
 /// `POST /v1/runs`.
 pub async fn submit(
@@ -185,10 +185,7 @@ pub async fn cancel(
     let run = read::run_id(&id)?;
     let open = state.open_for_writes()?;
     let origin = caller.origin();
-    let asked =
-        tokio::spawn(
-            async move { ask(&open.registry, |reply| Cancel { run, origin, reply }).await },
-        );
+    let asked = async move { ask(&open.registry, |reply| Cancel { run, origin, reply }).await };
     let canceled = decided(asked).await?;
     state.saw(canceled.mark.index);
     let shown = api::Run::from(&canceled.value);
@@ -197,9 +194,11 @@ pub async fn cancel(
     Ok(answer::json(status, &shown, canceled.mark, true))
 }
 
-/// Waits for a command's answer as long as the house's rule says.
-pub async fn decided<T>(asked: tokio::task::JoinHandle<Result<T, Failure>>) -> Result<T, Fault> {
-    match timeout(DECIDED_WITHIN, asked).await {
+/// Sees a command through, and waits for its answer as long as the house's rule says.
+pub async fn decided<T: 'static>(
+    asked: impl Future<Output = Result<T, Failure>> + 'static,
+) -> Result<T, Fault> {
+    match timeout(DECIDED_WITHIN, courier::see_through(asked)).await {
         Ok(Ok(answer)) => Ok(answer?),
         Ok(Err(_)) => Err(problem::unknown("the instance is stopping")),
         Err(_) => Err(problem::unknown("the journal did not confirm it in 5 s")),

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use actix::Addr;
 use actix_web::HttpRequest;
 use api::check::idempotency_key;
 use domain::event::{KeyUse, Origin};
@@ -13,12 +14,12 @@ use domain::judge::{Request, Unjudgeable};
 use domain::{Judged, Refusal};
 use olympus_actors::Mark;
 use olympus_actors::answer::ask;
-use olympus_actors::judge::Judge;
+use olympus_actors::judge::{Judge, JudgeActor};
 use olympus_actors::registry::{Admit, Admitted};
 use tokio::time::timeout;
 
 use super::problem::{self, Fault};
-use super::{AppState, Open, read};
+use super::{AppState, Open, courier, read};
 
 /// A command that is undecided after this long is answered *unknown*: the house's rule.
 pub const DECIDED_WITHIN: Duration = Duration::from_secs(5);
@@ -62,10 +63,12 @@ pub async fn decide(
     requests: Vec<(u32, Request)>,
     key: Option<KeyUse>,
     origin: Origin,
-    again: impl Fn(&[u32]) -> Vec<(u32, Request)> + Send + 'static,
+    again: impl Fn(&[u32]) -> Vec<(u32, Request)> + 'static,
 ) -> Result<Decided, Fault> {
     let quarantine_on = state.quarantine_on;
-    let deciding = tokio::spawn(see_through(open, quarantine_on, requests, key, origin, again));
+    let judge = open.judges.here();
+    let deciding = judge_and_admit(open, judge, quarantine_on, requests, key, origin, again);
+    let deciding = courier::see_through(deciding);
     match timeout(DECIDED_WITHIN, deciding).await {
         Ok(Ok(decided)) => decided,
         Ok(Err(_)) => Err(problem::unknown("the instance is stopping")),
@@ -73,8 +76,9 @@ pub async fn decide(
     }
 }
 
-async fn see_through(
+async fn judge_and_admit(
     open: Open,
+    judge: Addr<JudgeActor>,
     quarantine_on: bool,
     mut requests: Vec<(u32, Request)>,
     key: Option<KeyUse>,
@@ -84,7 +88,7 @@ async fn see_through(
     let mut decided = Decided { said: Vec::with_capacity(requests.len()), mark: None };
     let mut revision = 0;
     for round in 0..=JUDGED_AGAIN {
-        let judged = judge(&open, requests, quarantine_on, revision).await?;
+        let judged = ask_judge(&judge, requests, quarantine_on, revision).await?;
         let mut positions = Vec::with_capacity(judged.len());
         let mut items = Vec::with_capacity(judged.len());
         for (position, judged) in judged {
@@ -123,19 +127,13 @@ async fn see_through(
     Ok(decided)
 }
 
-/// Asks the judge whose turn it is.
-async fn judge(
-    open: &Open,
+async fn ask_judge(
+    judge: &Addr<JudgeActor>,
     requests: Vec<(u32, Request)>,
     quarantine_on: bool,
     revision: u64,
 ) -> Result<Vec<(u32, Result<Judged, Unjudgeable>)>, Fault> {
-    let judged = read::get_later(open.judges.next(), |reply| Judge {
-        requests,
-        quarantine_on,
-        revision,
-        reply,
-    });
+    let judged = read::get_later(judge, |reply| Judge { requests, quarantine_on, revision, reply });
     judged.await.map_err(|_| problem::unavailable("the judges are gone: try again"))
 }
 
@@ -144,7 +142,7 @@ async fn judge(
 /// # Errors
 /// The law can't be applied to it, or nobody judges.
 pub async fn dry_run(open: &Open, request: Request, quarantine_on: bool) -> Result<Judged, Fault> {
-    let judged = judge(open, vec![(0, request)], quarantine_on, 0).await?;
+    let judged = ask_judge(&open.judges.here(), vec![(0, request)], quarantine_on, 0).await?;
     match judged.into_iter().next() {
         Some((_, judged)) => Ok(judged?),
         None => Err(problem::unavailable("the judges gave no answer: try again")),
