@@ -41,7 +41,7 @@ impl fmt::Debug for ChainHash {
 ///
 /// Displayed as Redis spells stream ids (`<seq>-<h64>`, both decimal); the form for people and for
 /// `X-Tartarus-Receipt` is [`Receipt`].
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryId {
     /// The sequence, from 1.
     pub seq: Sequence,

@@ -263,7 +263,15 @@ async fn without_a_promise_redis_says_what_it_really_does() {
 
 #[tokio::test]
 async fn a_replicated_entry_waits_for_its_replica() {
-    let primary = RedisServer::durable().await;
+    let primary = RedisServer::with(&[
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "always",
+        "--repl-diskless-sync-delay",
+        "0",
+    ])
+    .await;
     let mut replica = RedisServer::idle(&[
         "--appendonly",
         "yes",

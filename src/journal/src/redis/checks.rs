@@ -12,7 +12,7 @@ use ::redis::{FromRedisValue, RedisError, Value, cmd};
 
 use super::config::{Keys, RedisConfig};
 use super::link::Connection;
-use super::reply::{Failure, describe};
+use super::reply::{self, Failure, describe};
 use super::scripts;
 use crate::entry::Identity;
 use crate::ids::{ClusterId, EntryId};
@@ -58,9 +58,8 @@ pub(super) async fn keys(
 ) -> Result<Option<Found>, CheckFailure> {
     let names = [keys.journal.as_str(), &keys.head, &keys.meta];
     let reply = connection.run(&scripts::CHECK, &names, &[]).await?;
-    let found = Vec::<Option<String>>::from_redis_value(reply).map_err(RedisError::from)?;
     let Ok([t0, t1, t2, head, last, length, first, cluster, incarnation, format]) =
-        <[Option<String>; 10]>::try_from(found)
+        <[Option<String>; 10]>::try_from(reply::texts(&reply))
     else {
         let wanted = "the answer of the check script";
         return Err(
@@ -122,10 +121,7 @@ fn parsed<T: std::str::FromStr>(
 pub(super) async fn is_primary(connection: &mut Connection) -> Result<bool, RedisError> {
     let reply = connection.send(&cmd("ROLE")).await?;
     let Value::Array(parts) = reply else { return Ok(false) };
-    Ok(parts
-        .into_iter()
-        .next()
-        .is_some_and(|role| String::from_redis_value(role).is_ok_and(|role| role == "master")))
+    Ok(parts.first().and_then(reply::text).as_deref() == Some("master"))
 }
 
 /// What a server promises, and what an operator should know about it.
@@ -214,7 +210,7 @@ type Pairs = BTreeMap<String, String>;
 
 async fn info(connection: &mut Connection) -> Result<Pairs, RedisError> {
     let reply = connection.send(cmd("INFO").arg(&SECTIONS)).await?;
-    let text = String::from_redis_value(reply)?;
+    let text = reply::text(&reply).unwrap_or_default();
     let pair = |line: &str| line.split_once(':').map(|(k, v)| (k.into(), v.trim_end().into()));
     Ok(text.lines().filter_map(pair).collect())
 }

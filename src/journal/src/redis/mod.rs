@@ -191,13 +191,11 @@ impl Journal for RedisJournal {
             .call(&self.reads, async |to| to.send(cmd("GET").arg(&self.keys.head)).await)
             .await?;
         let key = self.keys.head.clone();
-        match Option::<String>::from_redis_value(reply) {
-            Ok(Some(found)) => found
+        match reply::text(&reply) {
+            Some(found) => found
                 .parse()
                 .map_err(|_| Refusal::Value { key, found, wanted: "the id of an entry" }.into()),
-            Ok(None) | Err(_) => {
-                Err(Refusal::Key { key, found: "missing".into(), wanted: "string" }.into())
-            }
+            None => Err(Refusal::Key { key, found: "missing".into(), wanted: "string" }.into()),
         }
     }
 
@@ -304,17 +302,17 @@ impl Journal for RedisJournal {
         let args = [me.as_bytes(), claim.url.as_bytes(), ttl.as_bytes(), how.as_bytes()];
         let reply = self
             .call(&self.calls, async |to| {
-                let reply = to.run(&scripts::CLAIM, &[&self.keys.leader], &args).await?;
-                Ok(Vec::<String>::from_redis_value(reply)?)
+                to.run(&scripts::CLAIM, &[&self.keys.leader], &args).await
             })
             .await?;
-        Ok(match reply.as_slice() {
-            [_other, holder, left] => Claimed::Other {
+        match reply::texts(&reply).as_slice() {
+            [Some(held)] if held == "HELD" => Ok(Claimed::Held),
+            [Some(_other), Some(holder), Some(left)] => Ok(Claimed::Other {
                 holder: holder.clone(),
                 left: Duration::from_millis(left.parse().unwrap_or(0)),
-            },
-            _ => Claimed::Held,
-        })
+            }),
+            strange => Err(Trouble::Denied(format!("an unexpected reply: {strange:?}").into())),
+        }
     }
 
     async fn release(&self, claim: &Claim) -> Result<(), Trouble> {
@@ -330,7 +328,7 @@ impl Journal for RedisJournal {
         let text = self
             .call(&self.calls, async |to| {
                 let reply = to.send(cmd("GET").arg(&self.keys.leader)).await?;
-                Ok(Option::<String>::from_redis_value(reply)?)
+                Ok(reply::text(&reply))
             })
             .await?;
         Ok(text.and_then(|text| text.parse().ok()))
@@ -365,7 +363,7 @@ impl Journal for RedisJournal {
                     scan.arg(&cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(SCAN_COUNT);
                     scan.arg("TYPE").arg("string");
                     let reply = to.send(&scan).await?;
-                    let (next, keys) = <(String, Vec<String>)>::from_redis_value(reply)?;
+                    let (next, keys) = <(String, Vec<Vec<u8>>)>::from_redis_value(reply)?;
                     if !keys.is_empty() {
                         let mut get = pipe();
                         for key in &keys {
@@ -374,9 +372,10 @@ impl Journal for RedisJournal {
                         let values = to.send_all(&get).await?;
                         for (key, pair) in keys.iter().zip(values.chunks_exact(2)) {
                             if let [value, left] = pair {
-                                let value = Option::<String>::from_redis_value_ref(value)?;
+                                let value = reply::text(value);
                                 let left_ms = i64::from_redis_value_ref(left)?;
-                                beats.extend(self.beat(key, value, left_ms));
+                                let key = String::from_utf8_lossy(key);
+                                beats.extend(self.beat(&key, value, left_ms));
                             }
                         }
                     }

@@ -16,7 +16,7 @@ use super::RedisJournal;
 use super::checks::{self, CheckFailure, FORMAT, Found, Preflight, PreflightFailure};
 use super::config::Keys;
 use super::link::{Connection, NoLink};
-use super::reply::{Failure, describe};
+use super::reply::{self, Failure, describe};
 use super::scripts;
 use crate::chain::{Tail, belongs, genesis, tail_of};
 use crate::entry::{DamagedEntry, Entry, EntryFault, Identity};
@@ -91,7 +91,7 @@ impl RedisJournal {
         ];
         let reply = connection.run(&scripts::GENESIS, &[journal, head, meta], &args).await?;
         // "EXISTS": another instance, or an earlier try whose reply was lost, was faster.
-        let genesis = String::from_redis_value(reply).is_ok_and(|text| text == "OK");
+        let genesis = reply::text(&reply).as_deref() == Some("OK");
         match checks::keys(connection, &self.keys).await? {
             Some(found) => Ok((found, genesis)),
             None => Err(Attempt::Later("the journal vanished while it was begun".into())),

@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ::redis::{FromRedisValue, RedisError, Value, cmd, pipe};
+use ::redis::{RedisError, Value, cmd, pipe};
 use uuid::Uuid;
 
 use super::config::Keys;
 use super::link::Connection;
+use super::reply;
 use super::scripts::{self, Lua};
 use crate::ids::EntryId;
 use crate::limits::PROJECT_CHUNK;
@@ -66,7 +67,7 @@ async fn one(
     let mut args: Vec<&[u8]> = vec![from.as_bytes(), to.as_bytes(), adds.as_bytes()];
     args.extend(chunk.words.iter().chain(&chunk.removes).map(String::as_bytes));
     let reply = connection.run(script, &[key, &cursor], &args).await?;
-    let words = Vec::<Option<String>>::from_redis_value(reply)?;
+    let words = reply::texts(&reply);
     Ok(match words.first() {
         Some(Some(word)) if word == "MOVED" => Projected::Moved,
         Some(_) | None => {
@@ -167,9 +168,9 @@ pub(super) async fn rebuild(
     let (at, count) = (at.to_string(), count.to_string());
     let args = [at.as_bytes(), count.as_bytes(), measure.as_bytes()];
     let reply = connection.run(&scripts::SWAP, &names, &args).await?;
-    Ok(match String::from_redis_value(reply)?.as_str() {
-        "OK" => Ok(()),
-        found => Err(format!("the rebuilt {key} is {found}").into()),
+    Ok(match reply::text(&reply).as_deref() {
+        Some("OK") => Ok(()),
+        found => Err(format!("the rebuilt {key} is {}", found.unwrap_or("strange")).into()),
     })
 }
 

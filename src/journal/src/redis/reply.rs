@@ -63,11 +63,8 @@ impl Failure {
 
 /// What the append script answered.
 pub(super) fn appended(reply: &Value) -> Appended {
-    let text = match reply {
-        Value::BulkString(bytes) => String::from_utf8_lossy(bytes),
-        Value::SimpleString(text) => text.into(),
-        Value::Okay => "OK".into(),
-        _ => return Appended::Unknown(format!("an unexpected reply: {reply:?}").into()),
+    let Some(text) = text(reply) else {
+        return Appended::Unknown(format!("an unexpected reply: {reply:?}").into());
     };
     let (word, rest) = text.split_once(' ').unwrap_or((&text, ""));
     match (word, rest.parse()) {
@@ -76,9 +73,27 @@ pub(super) fn appended(reply: &Value) -> Appended {
         ("CONFLICT", Ok(head)) => Appended::Conflict { head },
         // A head that is no id of ours was written by hand.
         ("NOHEAD" | "NOSTREAM" | "REJECTED" | "CONFLICT", _) => {
-            Appended::Damaged(Refused::Reply((&*text).into()))
+            Appended::Damaged(Refused::Reply(text.as_str().into()))
         }
         (_, _) => Appended::Unknown(format!("an unexpected reply: {text}").into()),
+    }
+}
+
+/// A text as it is; one that somebody wrote by hand need not be UTF-8, and is shown, not trusted.
+pub(super) fn text(reply: &Value) -> Option<String> {
+    match reply {
+        Value::BulkString(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        Value::SimpleString(text) => Some(text.clone()),
+        Value::Okay => Some("OK".into()),
+        _ => None,
+    }
+}
+
+/// The texts of a list; none where it has something else.
+pub(super) fn texts(reply: &Value) -> Vec<Option<String>> {
+    match reply {
+        Value::Array(items) => items.iter().map(text).collect(),
+        _ => Vec::new(),
     }
 }
 

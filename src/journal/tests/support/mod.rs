@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses another part")]
 
+pub mod dice;
+pub mod proxy;
+
 use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
@@ -66,6 +69,11 @@ impl RedisServer {
             assert!(Instant::now() < give_up, "redis-server does not answer: {error}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
     /// Starts it and does not wait.
