@@ -1,10 +1,12 @@
 //! A real agent with real sandboxes on real sockets, and an Olympus that follows a script.
 //!
-//! The test program is also the keeper of its sandboxes, so it has a `main` of its own. What this
+//! The test program is also the keeper of its sandboxes, and an agent process to be killed, so it has
+//! a `main` of its own. What this
 //! machine lacks for a test is in that test's name, which is then reported as ignored.
 
 mod attempts;
 mod olympus;
+mod process;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -40,8 +42,11 @@ pub(crate) enum Needs {
 
 fn main() {
     sandbox::init_hook();
+    if std::env::args().nth(1).as_deref() == Some(process::ARGUMENT) {
+        process::main();
+    }
     let arguments = Arguments::from_args();
-    let tests = rules::TESTS.iter().chain(attempts::TESTS);
+    let tests = rules::TESTS.iter().chain(attempts::TESTS).chain(process::TESTS);
     let trials = tests.map(|(name, needs, test)| trial(name, *needs, *test)).collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

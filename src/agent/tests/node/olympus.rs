@@ -56,6 +56,7 @@ impl Olympus {
             .await
             .expect("the agent should connect")
             .unwrap();
+        stream.set_nodelay(true).unwrap();
         let mut bearer = None;
         #[allow(clippy::result_large_err, reason = "the shape of the library's callback")]
         let upgrade = |request: &Request, response: Response| {
