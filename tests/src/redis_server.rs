@@ -133,12 +133,14 @@ impl RedisServer {
         keys
     }
 
-    /// Members of a sorted set, in order; none where there is no such key.
+    /// The runs of a shown waiting line (`<order>:<run>`), in order; none where there is no key.
     ///
     /// # Panics
     /// It is something else.
     pub fn line(&self, db: u8, key: &str) -> Vec<String> {
-        self.connect(db).zrange(key, 0, -1).expect("a sorted set")
+        let members: Vec<String> = self.connect(db).zrange(key, 0, -1).expect("a sorted set");
+        let run = |member: &String| member.split(':').next_back().unwrap_or_default().to_owned();
+        members.iter().map(run).collect()
     }
 }
 

@@ -212,7 +212,9 @@ pub fn why_waiting(line: &Line, fleet: &Fleet, now: Timestamp, item: &Item) -> W
     }
     let can = high_compute_can(fleet, item.demand);
     let tried = pools(item.class(), can);
-    if !tried.iter().any(|(pool, _)| fleet.has_ready(*pool)) {
+    // A live high-compute node that is too small is why hot work would fall back, and counts.
+    let asked = [(item.pool, false)];
+    if !asked.iter().chain(tried).any(|(pool, _)| fleet.has_ready(*pool)) {
         return match item.pool {
             Pool::Quarantine => WaitReason::WaitingForQuarantineNode,
             Pool::Standard | Pool::HighCompute => WaitReason::NoNode,

@@ -169,7 +169,7 @@ async fn s10_an_empty_address_in_development_keeps_nothing_and_warns() {
 fn s11_s39_redis_out_of_reach_is_fatal_and_says_what_to_do() {
     let addr = format!("127.0.0.1:{}", free_port());
     let env = [("REDIS_ADDR", &*addr), ("TARTARUS_REDIS_WAIT", "200ms")];
-    let said = refused(&env, 3, &[&addr, "redis-cli ping", "REDIS_ADDR=\"\""]);
+    let said = refused(&env, 3, &[&addr, "redis-cli", "ping`", "REDIS_ADDR=\"\""]);
     assert!(!said.contains("Using in-memory"), "never a silent fallback: {said}");
 }
 

@@ -1,7 +1,7 @@
 //! The requirements, row by row: each test is named after the row it holds (S4, S5 …).
 //!
 //! Needs:  `redis-server`; agents with the embedded sandbox.
-//! Absent: S2 and S3 as a whole, which `scripts/compose-test` runs with a real Docker engine; S22 to
+//! Absent: S2 and S3 as a whole, which `scripts/compose-proof` runs with a real Docker engine; S22 to
 //!         S28 where they speak of several instances, which come with fail-over.
 
 mod configuration;

@@ -211,8 +211,7 @@ async fn s36d_a_caller_can_ask_for_quarantine_and_never_clear_it() {
 async fn s36g_with_quarantine_off_its_verdict_is_a_rejection() {
     let house = House::with(None, &[("TARTARUS_QUARANTINE", "off")]).await;
     let _quarantine = node(&house, "q", QUARANTINE_NODE).await;
-    let refused =
-        house.api.post("/v1/runs", &quarantined()).await.problem(403, "quarantine_disabled");
+    let refused = house.api.post("/v1/runs", &quarantined()).await.problem(403, "policy_rejected");
     assert!(
         refused["detail"].as_str().is_some_and(|d| d.contains("TARTARUS_QUARANTINE")),
         "{refused:#}"

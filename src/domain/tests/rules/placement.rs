@@ -261,6 +261,7 @@ fn why_a_run_waits_is_told_by_the_first_thing_in_its_way() {
         [full(name, labels), vec![waits(request)]].concat()
     };
     let tiny = joined("tiny", Demand { cpu_milli: 1, ..SMALL }, STANDARD);
+    let tiny_high = joined("tiny", Demand { cpu_milli: 1, ..SMALL }, HIGH_COMPUTE);
     let tiny_quarantine = joined("tiny", Demand { cpu_milli: 1, ..SMALL }, QUARANTINE);
     for (given, then) in [
         (vec![waits(request())], WaitReason::NoNode),
@@ -273,6 +274,7 @@ fn why_a_run_waits_is_told_by_the_first_thing_in_its_way() {
         ),
         (vec![tiny.clone(), waits(request())], WaitReason::NeverFits),
         (vec![tiny_quarantine, waits(quarantined())], WaitReason::NeverFits),
+        (vec![tiny_high, waits(of_heat(Heat::Hot))], WaitReason::NeverFits),
         (vec![tiny, waits(of_heat(Heat::Hot))], WaitReason::NeverFits),
         (crowded("standard", STANDARD, request()), WaitReason::WaitingForCapacity),
         (crowded("high", HIGH_COMPUTE, request()), WaitReason::WaitingForCapacity),

@@ -172,7 +172,8 @@ impl Journal for RedisJournal {
                 let Address { host, port } = &self.config.address;
                 return Err(OpenError::Unreachable(format!(
                     "Redis at {address} could not be used within {waited} ms ({reason}): start it \
-                     (check with `redis-cli -h {host} -p {port} ping`), or correct REDIS_ADDR"
+                     (check with `redis-cli -h {host} -p {port} ping`), or correct REDIS_ADDR; in \
+                     development REDIS_ADDR=\"\" keeps everything in memory"
                 )));
             }
             sleep(OPEN_PAUSE).await;
