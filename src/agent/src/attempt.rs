@@ -5,7 +5,7 @@
 //! Says:   [`Input`]s: launched, wrote, ended, in that order.
 //! Never:  knows the session; waits for anyone but a full channel, which slows the program down.
 //! Fails:  a node that can't make the sandbox is an end like any other (`sandbox_failed`).
-//! Proof:  the tests below; `tests/attempts.rs` with real sandboxes.
+//! Proof:  the tests below; `tests/node/attempts.rs` with real sandboxes.
 
 use std::cell::RefCell;
 use std::io;

@@ -5,7 +5,7 @@
 //! Says:   the URL to try next.
 //! Never:  reads anything else from Redis, or writes to it.
 //! Fails:  with a sentence; the session tries again.
-//! Proof:  the tests below; `tests/session.rs` against a real Redis.
+//! Proof:  the tests below; `tests/node/rules.rs` against a real Redis.
 
 use std::fmt;
 use std::str::FromStr;

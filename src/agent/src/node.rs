@@ -6,7 +6,7 @@
 //! Says:   [`Input`]s to the core, one at a time; its [`Action`]s to the world, in order.
 //! Never:  decides anything but when to try to connect again.
 //! Fails:  on a refusal that can't pass ([`Fatal`]); anything else is tried again.
-//! Proof:  `tests/session.rs`.
+//! Proof:  `tests/node/rules.rs`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

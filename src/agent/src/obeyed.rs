@@ -4,7 +4,7 @@
 //! Never:  goes back: [`crate::reconcile`] decides, this writes.
 //! Fails:  a file that can't be read counts as none, with a warning: an Olympus that is deposed can't
 //!         make anything durable anyhow; this only spares its agents the attempt.
-//! Proof:  the tests below; `tests/session.rs` restarts an agent.
+//! Proof:  the tests below; `tests/node/rules.rs` restarts an agent.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

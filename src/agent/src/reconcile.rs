@@ -7,7 +7,7 @@
 //! Says:   [`Action`]s, to be done in order.
 //! Never:  starts a token twice; runs what is not wanted; obeys a lower epoch.
 //! Fails:  closes the session on anything against the rules; the next one starts from what is here.
-//! Proof:  `reconcile/tests.rs`, `reconcile/laws.rs`; `tests/session.rs` with real sockets and sandboxes.
+//! Proof:  `reconcile/tests.rs`, `reconcile/laws.rs`; `tests/node/rules.rs` with real sockets and sandboxes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;

@@ -5,7 +5,7 @@
 //! Never:  decides what to say ([`crate::reconcile`] does); waits with writing: what is said is bounded
 //!         by the session's window and by what is on the node, so a slow connection holds up nothing.
 //! Fails:  with a sentence, once; the caller opens another.
-//! Proof:  `tests/session.rs`.
+//! Proof:  `tests/node/rules.rs`.
 
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 //! Owns:   the thread an agent lives on: its heartbeats must not wait for anyone else's work.
 //! Says:   a [`Handle`] once the node is proved fit to register, or a [`StartError`].
 //! Never:  registers a node that enforces less than was demanded.
-//! Proof:  `tests/session.rs`.
+//! Proof:  `tests/node/rules.rs`.
 
 use std::error::Error;
 use std::fs;

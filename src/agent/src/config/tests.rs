@@ -1,3 +1,5 @@
+//! What an environment makes of an agent.
+
 use super::*;
 
 /// Set, so that no test depends on who runs it.
