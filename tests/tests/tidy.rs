@@ -31,12 +31,18 @@ const LONG: &[(&str, &str)] = &[
 const LIFTED_BANS: &[(&str, &str)] = &[
     ("actors/src/publish.rs", "a subscriber that were skipped would be wrong for ever"),
     ("actors/src/registry/commit.rs", "the outbox never parks and never drops"),
+    ("src/domain/examples/memory.rs", "a measurement reads its own arguments"),
+    ("src/domain/tests/laws/main.rs", "how much is tested is not the law's business"),
 ];
 
 /// Files with `unsafe` code, and why there is no safe form.
 const UNSAFE: &[(&str, &str)] = &[
+    ("src/domain/examples/memory.rs", "an allocator that counts, for a measurement"),
     ("src/sandbox/src/sys.rs", "the few calls to the kernel for which no library has a safe form"),
-    ("src/sandbox/tests/hostile/inside.rs", "a hostile program asks the kernel for what it should not"),
+    (
+        "src/sandbox/tests/hostile/inside.rs",
+        "a hostile program asks the kernel for what it should not",
+    ),
 ];
 
 /// Who may link whom: dependencies point one way. (The crate `tests` starts the program instead.)
@@ -425,6 +431,10 @@ fn every_proof_a_header_names_exists() {
                 .map(Path::to_owned),
         );
         for word in quoted(&header) {
+            // The one that says what every folder below it has.
+            if path == "actors/src/lib.rs" && !word.contains('/') {
+                continue;
+            }
             let is_file =
                 [".rs", ".md"].iter().any(|end| word.ends_with(end)) && !word.contains(' ');
             if (claims_to_be_a_path(word) || is_file) && !exists_anywhere(word, &places) {

@@ -248,7 +248,7 @@ pub struct Page {
     pub next: Cursor,
 }
 
-/// What became of one try to append: `journal.md` 6.4. Whatever is not known to be one of the
+/// What became of one try to append: `docs/journal.md` 4. Whatever is not known to be one of the
 /// others is [`Appended::Unknown`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Appended {

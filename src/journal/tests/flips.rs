@@ -79,7 +79,7 @@ fn newest_file(server: &RedisServer) -> PathBuf {
     files.remove(0)
 }
 
-/// Redis itself does not find most of them (`journal.md`, E4b).
+/// Redis itself does not find most of them.
 #[tokio::test]
 #[allow(clippy::print_stderr, reason = "shown when the test fails, or on request")]
 async fn a_bit_that_flips_in_the_file_of_redis_is_found_or_does_nothing() {

@@ -302,7 +302,7 @@ async fn the_other_calls_say_whether_to_ask_again() {
     assert_eq!(given.journal.put_heartbeats(&beats).await, Ok(()), "a new connection is made");
 }
 
-/// Facts of streams that the protocol rests on (`journal.md`, E7).
+/// Facts of streams that the protocol rests on.
 #[tokio::test]
 async fn streams_behave_as_the_protocol_expects() {
     let server = RedisServer::fleeting().await;

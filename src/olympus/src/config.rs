@@ -1,6 +1,6 @@
 //! Configuration: what the environment says, where each value came from, and what is wrong with it.
 //!
-//! Owns:   every variable of the control plane, its default and its form (`readings.md` S4 to S17;
+//! Owns:   every variable of the control plane, its default and its form (S4 to S17 of the requirements;
 //!         the section "Environment" of the HTTP contract).
 //! Hears:  the environment, as a function and a list, so that tests need no process.
 //! Says:   [`Config`], or every bad value at once ([`ConfigError`]), never a secret's.

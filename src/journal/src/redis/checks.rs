@@ -1,5 +1,5 @@
-//! What is asked of a Redis before it is trusted: `journal.md` 6.9 (on every connection that will
-//! append) and 6.17 (at start).
+//! What is asked of a Redis before it is trusted: `docs/journal.md` 6 (on every connection that will
+//! append) and 7 (at start).
 //!
 //! Owns:   the questions, and which answers refuse, warn or pass.
 //! Never:  writes.

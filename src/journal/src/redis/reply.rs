@@ -1,6 +1,6 @@
 //! What the replies of Redis mean. The one place that tells "not executed" from "unknown".
 //!
-//! Source: `journal.md` 6.4, and Redis 7's `server.c` (`processCommand`, pre-checks before a
+//! Source: `docs/journal.md` 4, and Redis 7's `server.c` (`processCommand`, pre-checks before a
 //! script starts). What is in no list is unknown, and is treated as if it may have happened.
 
 use std::sync::Arc;
