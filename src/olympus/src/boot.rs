@@ -89,7 +89,7 @@ pub async fn run(
             }
             Fallen::FailStop(why) => {
                 log::error!(reason = why; "stop writing for good: an operator must look at the journal");
-                shut(&door, format!("the journal can't be used: {why}"), None);
+                door.fail(format!("the journal can't be used: {why}"));
                 // Stay up, so that health checks and people can read the reason.
                 let _ = stop.wait_for(|stop| *stop).await;
                 return Ok(());

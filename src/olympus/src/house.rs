@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use actix::{Actor as _, Addr};
 use arc_swap::ArcSwap;
@@ -107,6 +107,7 @@ impl Judges {
 /// The one swappable handle on the house.
 pub struct Door {
     state: ArcSwap<State>,
+    failed: AtomicBool,
 }
 
 /// Whether the house can be entered. One of it lives at a time, so its size does not matter.
@@ -127,12 +128,23 @@ impl Door {
     /// A door that is shut because the instance starts.
     pub fn shut(why: &str) -> Self {
         let shut = State::Shut { why: why.to_owned(), leader: None };
-        Self { state: ArcSwap::from_pointee(shut) }
+        Self { state: ArcSwap::from_pointee(shut), failed: AtomicBool::new(false) }
     }
 
     /// Opens or shuts it.
     pub fn set(&self, state: State) {
         self.state.store(Arc::new(state));
+    }
+
+    /// Shuts it for good: only an operator and a restart open it again.
+    pub fn fail(&self, why: String) {
+        self.failed.store(true, Ordering::Relaxed);
+        self.set(State::Shut { why, leader: None });
+    }
+
+    /// Whether it was shut for good.
+    pub fn is_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// Its state.

@@ -12,9 +12,11 @@
 mod frame;
 mod keep;
 mod read;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
 pub use frame::{Chunk, FRAME_HEADER};
 pub use keep::{Append, OutputStore, Seal, Summary, Sync};
 pub use read::{Page, Reader};
+pub use sweep::sweep;

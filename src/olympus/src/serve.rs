@@ -24,7 +24,7 @@ use crate::boot::{self, Plan};
 use crate::config::{AuthMode, Config, ConfigError, Environment};
 use crate::house::Door;
 use crate::http::{self, AppState, Auth};
-use crate::output::{OutputStore, Sync};
+use crate::output::{OutputStore, Sync, sweep};
 
 /// Why a start ended: `api.md`, exit codes of the servers.
 #[derive(Debug, thiserror::Error)]
@@ -145,6 +145,7 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
     let sync = if opened.promise.survives_power_loss() { Sync::Disk } else { Sync::Later };
     let output = OutputStore::open(&dir, sync)
         .map_err(|error| StartError::Machine(data_dir_trouble(&dir, &error)))?;
+    let output = Arc::new(output);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let plan = Plan {
         journal,
@@ -153,13 +154,14 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
         boot: Uuid::new_v4(),
         limits: Limits { queue_max: *config.queue_max },
         node_ttl: *config.node_ttl,
-        output: Arc::new(output),
+        output: output.clone(),
         export_dir: dir.join("lost"),
         render_policies,
         cores,
     };
     let door = Arc::new(Door::shut("starting"));
     let (stop, stopped) = watch::channel(false);
+    actix_rt::spawn(sweep(output, door.clone(), stopped.clone()));
     let state = web::Data::new(AppState::new(
         door.clone(),
         auth,

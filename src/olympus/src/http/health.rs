@@ -30,6 +30,10 @@ pub async fn healthz(state: web::Data<AppState>) -> HttpResponse {
             | Health::Suspect { .. }
             | Health::SteppedDown => answer::body(HttpResponse::Ok(), &json!({"status": "ok"})),
         },
+        State::Shut { why, .. } if state.door.is_failed() => {
+            let shown = json!({"status": "failed", "message": why});
+            answer::body(HttpResponse::ServiceUnavailable(), &shown)
+        }
         State::Shut { .. } => answer::body(HttpResponse::Ok(), &json!({"status": "ok"})),
     }
 }

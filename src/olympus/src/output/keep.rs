@@ -1,6 +1,6 @@
 //! Writing: chunks in order, each once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
@@ -13,6 +13,7 @@ use api::session::{MAX_CHUNKS, OutputSummary, Terms, chunk_header};
 use domain::RunId;
 use domain::ids::{Digest, Hex};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::frame::{Found, frame};
 use super::read::{Reader, Scan};
@@ -271,6 +272,27 @@ impl OutputStore {
         blocking(move || {
             absent(std::fs::remove_file(first))?;
             absent(std::fs::remove_dir_all(more))
+        })
+        .await
+    }
+
+    /// Every run that has output here.
+    ///
+    /// # Errors
+    /// A directory can't be read.
+    pub async fn runs(&self) -> io::Result<BTreeSet<RunId>> {
+        let dir = self.dir.clone();
+        blocking(move || {
+            let mut runs = BTreeSet::new();
+            for shard in std::fs::read_dir(dir)? {
+                for file in std::fs::read_dir(shard?.path())? {
+                    let name = file?.file_name();
+                    let id = name.to_str().map(|name| name.trim_end_matches(".more"));
+                    // What is not named like a run is not ours.
+                    runs.extend(id.and_then(|id| Uuid::try_parse(id).ok()).map(RunId));
+                }
+            }
+            Ok(runs)
         })
         .await
     }

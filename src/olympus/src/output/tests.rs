@@ -208,9 +208,11 @@ async fn what_is_removed_is_gone_with_all_attempts() {
         Append { run: RUN, attempt: 2, number: 0, stream: Stdout, time_ms: 0, data: b"second" };
     store.append(second).await.expect("kept");
     let reader = store.read(RUN, 2, false).await.expect("readable").expect("there");
+    assert_eq!(store.runs().await.expect("listed"), [RUN].into());
     store.remove(RUN).await.expect("removed");
     store.remove(RUN).await.expect("removed twice");
     assert_eq!(text(reader).await, "second", "a reader that is at it reads to the end");
+    assert!(store.runs().await.expect("listed").is_empty());
     for attempt in [1, 2] {
         assert!(store.read(RUN, attempt, false).await.expect("readable").is_none());
     }

@@ -7,5 +7,6 @@ mod edge;
 mod law;
 mod lists;
 mod logs;
+mod shut;
 mod submit;
 mod support;

@@ -57,11 +57,15 @@ impl Answer {
 impl House {
     /// A server with these variables.
     pub async fn with(variables: &[(&str, &str)]) -> Self {
+        Self::in_dir(tempfile::tempdir().expect("a directory"), variables).await
+    }
+
+    /// A server in this directory.
+    pub async fn in_dir(dir: tempfile::TempDir, variables: &[(&str, &str)]) -> Self {
         let given: BTreeMap<&str, &str> = variables.iter().copied().collect();
         let env = |name: &str| given.get(name).map(|value| (*value).to_owned());
         let mut config =
             Config::read(Program::Embedded, &env, std::iter::empty()).expect("a configuration");
-        let dir = tempfile::tempdir().expect("a directory");
         config.data_dir = Setting::program(dir.path().to_owned());
         config.listen_addr = Setting::program("127.0.0.1:0".to_owned());
         let served = serve(config).await.expect("a server");
