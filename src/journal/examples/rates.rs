@@ -60,30 +60,44 @@ fn report(what: &str, events: usize, bytes: usize, took: Duration) {
     println!("{what:<44} {millions:>8.2} M events/s {megabytes:>8.0} MB/s");
 }
 
+/// The shortest of several rounds: what the machine can do when nobody else is at work.
+fn best(mut round: impl FnMut()) -> Duration {
+    let time = |_| {
+        let started = Instant::now();
+        round();
+        started.elapsed()
+    };
+    (0..ROUNDS).map(time).min().unwrap_or_default()
+}
+
+/// Rounds of everything that needs no server.
+const ROUNDS: usize = 8;
+
 fn verify_and_decode(records: usize) {
-    const EVENTS: usize = 1_000_000;
+    const EVENTS: usize = 200_000;
     let tail = tail();
     let started = Instant::now();
     let sealed = entries(&mut Chain::lead_from(tail, Uuid::new_v4()), records, EVENTS / records);
     let bytes: usize = sealed.iter().map(|sealed| sealed.bytes().len()).sum();
     report(&format!("encode and seal, {records} a batch"), EVENTS, bytes, started.elapsed());
 
-    let mut cursor = Cursor::start(tail.identity);
-    let started = Instant::now();
-    let mut read = Vec::with_capacity(sealed.len());
-    for sealed in &sealed {
-        read.push(cursor.accept(sealed.id(), sealed.bytes().clone()).unwrap());
-    }
-    report(&format!("verify, {records} a batch"), EVENTS, bytes, started.elapsed());
+    let mut read = Vec::new();
+    let took = best(|| {
+        let mut cursor = Cursor::start(tail.identity);
+        let accept = |sealed: &Sealed| cursor.accept(sealed.id(), sealed.bytes().clone()).unwrap();
+        read = sealed.iter().map(accept).collect();
+    });
+    report(&format!("verify, {records} a batch"), EVENTS, bytes, took);
 
-    let started = Instant::now();
-    let mut events = 0;
-    for event in read.iter().flat_map(catalog::events) {
-        black_box(event.unwrap());
-        events += 1;
-    }
-    assert_eq!(events, EVENTS);
-    report(&format!("decode, {records} a batch"), EVENTS, bytes, started.elapsed());
+    let took = best(|| {
+        let mut events = 0;
+        for event in read.iter().flat_map(catalog::events) {
+            black_box(event.unwrap());
+            events += 1;
+        }
+        assert_eq!(events, EVENTS);
+    });
+    report(&format!("decode, {records} a batch"), EVENTS, bytes, took);
 }
 
 async fn read_from_redis(records: usize) {
@@ -149,6 +163,9 @@ fn main() {
     runtime.block_on(async {
         for records in [1, 100, 1_000] {
             read_from_redis(records).await;
+        }
+        if std::env::args().nth(1).as_deref() == Some("read") {
+            return;
         }
         for fsync in ["always", "everysec"] {
             for size in [300, 16_000, 56_000, 400_000] {

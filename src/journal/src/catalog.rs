@@ -185,7 +185,7 @@ fn body<T: serde::de::DeserializeOwned>(
 ) -> Result<T, RecordFault> {
     let malformed =
         |reason: String| RecordFault::Malformed { name, version: record.version, reason };
-    let (body, read) = bincode::serde::decode_from_slice::<T, _>(record.payload, decoding())
+    let (body, read) = bincode::serde::borrow_decode_from_slice::<T, _>(record.payload, decoding())
         .map_err(|error| malformed(error.to_string()))?;
     if read != record.payload.len() {
         let left = record.payload.len() - read;

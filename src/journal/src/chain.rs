@@ -5,7 +5,7 @@
 //! Never:  talks to anyone.
 //! Fails:  a cursor refuses the first entry that does not follow, and names it; a batch over the
 //!         limit is refused before it gets a number.
-//! Proof:  the tests below; `tests/flips.rs`.
+//! Proof:  `tests/flips.rs`, `tests/contract.rs`.
 
 use bytes::Bytes;
 use domain::ids::Sequence;

@@ -5,7 +5,7 @@
 //! Never:  guards the journal: an append is safe without it (the chain is the fence), so losing
 //!         the key only says that somebody else wants to lead.
 //! Fails:  an unreachable journal makes the lease overdue, another holder ends it.
-//! Proof:  `tests/contract.rs`.
+//! Proof:  `tests/contract.rs`, `tests/writer.rs`.
 
 use std::sync::Arc;
 

@@ -6,7 +6,8 @@
 //! Hears:  batches of events from the journal actor.
 //! Says:   committed, stepped down, failed; pages of verified entries.
 //! Never:  decides, or reports "failed" for an append that may have happened.
-//! Proof:  `tests/contract.rs`, `tests/writer.rs`, `tests/kills.rs`, `tests/flips.rs`, `tests/golden.rs`.
+//! Proof:  `tests/contract.rs`, `tests/replies.rs`, `tests/refusals.rs`, `tests/writer.rs`,
+//!         `tests/kills.rs`, `tests/flips.rs`, `tests/golden.rs`.
 //!
 //! # How to use it
 //!

@@ -8,7 +8,7 @@
 //!         are resent until the journal says OK, DUP or CONFLICT.
 //! Fails:  a damaged or rolled-back journal ends it for good ([`FailStop`]), with everything that
 //!         may be missing in hand.
-//! Proof:  `tests/writer.rs` (every row of the reply table), `tests/kills.rs` (kill -9 of Redis).
+//! Proof:  `tests/writer.rs`, `tests/replies.rs` (every row of the reply table), `tests/kills.rs`.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -291,7 +291,10 @@ async fn a_replicated_entry_waits_for_its_replica() {
     let mut chain = lead(&opened);
     let first = seal(&mut chain, "both have it");
     journal.append(&first).await;
-    assert_eq!(journal.settle(&first).await, journal::Settled::Durable);
+    support::until("the replica has the entry", async || {
+        journal.settle(&first).await == journal::Settled::Durable
+    })
+    .await;
     let head = replica.text(&["GET", "tartarus:head"]).await;
     assert_eq!(head, first.id().to_string());
     replica.kill();

@@ -6,7 +6,7 @@
 //!         reads without its hash.
 //! Fails:  as [`port`](crate::port) says; [`reply`] draws the line between "not executed" and
 //!         "unknown".
-//! Proof:  `tests/contract.rs`, `tests/refusals.rs`, `tests/writer.rs`, `tests/kills.rs`.
+//! Proof:  `tests/contract.rs`, `tests/replies.rs`, `tests/refusals.rs`, `tests/kills.rs`.
 //!
 //! | key | holds |
 //! |---|---|
@@ -172,7 +172,7 @@ impl Journal for RedisJournal {
                 let Address { host, port } = &self.config.address;
                 return Err(OpenError::Unreachable(format!(
                     "Redis at {address} could not be used within {waited} ms ({reason}): start it \
-                     (check with `redis-cli -h {host} -p {port} ping`), or correct REDIS_ADDR; in \
+                     (check with `redis-cli ping`, here `redis-cli -h {host} -p {port} ping`), or correct REDIS_ADDR; in \
                      development REDIS_ADDR=\"\" keeps everything in memory"
                 )));
             }

@@ -1,7 +1,7 @@
 //! The Lua scripts: everything that must happen at once in Redis.
 //!
 //! Each begins with `#!lua`, so that a full, read-only or loading server refuses it before it has
-//! done anything (`journal.md` 6.3, finding 7). Ids are strings: Lua's numbers are doubles.
+//! done anything (`docs/journal.md` 3). Ids are strings: Lua's numbers are doubles.
 
 use std::sync::OnceLock;
 
@@ -83,9 +83,9 @@ return found
 /// them: a plain `XRANGE` can't be told to stop after so many bytes.
 pub(super) static READ: Lua = Lua::new(
     "#!lua flags=no-writes
-local page, bytes, from, most = {}, 0, ARGV[1], tonumber(ARGV[2])
+local page, bytes, from, most, count = {}, 0, ARGV[1], tonumber(ARGV[2]), 16
 while true do
-  local part = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', 16)
+  local part, before = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', count), bytes
   for _, entry in ipairs(part) do
     local fields = entry[2]
     local body = ''
@@ -95,7 +95,9 @@ while true do
     page[#page + 1] = entry[1]
     page[#page + 1] = body
   end
-  if #part < 16 then return page end
+  if #part < count then return page end
+  if bytes - before < 262144 and count < 1024 then count = count * 2 end
+  if bytes - before > 1048576 and count > 16 then count = count / 2 end
   from = '(' .. part[#part][1]
 end
 ",
