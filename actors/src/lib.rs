@@ -1,5 +1,5 @@
-//! The actors: what moves. One folder an actor: `mod.rs` says what it owns and never does,
-//! `messages.rs` is its whole surface.
+//! The actors: what moves. One folder an actor: its header says what it owns and never does, its
+//! messages are its whole surface.
 //!
 //! Who talks to whom: the gateway asks judges, then the registry; the registry hands events and
 //! held answers to the journal; the journal publishes what is durable to view, policy, queue,

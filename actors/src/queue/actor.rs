@@ -1,12 +1,17 @@
 //! The actor.
 
-use actix::{Actor, Context, Handler, MessageResult, Recipient};
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient};
 use domain::line::Line;
 
 use super::messages::{GetDepth, GetLine, GetRank, LineMoved, QueueDepth};
 use crate::answer::Mark;
 use crate::publish::Published;
 use crate::view::Seen;
+
+/// Pause before a projector that lagged hears that it missed something.
+const TELL_AGAIN: Duration = Duration::from_millis(50);
 
 /// See the module.
 pub struct QueueActor {
@@ -39,7 +44,7 @@ impl Actor for QueueActor {
 impl Handler<Published> for QueueActor {
     type Result = ();
 
-    fn handle(&mut self, Published(batch): Published, _: &mut Self::Context) {
+    fn handle(&mut self, Published(batch): Published, context: &mut Self::Context) {
         let mut changes = Vec::new();
         for event in &batch.events {
             self.line.evolve(event, |change| changes.push(change));
@@ -47,8 +52,16 @@ impl Handler<Published> for QueueActor {
         self.mark = Mark { index: batch.index, receipt: batch.receipt };
         if !changes.is_empty() {
             let previous = std::mem::replace(&mut self.moved, self.mark);
-            // A projector that lags misses this, sees the gap, and asks for the whole line.
-            let _ = self.projector.try_send(LineMoved { at: self.mark, previous, changes });
+            let moved = LineMoved { at: self.mark, previous, changes };
+            if self.projector.try_send(moved).is_err() {
+                // A projector that lags sees the gap by the next one, and asks for the whole line;
+                // this one comes even when nothing moves any more.
+                context.run_later(TELL_AGAIN, |queue, _| {
+                    let (at, previous) = (queue.mark, queue.moved);
+                    let _ =
+                        queue.projector.try_send(LineMoved { at, previous, changes: Vec::new() });
+                });
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The actor.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -307,9 +308,25 @@ fn new_token() -> Token {
     Hex(bytes)
 }
 
+/// Random bytes drawn from the operating system at a time: one system call for some 200 ids.
+const DRAWN: usize = 2_048;
+
 /// Without randomness neither ids nor tokens are safe to give out; the process must not go on.
 fn fill(bytes: &mut [u8]) {
-    getrandom::fill(bytes).expect("the operating system gives random bytes");
+    thread_local! {
+        static DRAW: RefCell<(usize, [u8; DRAWN])> = const { RefCell::new((DRAWN, [0; DRAWN])) };
+    }
+    DRAW.with_borrow_mut(|(used, drawn)| {
+        if *used + bytes.len() > DRAWN {
+            getrandom::fill(drawn).expect("the operating system gives random bytes");
+            *used = 0;
+        }
+        let taken = &mut drawn[*used..*used + bytes.len()];
+        bytes.copy_from_slice(taken);
+        // A token that was given out must not be found here again.
+        taken.fill(0);
+        *used += bytes.len();
+    });
 }
 
 #[cfg(test)]

@@ -16,8 +16,6 @@ pub mod code {
     pub const POLICY_REJECTED: &str = "policy_rejected";
     /// 403: quarantine is needed and no live node is labelled for it.
     pub const QUARANTINE_UNAVAILABLE: &str = "quarantine_unavailable";
-    /// 403: quarantine is needed and `TARTARUS_QUARANTINE` is `off`.
-    pub const QUARANTINE_DISABLED: &str = "quarantine_disabled";
     /// 404: there is no such thing.
     pub const NOT_FOUND: &str = "not_found";
     /// 405: the path exists, the method does not.

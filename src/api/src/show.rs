@@ -65,7 +65,8 @@ pub const fn reject_words(reject: RejectCode) -> (&'static str, &'static str) {
         RejectCode::QuarantineUnavailable => {
             (code::QUARANTINE_UNAVAILABLE, "QuarantineUnavailable")
         }
-        RejectCode::QuarantineDisabled => (code::QUARANTINE_DISABLED, "QuarantineDisabled"),
+        // A quarantine verdict that may not be followed is a rejection like any other (S36g).
+        RejectCode::QuarantineDisabled => (code::POLICY_REJECTED, "QuarantineDisabled"),
     }
 }
 

@@ -65,9 +65,8 @@ pub async fn load(
                 if status == expected {
                     done += 1;
                 } else {
-                    let (count, _) = refused.get_or_insert_with(|| {
-                        (0, String::from_utf8_lossy(&buffer).into_owned())
-                    });
+                    let (count, _) = refused
+                        .get_or_insert_with(|| (0, String::from_utf8_lossy(&buffer).into_owned()));
                     *count += 1;
                 }
             }
@@ -75,8 +74,7 @@ pub async fn load(
         }));
     }
     let began = Instant::now();
-    let mut round =
-        Round { done: 0, refused: None, took: Duration::ZERO, latencies: Vec::new() };
+    let mut round = Round { done: 0, refused: None, took: Duration::ZERO, latencies: Vec::new() };
     for worker in workers {
         let (done, refused, latencies) = worker.await??;
         round.done += done;

@@ -46,11 +46,7 @@ impl Launch {
         for (name, times) in
             [("bare runtime", &mut floors), ("submission", &mut houses), ("difference", &mut over)]
         {
-            println!(
-                "{name:>14}: median {}, p90 {}",
-                ms(median(times)),
-                ms(quantile(times, 0.9))
-            );
+            println!("{name:>14}: median {}, p90 {}", ms(median(times)), ms(quantile(times, 0.9)));
         }
         Ok(())
     }

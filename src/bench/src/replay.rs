@@ -36,9 +36,7 @@ impl Replay {
     pub async fn run(self) -> Result<(), Failed> {
         let server = if self.redis { Some(redis("everysec").await?) } else { None };
         let journal: Arc<dyn Journal> = match &server {
-            Some(server) => {
-                Arc::new(RedisJournal::new(RedisConfig::at(server.address.parse()?)))
-            }
+            Some(server) => Arc::new(RedisJournal::new(RedisConfig::at(server.address.parse()?))),
             None => Arc::new(MemoryJournal::default()),
         };
         let tail = journal.open(None).await?.tail;

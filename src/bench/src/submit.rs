@@ -54,7 +54,10 @@ impl Submit {
             "{} connections, {} a request, appendfsync {}",
             self.connections, self.batch, self.appendfsync
         );
-        println!("{:>5} {:>12} {:>14} {:>7}  latency p50, p99", "round", "echo/s", "runs/s", "ratio");
+        println!(
+            "{:>5} {:>12} {:>14} {:>7}  latency p50, p99",
+            "round", "echo/s", "runs/s", "ratio"
+        );
         let (mut floors, mut rates, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         for round in 1..=self.rounds {
             let floor = load(&floor.address, &bare, 200, self.connections, time).await?;

@@ -18,6 +18,11 @@ mod terminal;
 
 use std::process::ExitCode;
 
+/// glibc gives memory back to the kernel and takes it again with every submission, a system call
+/// each (`mprotect`); this one keeps it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use clap::Parser;
 
 use crate::cli::{Cli, Command};

@@ -32,32 +32,29 @@ pub async fn edge(
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse<Counted>, Error> {
     let began = Instant::now();
-    let id = given_id(request.headers()).unwrap_or_else(new_request_id);
+    let id = RequestId::of(request.headers());
     let Some(state) = request.app_data::<web::Data<AppState>>().cloned() else {
         return Err(actix_web::error::ErrorInternalServerError("the application has no state"));
     };
     let under_way = state.under_way.begin();
-    let mut response = match admit(&state, &request, id) {
+    let mut response = match admit(&state, &request, id.id) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.call(request).await?
         }
-        Err(fault) => request.into_response(fault.respond(id)),
+        Err(fault) => request.into_response(fault.respond(id.text())),
     };
     if let Some(error) = response.response().error() {
         let answer = match error.as_error::<Fault>() {
-            Some(fault) => fault.respond(id),
-            None => problem::of_framework(response.response().status(), error).respond(id),
+            Some(fault) => fault.respond(id.text()),
+            None => problem::of_framework(response.response().status(), error).respond(id.text()),
         };
         response = response.into_response(answer);
     }
     let status = response.status().as_u16();
     state.meter.count(status, began.elapsed());
     let headers = response.headers_mut();
-    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-    if let Ok(value) = HeaderValue::from_str(id.as_hyphenated().encode_lower(&mut text)) {
-        headers.insert(REQUEST_ID, value);
-    }
+    headers.insert(REQUEST_ID, id.shown);
     // A connection that speaks another protocol from here on reflects nothing yet.
     if status != 101 && !headers.contains_key(INDEX) {
         headers.insert(INDEX, HeaderValue::from(state.index.load(Ordering::Relaxed)));
@@ -116,8 +113,42 @@ impl MessageBody for Counted {
     }
 }
 
-fn given_id(headers: &HeaderMap) -> Option<Uuid> {
-    Uuid::try_parse_ascii(headers.get(REQUEST_ID)?.as_bytes()).ok()
+/// Longest `X-Request-Id` that is taken over: room for what proxies make of it, and no more in logs.
+const REQUEST_ID_MAX: usize = 128;
+
+/// The id of a request: as the caller gave it, and as events record it.
+struct RequestId {
+    id: Uuid,
+    shown: HeaderValue,
+}
+
+impl RequestId {
+    /// The caller's, where it is visible ASCII of a sane length; else a new one. One that is no UUID
+    /// is recorded as a UUID of its own making (version 8, RFC 9562): the digest of its text.
+    fn of(headers: &HeaderMap) -> Self {
+        let given = headers.get(REQUEST_ID).filter(|value| {
+            let text = value.as_bytes();
+            (1..=REQUEST_ID_MAX).contains(&text.len()) && text.iter().all(u8::is_ascii_graphic)
+        });
+        if let Some(shown) = given.cloned() {
+            let id = Uuid::try_parse_ascii(shown.as_bytes()).unwrap_or_else(|_| {
+                let mut digest = [0; 16];
+                digest.copy_from_slice(&blake3::hash(shown.as_bytes()).as_bytes()[..16]);
+                uuid::Builder::from_custom_bytes(digest).into_uuid()
+            });
+            return Self { id, shown };
+        }
+        let id = new_request_id();
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        let text = id.as_hyphenated().encode_lower(&mut text);
+        // Hexadecimal digits and hyphens are a header's value.
+        let shown = HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
+        Self { id, shown }
+    }
+
+    fn text(&self) -> &str {
+        self.shown.to_str().unwrap_or_default()
+    }
 }
 
 fn admit(state: &AppState, request: &ServiceRequest, id: Uuid) -> Result<Caller, Fault> {

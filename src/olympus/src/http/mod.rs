@@ -173,6 +173,8 @@ pub fn serve(
         .client_request_timeout(HEAD_TIMEOUT)
         .shutdown_timeout(STOP_WITHIN.as_secs())
         .disable_signals()
+        // An answer or a chunk is small and awaited: it must not wait for the one before it.
+        .tcp_nodelay(true)
         .listen(listener)?;
     Ok(server.run())
 }

@@ -84,9 +84,9 @@ impl Fault {
     }
 
     /// The answer to the request of this id.
-    pub fn respond(&self, request: uuid::Uuid) -> HttpResponse {
+    pub fn respond(&self, request: &str) -> HttpResponse {
         let mut problem = self.0.problem.clone();
-        problem.request_id = Some(request.to_string());
+        problem.request_id = Some(request.to_owned());
         let status = StatusCode::from_u16(problem.status);
         let mut response = HttpResponse::build(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
         response.insert_header((CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON)));
