@@ -13,6 +13,9 @@ use tests::{Answer, Api};
 
 /// Callers at once.
 const CALLERS: u64 = 12;
+/// Longest pause of a caller between two calls: some 200 calls a second in all, so that after 200
+/// kills a development build still replays in a moment, and every kill hits a start or work.
+const THINK: Duration = Duration::from_millis(120);
 /// Pause after an answer that settles nothing.
 const AGAIN: Duration = Duration::from_millis(20);
 /// Runs that a node may have in front of it: the test ends when they have.
@@ -145,6 +148,8 @@ impl Caller<'_> {
             };
             let runs: Vec<Value> = (0..count).map(|item| self.submission(&key, item)).collect();
             let body = if path == "/v1/runs" { runs[0].clone() } else { json!({"runs": runs}) };
+            let think = Duration::from_micros(self.dice.below(THINK.as_micros() as u64));
+            tokio::time::sleep(think).await;
             self.settle(Promise { key, call: (path, body), told: Vec::new() }, &mut ledger).await;
         }
         ledger

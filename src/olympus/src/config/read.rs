@@ -153,7 +153,12 @@ impl Reader<'_> {
     }
 
     fn complain(&mut self, name: &str, value: &str, hint: &str) {
-        self.complaints.push(format!("{name} is {value:?}: {hint}"));
+        // A URL may carry a password before its `@`.
+        let shown = match (value.split_once("://"), value.rsplit_once('@')) {
+            (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://***@{rest}"),
+            _ => value.to_owned(),
+        };
+        self.complaints.push(format!("{name} is {shown:?}: {hint}"));
     }
 
     fn parsed<T>(
