@@ -458,16 +458,22 @@ impl Core {
         }
     }
 
+    /// Takes an attempt away, and what of it is under way.
+    fn remove(&mut self, of: AttemptRef) -> Option<Attempt> {
+        let attempt = self.attempts.remove(&of)?;
+        if let Some(session) = &mut self.session {
+            session.in_flight -= attempt.in_flight();
+        }
+        Some(attempt)
+    }
+
     /// The attempt is no longer this node's: it is killed, and what it wrote is dropped.
     fn forget(&mut self, of: AttemptRef) {
-        let Some(attempt) = self.attempts.remove(&of) else { return };
+        let Some(attempt) = self.remove(of) else { return };
         if attempt.live() {
             self.actions.push(Action::Kill(of));
         }
         self.done.insert(of);
-        if let Some(session) = &mut self.session {
-            session.in_flight -= attempt.in_flight();
-        }
         self.pump_all();
     }
 
@@ -493,7 +499,7 @@ impl Core {
     fn ended(&mut self, of: AttemptRef, end: Box<End>) {
         let Some(attempt) = self.attempts.get_mut(&of) else { return };
         if attempt.abandoned {
-            self.attempts.remove(&of);
+            self.remove(of);
             return;
         }
         if end.cut {
