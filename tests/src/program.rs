@@ -40,7 +40,9 @@ fn built() -> PathBuf {
     };
     let target = profile_dir.parent().expect("cargo's layout");
     let output = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "-p", "tartarus", "--profile", profile, "--target-dir"])
+        // With the features that the workspace has as a whole, as its tests were built.
+        .args(["build", "--quiet", "--workspace", "--bin", "tartarus", "--profile", profile])
+        .arg("--target-dir")
         .arg(target)
         .current_dir(workspace())
         .output()
@@ -59,6 +61,10 @@ fn newest_source() -> SystemTime {
     fn walk(dir: &Path, newest: &mut SystemTime) {
         for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
             let path = entry.path();
+            let no_part = ["tests", "benches", "examples"].iter().any(|name| path.ends_with(name));
+            if path.is_dir() && no_part {
+                continue;
+            }
             if path.is_dir() {
                 walk(&path, newest);
             } else if let Some(time) = modified(&path) {
