@@ -1,9 +1,10 @@
 //! The contract, line by line, against the running program.
 //!
 //! Needs:  `redis-server` for what must outlive a process; the rest keeps nothing.
-//! Never:  asks how something is done: every test here speaks HTTP.
+//! Never:  asks how something is done: every test here speaks HTTP, or the command line.
 
 mod cancel;
+mod cli;
 mod fleet;
 mod law;
 mod lists;

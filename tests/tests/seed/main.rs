@@ -5,6 +5,7 @@
 //!         S28 where they speak of several instances, which come with fail-over.
 
 mod configuration;
+mod doctor;
 mod persistence;
 mod policies;
 mod routing;
