@@ -9,7 +9,7 @@ use domain::event::{Exit, ExitCause, KeyUse, Origin, Output, Principal, Usage};
 use domain::ids::Hex;
 use domain::judge::{Request, judge};
 use domain::submission::{Demand, Retry};
-use domain::{Judged, Law, NodeId, RunId, World};
+use domain::{Court, Inputs, Judged, NodeId, RunId, World};
 use journal::{Chain, Cursor, Faults, Journal, MemoryJournal, Writer};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
@@ -201,5 +201,5 @@ pub fn request() -> Request {
 }
 
 pub fn judged() -> Judged {
-    judge(&Law::default(), request(), true).expect("a template")
+    judge(&Court::default(), request(), &Inputs::bare(true)).expect("a template")
 }

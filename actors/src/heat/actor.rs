@@ -62,7 +62,7 @@ impl Handler<GetRoutes> for HeatActor {
     type Result = MessageResult<GetRoutes>;
 
     fn handle(&mut self, GetRoutes(class): GetRoutes, _: &mut Self::Context) -> Self::Result {
-        MessageResult(Seen { value: routes(&self.fleet, class), mark: self.mark })
+        MessageResult(Seen { value: routes(&self.fleet, &class), mark: self.mark })
     }
 }
 

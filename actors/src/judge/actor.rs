@@ -3,21 +3,21 @@
 use std::sync::Arc;
 
 use actix::{Actor, AsyncContext, Context, Handler, WrapFuture};
-use domain::Law;
 use domain::judge::judge;
+use domain::{Court, Inputs};
 use tokio::sync::watch;
 
 use super::messages::Judge;
 
 /// See the module.
 pub struct JudgeActor {
-    law: watch::Receiver<Arc<Law>>,
+    court: watch::Receiver<Arc<Court>>,
 }
 
 impl JudgeActor {
-    /// A judge under the law that `law` shows.
-    pub fn new(law: watch::Receiver<Arc<Law>>) -> Self {
-        Self { law }
+    /// A judge under the law that `court` shows.
+    pub fn new(court: watch::Receiver<Arc<Court>>) -> Self {
+        Self { court }
     }
 }
 
@@ -33,23 +33,25 @@ impl Handler<Judge> for JudgeActor {
     type Result = ();
 
     fn handle(&mut self, message: Judge, context: &mut Self::Context) {
-        let law = self.law.borrow().clone();
-        if law.revision >= message.revision {
-            return answer(&law, message);
+        let court = self.court.borrow().clone();
+        if court.law().revision >= message.revision {
+            return answer(&court, message);
         }
-        let mut law = self.law.clone();
+        let mut court = self.court.clone();
         let wait = async move {
-            if let Ok(law) = law.wait_for(|law| law.revision >= message.revision).await {
-                let law = law.clone();
-                answer(&law, message);
+            let new_enough = |court: &Arc<Court>| court.law().revision >= message.revision;
+            if let Ok(court) = court.wait_for(new_enough).await {
+                let court = court.clone();
+                answer(&court, message);
             }
         };
         context.spawn(wait.into_actor(self));
     }
 }
 
-fn answer(law: &Law, message: Judge) {
+fn answer(court: &Court, message: Judge) {
     let Judge { requests, quarantine_on, reply, .. } = message;
-    let judged = requests.into_iter().map(|(n, request)| (n, judge(law, request, quarantine_on)));
+    let inputs = Inputs::bare(quarantine_on);
+    let judged = requests.into_iter().map(|(n, request)| (n, judge(court, request, &inputs)));
     let _ = reply.send(judged.collect());
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix::Actor;
-use domain::Law;
+use domain::{Court, Law};
 use tokio::sync::{oneshot, watch};
 
 use super::{Judge, JudgeActor};
@@ -11,7 +11,7 @@ use crate::fixture::request;
 
 #[actix::test]
 async fn a_judgement_waits_for_the_revision_it_is_asked_for() {
-    let (law, handed) = watch::channel(Arc::new(Law::default()));
+    let (law, handed) = watch::channel(Arc::new(Court::default()));
     let judge = JudgeActor::new(handed).start();
     let ask = async |revision| {
         let (reply, judged) = oneshot::channel();
@@ -25,7 +25,7 @@ async fn a_judgement_waits_for_the_revision_it_is_asked_for() {
     next.revision = 3;
     let (revision, _) = tokio::join!(ask(3), async {
         tokio::task::yield_now().await;
-        law.send_replace(Arc::new(next));
+        law.send_replace(Arc::new(Court::from(next)));
     });
     assert_eq!(revision, 3);
 }

@@ -48,7 +48,9 @@ async fn a_run_that_pauses_before_its_next_attempt_is_placed_when_the_pause_is_o
     house.join("n1", 500).await;
     let mut request = crate::fixture::request();
     request.retry = Some(domain::submission::Retry { max_attempts: 2, backoff_ms: 1 });
-    let judged = domain::judge::judge(&domain::Law::default(), request, true).expect("judged");
+    let judged =
+        domain::judge::judge(&domain::Court::default(), request, &domain::Inputs::bare(true))
+            .expect("judged");
     let admitted = house.admit(vec![judged], None).await.expect("durable").value.remove(0);
     let run = admitted.expect("let in").run.id();
     until(&house, |world| world.runs.status(run) == Some(Status::Scheduled)).await;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use actix::{Actor, Context, Handler, MessageResult};
-use domain::law::{Law, LawBook};
+use domain::Court;
+use domain::law::LawBook;
 use tokio::sync::watch;
 
 use super::messages::{CheckPolicy, GetLaw, PolicyHistory, TemplateHistory};
@@ -15,14 +16,14 @@ use crate::view::Seen;
 pub struct PolicyActor {
     book: LawBook,
     mark: Mark,
-    law: watch::Sender<Arc<Law>>,
+    court: watch::Sender<Arc<Court>>,
 }
 
 impl PolicyActor {
-    /// Policy from a replayed history; hands the law out through `law`.
-    pub fn new(book: LawBook, mark: Mark, law: watch::Sender<Arc<Law>>) -> Self {
-        law.send_replace(book.current().clone());
-        Self { book, mark, law }
+    /// Policy from a replayed history; hands the law out through `court`.
+    pub fn new(book: LawBook, mark: Mark, court: watch::Sender<Arc<Court>>) -> Self {
+        court.send_replace(Arc::new(Court::new(book.current().clone())));
+        Self { book, mark, court }
     }
 
     fn seen<T>(&self, value: T) -> Seen<T> {
@@ -48,7 +49,7 @@ impl Handler<Published> for PolicyActor {
         }
         self.mark = Mark { index: batch.index, receipt: batch.receipt };
         if changed {
-            self.law.send_replace(self.book.current().clone());
+            self.court.send_replace(Arc::new(Court::new(self.book.current().clone())));
         }
     }
 }

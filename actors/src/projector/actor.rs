@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
-use domain::Law;
 use domain::line::LineChange;
+use domain::{Court, Law};
 use journal::{Content, EntryId, Journal, Ops, Projected, QueueMember, QueueOp, Step, Trouble};
 use tokio::sync::{oneshot, watch};
 
@@ -25,7 +25,7 @@ pub type RenderPolicies = fn(&Law) -> Vec<(String, String)>;
 pub struct ProjectorActor {
     journal: Arc<dyn Journal>,
     render: RenderPolicies,
-    law: watch::Receiver<Arc<Law>>,
+    law: watch::Receiver<Arc<Court>>,
     queue: Option<Recipient<GetLine>>,
     /// The entry that the shown line reflects; none when it must be built anew.
     shown: Option<EntryId>,
@@ -55,7 +55,7 @@ impl ProjectorActor {
     pub fn new(
         journal: Arc<dyn Journal>,
         render: RenderPolicies,
-        law: watch::Receiver<Arc<Law>>,
+        law: watch::Receiver<Arc<Court>>,
     ) -> Self {
         Self {
             journal,
@@ -90,7 +90,7 @@ impl ProjectorActor {
         if self.writing {
             return;
         }
-        let law = self.law.borrow().clone();
+        let law = self.law.borrow().law().clone();
         if self.policies != Some(law.revision) {
             return self.write_policies(&law, context);
         }

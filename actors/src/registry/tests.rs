@@ -82,7 +82,9 @@ async fn a_call_that_no_entry_can_hold_is_refused_whole() {
     let house = Fixture::leading().await;
     let mut request = crate::fixture::request();
     request.stdin = "x".repeat(1 << 20).into();
-    let large = domain::judge::judge(&domain::Law::default(), request, true).expect("judged");
+    let large =
+        domain::judge::judge(&domain::Court::default(), request, &domain::Inputs::bare(true))
+            .expect("judged");
     let answer = house.admit(vec![large; 5], None).await;
     assert!(matches!(answer, Err(Failure::Refused(Refusal::TooLarge { .. }))), "{answer:?}");
     assert!(house.admit(vec![judged()], None).await.is_ok());
@@ -97,7 +99,7 @@ async fn a_stale_judgement_is_named_with_the_revision_it_needs() {
         ..domain::law::lockdown_default()
     };
     let command = domain::Command::PutPolicy {
-        policy,
+        policy: policy.into(),
         guard: domain::command::Guard::None,
         origin: origin(),
     };

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use domain::judge::Request;
-use domain::submission::{Resources, Retention, Retry};
+use domain::submission::{Placement, Resources, Retention, Retry};
 
 use crate::duration::Duration;
 use crate::given::{Given, Word};
@@ -307,6 +307,7 @@ impl TryFrom<RunRequest> for Request {
             retention,
             metadata,
             labels,
+            placement: Placement::default(),
         };
         let text = request.command.iter().map(|arg| arg.len()).sum::<usize>()
             + request.stdin.len()

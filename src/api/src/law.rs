@@ -1,6 +1,9 @@
 //! Policies and templates as documents.
 
-use domain::law::{Limits, OnViolation, Policy, RootFs, Rule, Template};
+use domain::law::{
+    HeatSource, Limits, OnViolation, Policy, Quotas, Required, RootFs, Rule, Template,
+};
+use domain::submission::Placement;
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Complaints, Invalid};
@@ -211,6 +214,11 @@ impl PolicyDocument {
             on_violation,
             rules,
             tags,
+            require: Required::default(),
+            quotas: Quotas::default(),
+            judges: Vec::new(),
+            heat: HeatSource::Table,
+            placement: Placement::default(),
         })
     }
 

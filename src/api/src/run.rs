@@ -322,7 +322,7 @@ pub struct OpinionView {
 impl From<&domain::judge::Judgement> for DryRun {
     fn from(judgement: &domain::judge::Judgement) -> Self {
         let opinions = judgement.opinions.iter().map(|opinion| OpinionView {
-            judge: Cow::Borrowed(opinion.judge.as_str()),
+            judge: Cow::Owned(opinion.judge.as_str().to_owned()),
             verdict: opinion.verdict,
             reasons: opinion.objections.iter().map(ToString::to_string).collect(),
         });

@@ -4,80 +4,26 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use domain::selector::{Requirement, Test};
+
 use crate::labels::{self, BadLabel, shorten};
 use crate::limits::SELECTOR_MAX;
 
-/// What labels must be like: every requirement holds. Without any, all labels match.
+/// A selector in words. See [`domain::selector::Selector`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Selector {
-    requirements: Vec<Requirement>,
-}
+pub struct Selector(pub domain::selector::Selector);
 
-/// What one label must be like.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Requirement {
-    key: Box<str>,
-    test: Test,
-}
+impl std::ops::Deref for Selector {
+    type Target = domain::selector::Selector;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Test {
-    /// It is there with one of these values.
-    In(BTreeSet<Box<str>>),
-    /// It is not there, or has none of these values.
-    NotIn(BTreeSet<Box<str>>),
-    /// It is there.
-    Exists,
-    /// It is not there.
-    Absent,
-}
-
-impl Selector {
-    /// Whether it asks for nothing.
-    pub fn is_empty(&self) -> bool {
-        self.requirements.is_empty()
-    }
-
-    /// Whether labels, given by look-up, meet every requirement.
-    pub fn matches<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
-        self.requirements.iter().all(|requirement| {
-            let value = label(&requirement.key);
-            match &requirement.test {
-                Test::In(values) => value.is_some_and(|value| values.contains(value)),
-                Test::NotIn(values) => value.is_none_or(|value| !values.contains(value)),
-                Test::Exists => value.is_some(),
-                Test::Absent => value.is_none(),
-            }
-        })
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
 }
 
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, requirement) in self.requirements.iter().enumerate() {
-            if i > 0 {
-                f.write_str(",")?;
-            }
-            requirement.fmt(f)?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Requirement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, test } = self;
-        let (word, values) = match test {
-            Test::Exists => return f.write_str(key),
-            Test::Absent => return write!(f, "!{key}"),
-            Test::In(values) => ("in", values),
-            Test::NotIn(values) => ("notin", values),
-        };
-        write!(f, "{key} {word} (")?;
-        for (i, value) in values.iter().enumerate() {
-            write!(f, "{}{value}", if i > 0 { "," } else { "" })?;
-        }
-        f.write_str(")")
+        self.0.fmt(f)
     }
 }
 
@@ -108,7 +54,7 @@ impl FromStr for Selector {
             return Ok(Self::default());
         }
         let requirements = split(text).map(requirement).collect::<Result<_, _>>()?;
-        Ok(Self { requirements })
+        Ok(Self(domain::selector::Selector { requirements }))
     }
 }
 
@@ -266,7 +212,7 @@ mod tests {
         fn what_is_written_reads_back(parts in prop::collection::vec((word(), test()), 0..6)) {
             let requirements =
                 parts.into_iter().map(|(key, test)| Requirement { key, test }).collect();
-            let selector = Selector { requirements };
+            let selector = Selector(domain::selector::Selector { requirements });
             prop_assert_eq!(selector.to_string().parse(), Ok(selector));
         }
 

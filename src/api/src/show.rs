@@ -8,13 +8,13 @@ use domain::event::{End, FailReason, RejectCode};
 use domain::fleet;
 use domain::runs::{self, Birth};
 
+use crate::Pool;
 use crate::duration::Duration;
 use crate::fleet::{Node, NodeState};
 use crate::problem::code;
 use crate::run::{OutputSize, PolicyRef, Run};
 use crate::status::Status;
 use crate::time::Time;
-use crate::{Pool, Verdict};
 
 impl From<runs::Status> for Status {
     fn from(status: runs::Status) -> Self {
@@ -92,6 +92,11 @@ fn ending(run: &runs::Run) -> (Option<&'static str>, Option<String>) {
         let (_, reason) = reject_words(rejected.code);
         return (Some(reason), Some(reject_message(rejected)));
     }
+    if let Some(refused) = &run.refused {
+        let why = if refused.reason.is_empty() { "no reason was given" } else { &refused.reason };
+        let message = format!("an operator rejected it in quarantine: {why}");
+        return (Some("RejectedByOperator"), Some(message));
+    }
     match run.end {
         Some(End::Succeeded) => (None, None),
         Some(End::Canceled) => (Some("Canceled"), Some("a caller cancelled it".to_owned())),
@@ -167,10 +172,9 @@ impl From<&runs::Run> for Run {
             metadata: asked.metadata.clone(),
             labels: asked.labels.clone(),
             verdict: judged.verdict,
-            quarantined: judged.verdict == Verdict::Quarantine
-                && !matches!(run.birth, Birth::Rejected(_)),
+            quarantined: run.is_quarantined() && !matches!(run.birth, Birth::Rejected(_)),
             heat: judged.heat.heat,
-            pool: run.pool.map_or(judged.pool, |(pool, _)| pool),
+            pool: run.pool.map_or(run.preferred_pool(), |(pool, _)| pool),
             policy: PolicyRef::from(judged),
             node: run.node.as_ref().map(ToString::to_string),
             attempt: run.attempt,
@@ -195,12 +199,13 @@ impl From<&fleet::Node> for Node {
         let text = |words: &[Box<str>]| words.iter().map(ToString::to_string).collect();
         Self {
             id: joined.node.to_string(),
-            status: match node.status {
-                fleet::NodeStatus::Ready => NodeState::Ready,
-                fleet::NodeStatus::Lost { .. } => NodeState::Lost,
+            status: match (node.status, node.drain) {
+                (fleet::NodeStatus::Ready, None) => NodeState::Ready,
+                (fleet::NodeStatus::Ready, Some(_)) => NodeState::Draining,
+                (fleet::NodeStatus::Lost { .. }, _) => NodeState::Lost,
             },
             pool: node.pool,
-            labels: joined.labels.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+            labels: node.labels.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
             capacity: joined.capacity.into(),
             allocated: node.allocated.into(),
             isolation: text(&joined.isolation),

@@ -6,7 +6,7 @@ use std::time::Instant;
 use domain::command::{Admit, Command};
 use domain::event::{Origin, Principal};
 use domain::judge::{Request, judge};
-use domain::{Law, RunId, Timestamp, World};
+use domain::{Court, Inputs, RunId, Timestamp, World};
 use journal::{Batch, Chain, Journal, MemoryJournal, Outcome, RedisConfig, RedisJournal, Writer};
 use uuid::Uuid;
 
@@ -69,7 +69,7 @@ impl Replay {
         let mut chain = Chain::lead_from(tail, Uuid::nil());
         let mut writer = Writer::new(journal.clone(), tail);
         let origin = || Origin { by: Principal::Anonymous, request: Uuid::nil() };
-        let (law, mut bytes) = (Law::default(), 0);
+        let (court, mut bytes) = (Court::default(), 0);
         let mut at = Timestamp(1_700_000_000_000);
         let mut number = 0_u128;
         while number < u128::from(self.runs) {
@@ -77,7 +77,7 @@ impl Replay {
             for _ in 0..self.entry.min(self.runs - number as u32) {
                 number += 1;
                 let run = RunId(Uuid::from_u128(number));
-                let judged = judge(&law, typical(), true)?;
+                let judged = judge(&court, typical(), &Inputs::bare(true))?;
                 let admit = Admit { run, judged, key: None, origin: origin(), queue_max: 1_000 };
                 let cancel = Command::Cancel { run, origin: origin() };
                 for command in [Command::Admit(Box::new(admit)), cancel] {

@@ -48,7 +48,7 @@ pub enum Command {
     /// Create or replace a policy.
     PutPolicy {
         /// The policy.
-        policy: Policy,
+        policy: Box<Policy>,
         /// What must be true of the one in force.
         guard: Guard,
         /// Who asks.
@@ -85,6 +85,8 @@ pub enum Command {
     SetHeatTable {
         /// The thresholds.
         table: HeatTable,
+        /// What must be true of those in force.
+        guard: Guard,
         /// Who asks.
         origin: Origin,
     },
@@ -95,6 +97,51 @@ pub enum Command {
     },
     /// Assign again.
     ResumeQueue {
+        /// Who asks.
+        origin: Origin,
+    },
+    /// Let no more work go to a node.
+    DrainNode {
+        /// The node.
+        node: NodeId,
+        /// Milliseconds until what still runs is moved; never where there is none.
+        deadline_ms: Option<u64>,
+        /// Who asks.
+        origin: Origin,
+    },
+    /// Let work go to a node again.
+    UndrainNode {
+        /// The node.
+        node: NodeId,
+        /// Who asks.
+        origin: Origin,
+    },
+    /// Set an operator's labels of a node.
+    LabelNode {
+        /// The node.
+        node: NodeId,
+        /// All of them; none as a value takes a label of the agent's away.
+        labels: BTreeMap<Box<str>, Option<Box<str>>>,
+        /// Who asks.
+        origin: Origin,
+    },
+    /// Let a run that waits in quarantine go to the pool of its heat.
+    Release {
+        /// The run, judged again: see [`crate::judge::judge_again`].
+        run: RunId,
+        /// What the judges say today.
+        judged: Box<Judged>,
+        /// Why, in the operator's words.
+        reason: Box<str>,
+        /// Who asks.
+        origin: Origin,
+    },
+    /// Reject a run that waits in quarantine.
+    Refuse {
+        /// The run.
+        run: RunId,
+        /// Why, in the operator's words.
+        reason: Box<str>,
         /// Who asks.
         origin: Origin,
     },
@@ -210,6 +257,32 @@ pub enum Refusal {
         /// Most that may.
         limit: usize,
     },
+    /// The tenant has no more room, and its policy says that it is to come back later.
+    #[error("tenant \"{tenant}\" is over its quota: {}", .over.join("; "))]
+    QuotaExceeded {
+        /// The tenant.
+        tenant: Box<str>,
+        /// Each quota it would exceed, in words.
+        over: Vec<String>,
+        /// Milliseconds until it can have changed, where that is known.
+        retry_after_ms: Option<u64>,
+    },
+    /// The run does not wait in quarantine.
+    #[error(
+        "run {0} does not wait in quarantine: only a pending quarantined run can be released or rejected"
+    )]
+    NotInQuarantine(RunId),
+    /// The law of today rejects the run: it stays in quarantine.
+    #[error("today's policy rejects run {run}, so that it stays in quarantine: {}", .reasons.join("; "))]
+    StillRejected {
+        /// The run.
+        run: RunId,
+        /// What the judges said.
+        reasons: Vec<String>,
+    },
+    /// There is no such node.
+    #[error("node {0} does not exist: list nodes with GET /v1/nodes")]
+    UnknownNode(NodeId),
     /// The call is more than one journal entry holds.
     #[error(
         "the request takes {bytes} bytes of the journal, an entry holds {limit}: send fewer runs at once"

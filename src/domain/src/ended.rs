@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{
     End, Exit, KeyUse, LostCause, Next, Origin, Output, Place, Principal, RejectCode, RunAdmitted,
-    RunFinished, RunRejected, Usage,
+    RunFinished, RunRefused, RunRejected, RunReleased, Usage,
 };
 use crate::ids::{Hex, NodeId, RunId, Sequence, Timestamp};
 use crate::judge::Judgement;
@@ -31,9 +31,11 @@ type BirthRead =
 
 /// All but the birth. Distances are in milliseconds after it, and wrap.
 type LifeRead = (Attempts, Option<NodeId>, Times, Option<ExitRead>, Ending);
-type Attempts = (u32, u32, u32, bool);
+type Attempts = (u32, u32, u32, u32, bool);
 type Times = (Option<u64>, Option<u64>, Option<u64>, Option<u64>);
-type Ending = (Option<(Pool, bool)>, Option<LostCause>, Option<End>, Sequence);
+type Ending = (Option<(Pool, bool)>, Option<LostCause>, Option<End>, Sequence, Word);
+/// What an operator said of it in quarantine.
+type Word = (Option<Arc<RunReleased>>, Option<Arc<RunRefused>>);
 /// Its node is none where it is the run's.
 type ExitRead = (u64, u32, Option<NodeId>, Exit, Usage, Output, Next);
 
@@ -47,7 +49,11 @@ pub(crate) fn pack_run(run: &Run) -> Box<[u8]> {
         Birth::Rejected(e) => (Kind::Rejected(e.code), e.at, &e.origin, &e.key),
     };
     let request = Hex(*origin.request.as_bytes());
-    let birth = (kind, at, &origin.by, request, run.submission(), key, run.judgement());
+    let judgement = match &run.birth {
+        Birth::Admitted(e) => &e.judgement,
+        Birth::Rejected(e) => &e.judgement,
+    };
+    let birth = (kind, at, &origin.by, request, run.submission(), key, judgement);
     let after = |time: Timestamp| time.0.wrapping_sub(at.0);
     let times: Times = (
         run.scheduled_at.map(after),
@@ -59,8 +65,10 @@ pub(crate) fn pack_run(run: &Run) -> Box<[u8]> {
         let elsewhere = Some(&e.node).filter(|node| Some(*node) != run.node.as_ref());
         (after(e.at), e.attempt, elsewhere, &e.exit, e.usage, &e.output, e.next)
     });
-    let attempts: Attempts = (run.attempt, run.failures, run.losses, run.cancel_requested);
-    let ending: Ending = (run.pool, run.last_loss, run.end, run.index);
+    let attempts: Attempts =
+        (run.attempt, run.failures, run.losses, run.moves, run.cancel_requested);
+    let word = (run.released.clone(), run.refused.clone());
+    let ending: Ending = (run.pool, run.last_loss, run.end, run.index, word);
     pack(&(birth, (attempts, &run.node, times, exit, ending)))
 }
 
@@ -91,8 +99,8 @@ pub(crate) fn unpack_run(id: RunId, status: Status, packed: &[u8]) -> Run {
         })),
     };
     let (attempts, node, times, exit, ending) = life;
-    let (attempt, failures, losses, cancel_requested) = attempts;
-    let (pool, last_loss, end, index) = ending;
+    let (attempt, failures, losses, moves, cancel_requested) = attempts;
+    let (pool, last_loss, end, index, (released, refused)) = ending;
     let time = |after: u64| Timestamp(at.0.wrapping_add(after));
     let last_exit = exit.and_then(|(at, attempt, elsewhere, exit, usage, output, next)| {
         let (at, node) = (time(at), elsewhere.or_else(|| node.clone())?);
@@ -104,6 +112,7 @@ pub(crate) fn unpack_run(id: RunId, status: Status, packed: &[u8]) -> Run {
         attempt,
         failures,
         losses,
+        moves,
         cancel_requested,
         node,
         pool,
@@ -114,6 +123,8 @@ pub(crate) fn unpack_run(id: RunId, status: Status, packed: &[u8]) -> Run {
         last_exit,
         last_loss,
         end,
+        released,
+        refused,
         index,
     }
 }

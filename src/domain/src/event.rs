@@ -56,6 +56,18 @@ pub enum Event {
     QueuePaused(QueuePaused),
     /// See [`QueueResumed`].
     QueueResumed(QueueResumed),
+    /// See [`NodeDrained`].
+    NodeDrained(NodeDrained),
+    /// See [`NodeUndrained`].
+    NodeUndrained(NodeUndrained),
+    /// See [`NodeLabeled`].
+    NodeLabeled(NodeLabeled),
+    /// See [`RunEvicted`].
+    RunEvicted(RunEvicted),
+    /// See [`RunReleased`].
+    RunReleased(Arc<RunReleased>),
+    /// See [`RunRefused`].
+    RunRefused(Arc<RunRefused>),
 }
 
 /// Who caused a change.
@@ -357,6 +369,8 @@ pub enum LostCause {
     NodeRestarted,
     /// The agent says that it never had the attempt.
     Unknown,
+    /// The node was drained, and its deadline has passed.
+    Drained,
 }
 
 /// A caller wants a run that is on a node to end.
@@ -523,6 +537,87 @@ pub struct QueueResumed {
     pub origin: Origin,
 }
 
+/// A node takes no more work. What it has may go on until the deadline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeDrained {
+    /// The node.
+    pub node: NodeId,
+    /// When, in log time.
+    pub at: Timestamp,
+    /// Who.
+    pub origin: Origin,
+    /// When what still runs is moved, in log time; never where there is none.
+    pub deadline: Option<Timestamp>,
+}
+
+/// A drained node takes work again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeUndrained {
+    /// The node.
+    pub node: NodeId,
+    /// When, in log time.
+    pub at: Timestamp,
+    /// Who.
+    pub origin: Origin,
+}
+
+/// An operator's labels of a node were set. They lie over those its agent registers with, and stay
+/// when it registers again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeLabeled {
+    /// The node.
+    pub node: NodeId,
+    /// When, in log time.
+    pub at: Timestamp,
+    /// Who.
+    pub origin: Origin,
+    /// All of them; none as a value takes a label of the agent's away.
+    pub labels: BTreeMap<Box<str>, Option<Box<str>>>,
+}
+
+/// An attempt on a drained node is to end, so that its run can go elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunEvicted {
+    /// The run.
+    pub run: RunId,
+    /// When, in log time.
+    pub at: Timestamp,
+    /// Number of the attempt.
+    pub attempt: u32,
+    /// The node.
+    pub node: NodeId,
+}
+
+/// A run that waited in quarantine was judged again, and let go by an operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunReleased {
+    /// The run.
+    pub run: RunId,
+    /// When, in log time.
+    pub at: Timestamp,
+    /// Who.
+    pub origin: Origin,
+    /// What the judges say of it under the law of that time.
+    pub judgement: Judgement,
+    /// The pool it prefers from here on.
+    pub pool: Pool,
+    /// Why, in the operator's words.
+    pub reason: Box<str>,
+}
+
+/// A run that waited in quarantine was rejected by an operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRefused {
+    /// The run.
+    pub run: RunId,
+    /// When, in log time.
+    pub at: Timestamp,
+    /// Who.
+    pub origin: Origin,
+    /// Why, in the operator's words.
+    pub reason: Box<str>,
+}
+
 impl Event {
     /// When it happened, in log time.
     pub fn at(&self) -> Timestamp {
@@ -546,6 +641,12 @@ impl Event {
             Self::HeatTableSet(e) => e.at,
             Self::QueuePaused(e) => e.at,
             Self::QueueResumed(e) => e.at,
+            Self::NodeDrained(e) => e.at,
+            Self::NodeUndrained(e) => e.at,
+            Self::NodeLabeled(e) => e.at,
+            Self::RunEvicted(e) => e.at,
+            Self::RunReleased(e) => e.at,
+            Self::RunRefused(e) => e.at,
         }
     }
 
@@ -561,6 +662,9 @@ impl Event {
             Self::RunCancelRequested(e) => Some(e.run),
             Self::RunCanceled(e) => Some(e.run),
             Self::RunForgotten(e) => Some(e.run),
+            Self::RunEvicted(e) => Some(e.run),
+            Self::RunReleased(e) => Some(e.run),
+            Self::RunRefused(e) => Some(e.run),
             Self::LeaderStarted(_)
             | Self::NodeJoined(_)
             | Self::NodeLost(_)
@@ -570,7 +674,10 @@ impl Event {
             | Self::TemplateDeleted(_)
             | Self::HeatTableSet(_)
             | Self::QueuePaused(_)
-            | Self::QueueResumed(_) => None,
+            | Self::QueueResumed(_)
+            | Self::NodeDrained(_)
+            | Self::NodeUndrained(_)
+            | Self::NodeLabeled(_) => None,
         }
     }
 }

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, NodeJoined, NodeLostCause};
 use crate::ids::{NodeId, RunId, Timestamp, Token};
-use crate::submission::{Demand, Pool};
+use crate::line::Class;
+use crate::submission::{Demand, Placement, Pool};
 
 /// Label of a high-compute node.
 pub const HIGH_COMPUTE_LABEL: &str = "tartarus.io/phlegethon";
@@ -47,11 +48,11 @@ pub struct Attempt {
     pub stop: bool,
 }
 
-/// Whether a node takes work.
+/// Whether a node is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeStatus {
-    /// It takes work.
+    /// It is there.
     Ready,
     /// It is gone.
     Lost {
@@ -62,13 +63,43 @@ pub enum NodeStatus {
     },
 }
 
+/// An operator's wish that a node be empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    /// Since when, in log time.
+    pub since: Timestamp,
+    /// When what still runs is moved, in log time; never where there is none.
+    pub deadline: Option<Timestamp>,
+}
+
+/// The agent's labels, and the operator's over them.
+fn overlaid(
+    agents: &BTreeMap<Box<str>, Box<str>>,
+    overlay: &BTreeMap<Box<str>, Option<Box<str>>>,
+) -> BTreeMap<Box<str>, Box<str>> {
+    let mut labels = agents.clone();
+    for (key, value) in overlay {
+        match value {
+            Some(value) => labels.insert(key.clone(), value.clone()),
+            None => labels.remove(key),
+        };
+    }
+    labels
+}
+
 /// A node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// What its agent registered with, last.
     pub joined: Arc<NodeJoined>,
+    /// An operator's labels; none as a value takes one of the agent's away.
+    pub overlay: BTreeMap<Box<str>, Option<Box<str>>>,
+    /// Its labels: the agent's, and the operator's over them.
+    pub labels: BTreeMap<Box<str>, Box<str>>,
     /// Its pool.
     pub pool: Pool,
+    /// Whether an operator wants it empty.
+    pub drain: Option<Drain>,
     /// Whether it takes work.
     pub status: NodeStatus,
     /// What is set aside, in all.
@@ -83,12 +114,33 @@ impl Node {
         self.joined.capacity.minus(self.allocated)
     }
 
-    /// Whether it takes work.
-    pub fn is_ready(&self) -> bool {
+    /// Whether it is there.
+    pub fn is_live(&self) -> bool {
         match self.status {
             NodeStatus::Ready => true,
             NodeStatus::Lost { .. } => false,
         }
+    }
+
+    /// Whether it takes work.
+    pub fn is_ready(&self) -> bool {
+        self.is_live() && self.drain.is_none()
+    }
+
+    /// The pool it would be in if its agent registered with these labels.
+    pub fn pool_under(&self, agents: &BTreeMap<Box<str>, Box<str>>) -> Pool {
+        pool_of(&overlaid(agents, &self.overlay))
+    }
+
+    /// The pool it would be in under this overlay.
+    pub fn pool_with(&self, overlay: &BTreeMap<Box<str>, Option<Box<str>>>) -> Pool {
+        pool_of(&overlaid(&self.joined.labels, overlay))
+    }
+
+    /// Whether its labels and its isolation are as `placement` asks.
+    pub fn suits(&self, placement: &Placement) -> bool {
+        let enforces = |feature| self.joined.isolation.contains(feature);
+        placement.require.selects(&self.labels) && placement.isolation.iter().all(enforces)
     }
 }
 
@@ -122,10 +174,26 @@ impl Fleet {
         self.kinds.contains_key(&pool)
     }
 
-    /// Whether a node of this pool that takes work could hold `demand` when empty.
-    pub fn could_hold(&self, pool: Pool, demand: Demand) -> bool {
+    /// Whether a node of this pool that takes work could hold such a run when empty.
+    pub fn could_hold(&self, pool: Pool, class: &Class) -> bool {
         let mut capacities = self.kinds.get(&pool).into_iter().flat_map(BTreeMap::keys);
-        capacities.any(|capacity| demand.fits(*capacity))
+        let large_enough = capacities.any(|capacity| class.demand.fits(*capacity));
+        let suited = |placement: &Placement| {
+            self.ready(pool)
+                .any(|(_, node)| class.demand.fits(node.joined.capacity) && node.suits(placement))
+        };
+        large_enough && class.placement.as_deref().is_none_or(suited)
+    }
+
+    /// The attempts on drained nodes whose deadline has passed, that nobody has told to stop.
+    pub fn overstaying(&self, now: Timestamp) -> impl Iterator<Item = (&NodeId, RunId, u32)> {
+        let over = move |node: &Node| {
+            node.is_live() && node.drain.and_then(|d| d.deadline).is_some_and(|at| at <= now)
+        };
+        self.nodes.iter().filter(move |(_, node)| over(node)).flat_map(|(id, node)| {
+            let left = node.attempts.iter().filter(|(_, attempt)| !attempt.stop);
+            left.map(move |(run, attempt)| (id, *run, attempt.attempt))
+        })
     }
 
     fn count(&mut self, pool: Pool, capacity: Demand) {
@@ -153,32 +221,29 @@ impl Fleet {
                     NodeStatus::Ready => true,
                     NodeStatus::Lost { at, .. } => e.at.since(at) < LOST_LISTED_MS,
                 });
-                let node = Node {
-                    joined: e.clone(),
-                    pool: pool_of(&e.labels),
-                    status: NodeStatus::Ready,
-                    allocated: Demand::default(),
-                    attempts: BTreeMap::new(),
-                };
-                // Its earlier attempts are ended by the events that come with this one.
-                self.count(node.pool, e.capacity);
-                let earlier = self.nodes.insert(e.node.clone(), node);
-                if let Some(earlier) = earlier.as_ref().filter(|earlier| earlier.is_ready()) {
-                    self.uncount(earlier.pool, earlier.joined.capacity);
-                }
-                if let (Some(earlier), Some(node)) = (earlier, self.nodes.get_mut(&e.node)) {
-                    node.allocated = earlier.allocated;
-                    node.attempts = earlier.attempts;
-                }
-                Some(e.node.clone())
+                // What an operator said of it stays, and so do its earlier attempts: they are ended
+                // by the events that come with this one.
+                self.change(&e.node, Some(e), |node| {
+                    node.joined = e.clone();
+                    node.status = NodeStatus::Ready;
+                    node.labels = overlaid(&e.labels, &node.overlay);
+                    node.pool = pool_of(&node.labels);
+                })
             }
-            Event::NodeLost(e) => {
-                let node = self.nodes.get_mut(&e.node)?;
-                let ready = node.is_ready().then(|| (node.pool, node.joined.capacity));
+            Event::NodeLost(e) => self.change(&e.node, None, |node| {
                 node.status = NodeStatus::Lost { at: e.at, cause: e.cause };
-                if let Some((pool, capacity)) = ready {
-                    self.uncount(pool, capacity);
-                }
+            }),
+            Event::NodeDrained(e) => self.change(&e.node, None, |node| {
+                node.drain = Some(Drain { since: e.at, deadline: e.deadline });
+            }),
+            Event::NodeUndrained(e) => self.change(&e.node, None, |node| node.drain = None),
+            Event::NodeLabeled(e) => self.change(&e.node, None, |node| {
+                node.overlay = e.labels.clone();
+                node.labels = overlaid(&node.joined.labels, &node.overlay);
+                node.pool = pool_of(&node.labels);
+            }),
+            Event::RunEvicted(e) => {
+                self.nodes.get_mut(&e.node)?.attempts.get_mut(&e.run)?.stop = true;
                 Some(e.node.clone())
             }
             Event::RunAssigned(e) => {
@@ -207,8 +272,44 @@ impl Fleet {
             | Event::TemplateDeleted(_)
             | Event::HeatTableSet(_)
             | Event::QueuePaused(_)
-            | Event::QueueResumed(_) => None,
+            | Event::QueueResumed(_)
+            | Event::RunReleased(_)
+            | Event::RunRefused(_) => None,
         }
+    }
+
+    /// Changes a node, or makes it of what its agent registered with, and counts it anew.
+    fn change(
+        &mut self,
+        id: &NodeId,
+        joined: Option<&Arc<NodeJoined>>,
+        change: impl FnOnce(&mut Node),
+    ) -> Option<NodeId> {
+        if let Some(joined) = joined {
+            self.nodes.entry(id.clone()).or_insert_with(|| Node {
+                joined: joined.clone(),
+                overlay: BTreeMap::new(),
+                labels: joined.labels.clone(),
+                pool: pool_of(&joined.labels),
+                drain: None,
+                // Not counted before it is changed.
+                status: NodeStatus::Lost { at: joined.at, cause: NodeLostCause::Left },
+                allocated: Demand::default(),
+                attempts: BTreeMap::new(),
+            });
+        }
+        let node = self.nodes.get_mut(id)?;
+        let counted = |node: &Node| node.is_ready().then_some((node.pool, node.joined.capacity));
+        let before = counted(node);
+        change(node);
+        let after = counted(node);
+        if let Some((pool, capacity)) = before {
+            self.uncount(pool, capacity);
+        }
+        if let Some((pool, capacity)) = after {
+            self.count(pool, capacity);
+        }
+        Some(id.clone())
     }
 
     fn release(&mut self, id: &NodeId, run: RunId) -> Option<NodeId> {

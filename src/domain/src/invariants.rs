@@ -223,7 +223,13 @@ pub fn p1_revision(before: &World, event: &Event, after: &World) -> Result<(), V
         | Event::NodeJoined(_)
         | Event::NodeLost(_)
         | Event::QueuePaused(_)
-        | Event::QueueResumed(_) => 0,
+        | Event::QueueResumed(_)
+        | Event::NodeDrained(_)
+        | Event::NodeUndrained(_)
+        | Event::NodeLabeled(_)
+        | Event::RunEvicted(_)
+        | Event::RunReleased(_)
+        | Event::RunRefused(_) => 0,
     };
     let (before, after) = (before.law.current().revision, after.law.current().revision);
     if after == before + step { Ok(()) } else { Err(Violation::Revision { before, after }) }
@@ -249,11 +255,15 @@ pub fn t1(world: &World) -> Result<(), Violation> {
 
 /// T-1: a node's pool changes only while nothing is allocated on it.
 pub fn t1_labels(before: &World, event: &Event, after: &World) -> Result<(), Violation> {
-    let Event::NodeJoined(joined) = event else { return Ok(()) };
-    let pool = |world: &World| world.fleet.node(&joined.node).map(|node| node.pool);
-    let busy = after.fleet.node(&joined.node).is_some_and(|node| !node.attempts.is_empty());
+    let id = match event {
+        Event::NodeJoined(joined) => &joined.node,
+        Event::NodeLabeled(labeled) => &labeled.node,
+        _ => return Ok(()),
+    };
+    let pool = |world: &World| world.fleet.node(id).map(|node| node.pool);
+    let busy = after.fleet.node(id).is_some_and(|node| !node.attempts.is_empty());
     if busy && pool(before) != pool(after) {
-        return Err(Violation::PoolChanged(joined.node.clone()));
+        return Err(Violation::PoolChanged(id.clone()));
     }
     Ok(())
 }

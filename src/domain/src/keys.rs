@@ -95,7 +95,13 @@ impl Keys {
             | Event::TemplateDeleted(_)
             | Event::HeatTableSet(_)
             | Event::QueuePaused(_)
-            | Event::QueueResumed(_) => {}
+            | Event::QueueResumed(_)
+            | Event::NodeDrained(_)
+            | Event::NodeUndrained(_)
+            | Event::NodeLabeled(_)
+            | Event::RunEvicted(_)
+            | Event::RunReleased(_)
+            | Event::RunRefused(_) => {}
         }
     }
 

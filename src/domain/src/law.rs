@@ -4,14 +4,14 @@
 //! Never:  judges (that is [`crate::judge`]), or forgets a version.
 //! Proof:  P-1 in [`crate::invariants`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, Principal};
 use crate::ids::Timestamp;
-use crate::submission::{Heat, Network};
+use crate::submission::{Heat, Network, Placement};
 
 /// What a group of submissions may ask for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,96 @@ pub struct Policy {
     pub rules: Vec<Rule>,
     /// Free words for the owners.
     pub tags: BTreeMap<Box<str>, Box<str>>,
+    /// What a request must say of itself.
+    pub require: Required,
+    /// What its tenant may have in the house.
+    pub quotas: Quotas,
+    /// Judges elsewhere that are asked too.
+    pub judges: Vec<ExternalJudge>,
+    /// Where heat comes from, when nobody gives a hint.
+    pub heat: HeatSource,
+    /// What is asked of nodes, beside what the request asks.
+    pub placement: Placement,
+}
+
+/// What a request must say of itself, for Aeacus to let it pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Required {
+    /// Keys of `metadata` that must be there and not empty.
+    pub metadata: BTreeSet<Box<str>>,
+    /// Keys of `labels` that must be there.
+    pub labels: BTreeSet<Box<str>>,
+}
+
+/// What a tenant may have in the house when it submits under a policy. Counted over all of its
+/// runs, whatever policy admitted them, as Kubernetes counts a `ResourceQuota`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quotas {
+    /// Runs on nodes.
+    pub running: Option<u32>,
+    /// Runs in line.
+    pub pending: Option<u32>,
+    /// Thousandths of a core asked for by all unfinished runs.
+    pub cpu_milli: Option<u64>,
+    /// MiB asked for by all unfinished runs.
+    pub mem_mb: Option<u64>,
+    /// Submissions that became runs in the last 60 seconds, rejected ones included.
+    pub per_minute: Option<u32>,
+    /// What going beyond them means.
+    pub on_exceeded: OnExceeded,
+}
+
+impl Quotas {
+    /// Whether any is set.
+    pub fn is_any(&self) -> bool {
+        *self != Self { on_exceeded: self.on_exceeded, ..Self::default() }
+    }
+}
+
+/// What going beyond a quota means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnExceeded {
+    /// Nothing is written, and the caller is told when to come back.
+    #[default]
+    Throttle,
+    /// The submission is rejected, which is recorded.
+    Reject,
+}
+
+/// A judge that is asked over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExternalJudge {
+    /// Its name, unique in the policy.
+    pub name: Box<str>,
+    /// Where the request is sent.
+    pub url: Box<str>,
+    /// Milliseconds it has for an answer.
+    pub timeout_ms: u64,
+    /// What it means when it gives none.
+    pub fail: FailMode,
+}
+
+/// What no answer from an external judge means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailMode {
+    /// It counts as a violation.
+    #[default]
+    Closed,
+    /// The judge is passed over, and that is recorded.
+    Open,
+}
+
+/// Where heat comes from, when neither request nor template gives a hint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeatSource {
+    /// From what the request asks for.
+    #[default]
+    Table,
+    /// From what runs of the template have used, once there are enough of them.
+    Learned,
 }
 
 /// Highest resources; none means that this policy sets no limit.
@@ -81,6 +171,17 @@ pub enum Verdict {
     Quarantine,
     /// Refuse it.
     Reject,
+}
+
+impl Verdict {
+    /// The verdict's name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Quarantine => "quarantine",
+            Self::Reject => "reject",
+        }
+    }
 }
 
 /// What a sandbox starts from.
@@ -164,6 +265,11 @@ pub fn lockdown_default() -> Policy {
         on_violation: OnViolation::Reject,
         rules: Vec::new(),
         tags: BTreeMap::new(),
+        require: Required::default(),
+        quotas: Quotas::default(),
+        judges: Vec::new(),
+        heat: HeatSource::Table,
+        placement: Placement::default(),
     }
 }
 
@@ -329,6 +435,7 @@ pub struct LawBook {
     current: Arc<Law>,
     policies: BTreeMap<Box<str>, Vec<Version<Policy>>>,
     templates: BTreeMap<Box<str>, Vec<Version<Template>>>,
+    heat: Vec<Version<HeatTable>>,
 }
 
 impl LawBook {
@@ -350,6 +457,12 @@ impl LawBook {
     /// Every version of a template, oldest first.
     pub fn template_history(&self, name: &str) -> &[Version<Template>] {
         self.templates.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every version of the heat thresholds, oldest first; without the published ones, which are
+    /// version 0.
+    pub fn heat_history(&self) -> &[Version<HeatTable>] {
+        &self.heat
     }
 
     /// The template that a run pinned.
@@ -437,6 +550,13 @@ impl LawBook {
                 let law = Arc::make_mut(&mut self.current);
                 law.revision = e.revision;
                 law.heat = e.table.clone();
+                self.heat.push(Version {
+                    version: self.heat.len() as u64 + 1,
+                    revision: e.revision,
+                    at: e.at,
+                    by: e.origin.by.clone(),
+                    body: Some(Arc::new(e.table.clone())),
+                });
             }
             Event::LeaderStarted(_)
             | Event::RunAdmitted(_)
@@ -451,7 +571,13 @@ impl LawBook {
             | Event::NodeJoined(_)
             | Event::NodeLost(_)
             | Event::QueuePaused(_)
-            | Event::QueueResumed(_) => return false,
+            | Event::QueueResumed(_)
+            | Event::NodeDrained(_)
+            | Event::NodeUndrained(_)
+            | Event::NodeLabeled(_)
+            | Event::RunEvicted(_)
+            | Event::RunReleased(_)
+            | Event::RunRefused(_) => return false,
         }
         true
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Event;
+use crate::event::{Event, Principal};
 use crate::ids::{RunId, Timestamp};
 use crate::law::Verdict;
 
@@ -17,6 +17,21 @@ pub struct Entry {
     pub reasons: Vec<Box<str>>,
     /// Whether it was let in; otherwise it was rejected for want of quarantine.
     pub admitted: bool,
+    /// What an operator did about it while it waited.
+    pub resolved: Option<Resolved>,
+}
+
+/// What an operator did about a run that waited in quarantine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub by: Principal,
+    /// Why, in the operator's words.
+    pub reason: Box<str>,
+    /// Whether it was let go; otherwise it was rejected.
+    pub released: bool,
 }
 
 /// Every run that a judge sent to quarantine, until it is forgotten.
@@ -57,6 +72,12 @@ impl Ledger {
                 self.entries.remove(&e.run);
                 return;
             }
+            Event::RunReleased(e) => {
+                return self.resolve(e.run, e.at, &e.origin.by, &e.reason, true);
+            }
+            Event::RunRefused(e) => {
+                return self.resolve(e.run, e.at, &e.origin.by, &e.reason, false);
+            }
             Event::LeaderStarted(_)
             | Event::RunAssigned(_)
             | Event::RunStarted(_)
@@ -72,11 +93,22 @@ impl Ledger {
             | Event::TemplateDeleted(_)
             | Event::HeatTableSet(_)
             | Event::QueuePaused(_)
-            | Event::QueueResumed(_) => return,
+            | Event::QueueResumed(_)
+            | Event::NodeDrained(_)
+            | Event::NodeUndrained(_)
+            | Event::NodeLabeled(_)
+            | Event::RunEvicted(_) => return,
         };
         if judgement.verdict == Verdict::Quarantine {
             let reasons = judgement.reasons().map(String::into_boxed_str).collect();
-            self.entries.insert(run, Entry { since, reasons, admitted });
+            self.entries.insert(run, Entry { since, reasons, admitted, resolved: None });
+        }
+    }
+
+    fn resolve(&mut self, run: RunId, at: Timestamp, by: &Principal, reason: &str, released: bool) {
+        if let Some(entry) = self.entries.get_mut(&run) {
+            let (by, reason) = (by.clone(), reason.into());
+            entry.resolved = Some(Resolved { at, by, reason, released });
         }
     }
 }

@@ -5,6 +5,7 @@
 //! same `evolve`: there is no second implementation of the past.
 
 pub mod command;
+pub mod court;
 mod ended;
 pub mod event;
 pub mod fleet;
@@ -18,14 +19,16 @@ pub mod line;
 mod pack;
 pub mod placement;
 pub mod runs;
+pub mod selector;
 pub mod submission;
 pub mod tenants;
 pub mod world;
 
 pub use command::{Command, Refusal};
+pub use court::Court;
 pub use event::Event;
 pub use ids::{NodeId, RunId, Sequence, Timestamp, Token};
-pub use judge::{Judged, Judgement};
+pub use judge::{Inputs, Judged, Judgement};
 pub use law::Law;
 pub use runs::{Run, Status};
 pub use submission::Submission;

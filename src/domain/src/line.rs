@@ -5,12 +5,13 @@
 //! Proof:  Q-1 in [`crate::invariants`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, Next, Place};
 use crate::ids::{RunId, Timestamp};
-use crate::submission::{Demand, Heat, Pool};
+use crate::submission::{Demand, Heat, Placement, Pool};
 
 /// An unfinished run, as the line sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +22,8 @@ pub struct Item {
     pub pool: Pool,
     /// What it needs.
     pub demand: Demand,
+    /// What it asks of its node; none where it asks for nothing.
+    pub placement: Option<Arc<Placement>>,
     /// Its heat.
     pub heat: Heat,
     /// Whom it counts for.
@@ -36,17 +39,19 @@ pub struct Item {
 impl Item {
     /// The group of runs that fit the same nodes.
     pub fn class(&self) -> Class {
-        Class { pool: self.pool, demand: self.demand }
+        Class { pool: self.pool, demand: self.demand, placement: self.placement.clone() }
     }
 }
 
 /// Runs that fit the same nodes: when the first finds no room, none of them does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Class {
     /// Preferred pool.
     pub pool: Pool,
     /// Need.
     pub demand: Demand,
+    /// What is asked of the node; none where nothing is.
+    pub placement: Option<Arc<Placement>>,
 }
 
 /// A place in the line of a pool. The order of the line is the order of this key.
@@ -199,6 +204,7 @@ impl Line {
                     place: e.place,
                     pool: e.judgement.pool,
                     demand: e.submission.resources.into(),
+                    placement: e.judgement.placement.clone(),
                     heat: e.judgement.heat.heat,
                     tenant: e.submission.tenant().into(),
                     since: e.at,
@@ -211,9 +217,18 @@ impl Line {
             Event::RunAssigned(e) => self.leave(e.run, &mut changed),
             Event::RunFinished(e) => self.next(e.run, e.next, &mut changed),
             Event::RunLost(e) => self.next(e.run, e.next, &mut changed),
-            Event::RunCanceled(e) => {
+            Event::RunCanceled(e) => self.end(e.run, &mut changed),
+            Event::RunRefused(e) => self.end(e.run, &mut changed),
+            Event::RunReleased(e) => {
+                let Some(item) = self.items.get(&e.run).filter(|item| item.waiting) else { return };
+                let not_before = item.not_before;
                 self.leave(e.run, &mut changed);
-                self.items.remove(&e.run);
+                if let Some(item) = self.items.get_mut(&e.run) {
+                    item.pool = e.pool;
+                    item.heat = e.judgement.heat.heat;
+                    item.placement = e.judgement.placement.clone();
+                }
+                self.join(e.run, not_before, &mut changed);
             }
             Event::QueuePaused(_) => self.paused = true,
             Event::QueueResumed(_) => self.paused = false,
@@ -228,8 +243,17 @@ impl Line {
             | Event::PolicyDeleted(_)
             | Event::TemplatePut(_)
             | Event::TemplateDeleted(_)
-            | Event::HeatTableSet(_) => {}
+            | Event::HeatTableSet(_)
+            | Event::NodeDrained(_)
+            | Event::NodeUndrained(_)
+            | Event::NodeLabeled(_)
+            | Event::RunEvicted(_) => {}
         }
+    }
+
+    fn end(&mut self, run: RunId, changed: &mut impl FnMut(LineChange)) {
+        self.leave(run, changed);
+        self.items.remove(&run);
     }
 
     fn next(&mut self, run: RunId, next: Next, changed: &mut impl FnMut(LineChange)) {

@@ -38,7 +38,7 @@ pub fn plan(line: &Line, fleet: &Fleet, now: Timestamp, most: usize) -> Vec<Assi
     let mut cursors: BTreeMap<Class, _> = BTreeMap::new();
     let mut advance = |class: Class, heads: &mut BinaryHeap<_>| {
         let Some(places) = line.classes().get(&class) else { return };
-        let cursor = cursors.entry(class).or_insert_with(|| places.iter());
+        let cursor = cursors.entry(class.clone()).or_insert_with(|| places.iter());
         let due = cursor
             .by_ref()
             .find(|(_, run)| line.item(**run).is_some_and(|item| item.not_before <= now));
@@ -47,11 +47,11 @@ pub fn plan(line: &Line, fleet: &Fleet, now: Timestamp, most: usize) -> Vec<Assi
         }
     };
     for class in line.classes().keys() {
-        advance(*class, &mut heads);
+        advance(class.clone(), &mut heads);
     }
     while plan.len() < most {
         let Some(Reverse((_, run, class))) = heads.pop() else { break };
-        if let Some((node, fallback)) = room.take(class) {
+        if let Some((node, fallback)) = room.take(&class) {
             plan.push(Assignment { run, node, fallback });
             advance(class, &mut heads);
         }
@@ -65,7 +65,7 @@ pub fn plan(line: &Line, fleet: &Fleet, now: Timestamp, most: usize) -> Vec<Assi
 /// Cold and warm work avoids high-compute nodes without being forbidden them (S29). Hot work goes
 /// to a standard node only when no live high-compute node could ever hold it (S34). Quarantine has
 /// no fallback (S36).
-fn pools(class: Class, high_compute_can: bool) -> &'static [(Pool, bool)] {
+fn pools(class: &Class, high_compute_can: bool) -> &'static [(Pool, bool)] {
     match (class.pool, high_compute_can) {
         (Pool::Quarantine, _) => &[(Pool::Quarantine, false)],
         (Pool::Standard, _) => &[(Pool::Standard, false), (Pool::HighCompute, true)],
@@ -74,8 +74,8 @@ fn pools(class: Class, high_compute_can: bool) -> &'static [(Pool, bool)] {
     }
 }
 
-fn high_compute_can(fleet: &Fleet, demand: Demand) -> bool {
-    fleet.could_hold(Pool::HighCompute, demand)
+fn high_compute_can(fleet: &Fleet, class: &Class) -> bool {
+    fleet.could_hold(Pool::HighCompute, class)
 }
 
 /// What is free while a plan is made.
@@ -109,15 +109,20 @@ impl<'a> Room<'a> {
         Self { fleet, pools: pools.into_iter().map(sorted).collect() }
     }
 
-    fn take(&mut self, class: Class) -> Option<(NodeId, bool)> {
-        let can = high_compute_can(self.fleet, class.demand);
+    fn take(&mut self, class: &Class) -> Option<(NodeId, bool)> {
+        let can = high_compute_can(self.fleet, class);
         for (pool, fallback) in pools(class, can) {
             let Some(free) = self.pools.get_mut(pool) else { continue };
             let need = class.demand;
             let found = free
                 .iter()
                 .take_while(|f| f.cpu_milli.0 >= need.cpu_milli)
-                .find(|f| f.mem_mb >= need.mem_mb && f.gpu >= need.gpu)
+                .filter(|f| f.mem_mb >= need.mem_mb && f.gpu >= need.gpu)
+                .find(|f| {
+                    let node = self.fleet.node(f.node);
+                    let suited = |placement| node.is_some_and(|node| node.suits(placement));
+                    class.placement.as_deref().is_none_or(suited)
+                })
                 .cloned();
             if let Some(mut node) = found {
                 free.remove(&node);
@@ -151,8 +156,12 @@ pub fn may_assign(
 
 /// The pool of `node` and whether it is a fallback, where it may take such a run at all.
 pub(crate) fn allowed(fleet: &Fleet, item: &Item, node: &Node) -> Option<(Pool, bool)> {
-    let can = high_compute_can(fleet, item.demand);
-    pools(item.class(), can).iter().copied().find(|(pool, _)| *pool == node.pool)
+    if !item.placement.as_deref().is_none_or(|placement| node.suits(placement)) {
+        return None;
+    }
+    let class = item.class();
+    let can = high_compute_can(fleet, &class);
+    pools(&class, can).iter().copied().find(|(pool, _)| *pool == node.pool)
 }
 
 /// A pool that may take a run, and how it stands.
@@ -171,18 +180,21 @@ pub struct Route {
 }
 
 /// The pools a run of this class would be tried in now.
-pub fn routes(fleet: &Fleet, class: Class) -> Vec<Route> {
+pub fn routes(fleet: &Fleet, class: &Class) -> Vec<Route> {
     let route = |(pool, fallback): &(Pool, bool)| {
         let mut route =
             Route { pool: *pool, fallback: *fallback, ready: 0, could_hold: 0, have_room: 0 };
         for (_, node) in fleet.ready(*pool) {
             route.ready += 1;
+            if !class.placement.as_deref().is_none_or(|placement| node.suits(placement)) {
+                continue;
+            }
             route.could_hold += usize::from(class.demand.fits(node.joined.capacity));
             route.have_room += usize::from(class.demand.fits(node.free()));
         }
         route
     };
-    pools(class, high_compute_can(fleet, class.demand)).iter().map(route).collect()
+    pools(class, high_compute_can(fleet, class)).iter().map(route).collect()
 }
 
 /// Why a run waits.
@@ -210,8 +222,8 @@ pub fn why_waiting(line: &Line, fleet: &Fleet, now: Timestamp, item: &Item) -> W
     if item.not_before > now {
         return WaitReason::BackingOff;
     }
-    let can = high_compute_can(fleet, item.demand);
-    let tried = pools(item.class(), can);
+    let class = item.class();
+    let tried = pools(&class, high_compute_can(fleet, &class));
     // A live high-compute node that is too small is why hot work would fall back, and counts.
     let asked = [(item.pool, false)];
     if !asked.iter().chain(tried).any(|(pool, _)| fleet.has_ready(*pool)) {
@@ -220,7 +232,7 @@ pub fn why_waiting(line: &Line, fleet: &Fleet, now: Timestamp, item: &Item) -> W
             Pool::Standard | Pool::HighCompute => WaitReason::NoNode,
         };
     }
-    if tried.iter().any(|(pool, _)| fleet.could_hold(*pool, item.demand)) {
+    if tried.iter().any(|(pool, _)| fleet.could_hold(*pool, &class)) {
         WaitReason::WaitingForCapacity
     } else {
         WaitReason::NeverFits

@@ -11,7 +11,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::ended::{pack_run, unpack_run};
-use crate::event::{End, Event, ExitCause, LostCause, Next, RunAdmitted, RunFinished, RunRejected};
+use crate::event::{
+    End, Event, ExitCause, LostCause, Next, RunAdmitted, RunFinished, RunRefused, RunRejected,
+    RunReleased,
+};
 use crate::ids::{NodeId, RunId, Sequence, Timestamp};
 use crate::judge::Judgement;
 use crate::pack::pack;
@@ -25,6 +28,8 @@ use crate::submission::{Pool, Submission};
 /// | | `run.rejected` | Rejected |
 /// | Pending | `run.assigned` | Scheduled |
 /// | Pending | `run.canceled` | Canceled |
+/// | Pending | `run.released` | Pending, in another pool |
+/// | Pending | `run.refused` | Rejected |
 /// | Scheduled | `run.started` | Running |
 /// | Scheduled, Running | `run.finished`, `run.lost` | Pending, Succeeded, Failed or Canceled |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -101,6 +106,8 @@ pub struct Run {
     pub failures: u32,
     /// Attempts that were lost with their node, or never became a sandbox.
     pub losses: u32,
+    /// Attempts that were ended because their node was drained.
+    pub moves: u32,
     /// Whether a caller wants it to end.
     pub cancel_requested: bool,
     /// Node of the latest attempt.
@@ -121,6 +128,10 @@ pub struct Run {
     pub last_loss: Option<LostCause>,
     /// How it ended.
     pub end: Option<End>,
+    /// An operator's word that let it out of quarantine.
+    pub released: Option<Arc<RunReleased>>,
+    /// An operator's word that rejected it in quarantine.
+    pub refused: Option<Arc<RunRefused>>,
     /// The journal entry that changed it last; 0 where the writer runs ahead of the journal.
     pub index: Sequence,
 }
@@ -133,6 +144,7 @@ impl Run {
             attempt: 0,
             failures: 0,
             losses: 0,
+            moves: 0,
             cancel_requested: false,
             node: None,
             pool: None,
@@ -143,6 +155,8 @@ impl Run {
             last_exit: None,
             last_loss: None,
             end: None,
+            released: None,
+            refused: None,
             index,
         }
     }
@@ -171,12 +185,23 @@ impl Run {
         }
     }
 
-    /// What the judges said.
+    /// What the judges said, last.
     pub fn judgement(&self) -> &Judgement {
-        match &self.birth {
-            Birth::Admitted(e) => &e.judgement,
-            Birth::Rejected(e) => &e.judgement,
+        match (&self.released, &self.birth) {
+            (Some(e), _) => &e.judgement,
+            (None, Birth::Admitted(e)) => &e.judgement,
+            (None, Birth::Rejected(e)) => &e.judgement,
         }
+    }
+
+    /// Whether it may run on quarantine nodes only.
+    pub fn is_quarantined(&self) -> bool {
+        self.preferred_pool() == Pool::Quarantine
+    }
+
+    /// The pool it prefers.
+    pub fn preferred_pool(&self) -> Pool {
+        self.released.as_ref().map_or(self.judgement().pool, |released| released.pool)
     }
 
     fn settle(&mut self, at: Timestamp, next: Next) {
@@ -330,7 +355,12 @@ impl Runs {
                 run.settle(e.at, e.next);
             }),
             Event::RunLost(e) => self.change(e.run, index, |run| {
-                run.losses += 1;
+                match e.cause {
+                    LostCause::Drained => run.moves += 1,
+                    LostCause::NodeLost | LostCause::NodeRestarted | LostCause::Unknown => {
+                        run.losses += 1;
+                    }
+                }
                 run.last_loss = Some(e.cause);
                 run.settle(e.at, e.next);
             }),
@@ -340,6 +370,14 @@ impl Runs {
             Event::RunCanceled(e) => self.change(e.run, index, |run| {
                 run.cancel_requested = true;
                 run.settle(e.at, Next::End(End::Canceled));
+            }),
+            Event::RunReleased(e) => {
+                self.change(e.run, index, |run| run.released = Some(e.clone()));
+            }
+            Event::RunRefused(e) => self.change(e.run, index, |run| {
+                run.refused = Some(e.clone());
+                run.status = Status::Rejected;
+                run.finished_at = Some(e.at);
             }),
             Event::RunForgotten(e) => {
                 if let Some(run) = self.get(e.run).map(Cow::into_owned) {
@@ -357,7 +395,11 @@ impl Runs {
             | Event::TemplateDeleted(_)
             | Event::HeatTableSet(_)
             | Event::QueuePaused(_)
-            | Event::QueueResumed(_) => {}
+            | Event::QueueResumed(_)
+            | Event::NodeDrained(_)
+            | Event::NodeUndrained(_)
+            | Event::NodeLabeled(_)
+            | Event::RunEvicted(_) => {}
         }
     }
 

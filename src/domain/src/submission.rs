@@ -1,8 +1,10 @@
 //! What a caller asks for, with every default filled in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+
+use crate::selector::Selector;
 
 /// A request to run one command in a sandbox. Defaults are resolved (caller, then template, then
 /// the published ones), so that the record says what was judged without a second look-up.
@@ -34,6 +36,8 @@ pub struct Submission {
     pub metadata: BTreeMap<Box<str>, Box<str>>,
     /// For selection in lists.
     pub labels: BTreeMap<Box<str>, Box<str>>,
+    /// Which nodes it may run on, and which it would rather.
+    pub placement: Placement,
 }
 
 impl Submission {
@@ -111,6 +115,75 @@ impl Demand {
             gpu: self.gpu.saturating_add(more.gpu),
         }
     }
+}
+
+/// What many attempts need together: no sum of theirs is too large for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Total {
+    /// Thousandths of a core.
+    pub cpu_milli: u64,
+    /// Memory in MiB.
+    pub mem_mb: u64,
+    /// Whole GPUs.
+    pub gpu: u64,
+}
+
+impl Total {
+    /// One more.
+    pub fn add(&mut self, demand: Demand) {
+        self.cpu_milli += u64::from(demand.cpu_milli);
+        self.mem_mb += u64::from(demand.mem_mb);
+        self.gpu += u64::from(demand.gpu);
+    }
+
+    /// One less, of those that were added.
+    pub fn remove(&mut self, demand: Demand) {
+        self.cpu_milli -= u64::from(demand.cpu_milli);
+        self.mem_mb -= u64::from(demand.mem_mb);
+        self.gpu -= u64::from(demand.gpu);
+    }
+}
+
+/// What a run asks of the node it goes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Placement {
+    /// What the node's labels must be like.
+    pub require: Selector,
+    /// What they should be like, where there is a choice.
+    pub prefer: Vec<Preference>,
+    /// What the node's sandboxes must enforce, as its agent proved it.
+    pub isolation: BTreeSet<Box<str>>,
+    /// Which of several nodes is taken.
+    pub strategy: Strategy,
+}
+
+impl Placement {
+    /// Whether it asks for nothing.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Labels a node should have.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Preference {
+    /// What the labels should be like.
+    pub labels: Selector,
+    /// How much that counts, 1 to 100.
+    pub weight: u8,
+}
+
+/// Which of several nodes with room is taken.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// The one with the most free: what runs is least in each other's way.
+    #[default]
+    Spread,
+    /// The one with the least that is enough: whole nodes stay free.
+    Pack,
 }
 
 /// How a sandbox may reach a network.

@@ -9,16 +9,17 @@ use std::sync::Arc;
 
 use crate::command::{Admit, Command, Guard, Join, Refusal, Report, Reported};
 use crate::event::{
-    End, Event, ExitCause, FailReason, HeatTableSet, LostCause, Next, NodeJoined, NodeLost,
-    NodeLostCause, Place, PolicyDeleted, PolicyPut, QueuePaused, QueueResumed, RejectCode,
-    RunAdmitted, RunAssigned, RunCancelRequested, RunCanceled, RunFinished, RunForgotten, RunLost,
-    RunRejected, RunStarted, TemplateDeleted, TemplatePut,
+    End, Event, ExitCause, FailReason, HeatTableSet, LostCause, Next, NodeDrained, NodeJoined,
+    NodeLabeled, NodeLost, NodeLostCause, NodeUndrained, Origin, Place, PolicyDeleted, PolicyPut,
+    QueuePaused, QueueResumed, RejectCode, RunAdmitted, RunAssigned, RunCancelRequested,
+    RunCanceled, RunEvicted, RunFinished, RunForgotten, RunLost, RunRefused, RunRejected,
+    RunReleased, RunStarted, TemplateDeleted, TemplatePut,
 };
-use crate::fleet::{Fleet, pool_of};
+use crate::fleet::{Fleet, Node};
 use crate::ids::{Digest, Hex, NodeId, RunId, Sequence, Timestamp};
-use crate::judge::Judged;
+use crate::judge::{Judged, Objection, Quota, minos, preferred_pool};
 use crate::keys::{Keys, Known};
-use crate::law::{HOST_TEMPLATE, LOCKDOWN_DEFAULT, LawBook, Verdict};
+use crate::law::{HOST_TEMPLATE, LOCKDOWN_DEFAULT, LawBook, OnExceeded, Verdict};
 use crate::ledger::Ledger;
 use crate::line::Line;
 use crate::pack::pack;
@@ -116,7 +117,7 @@ impl World {
                 }
                 let version = self.law.next_policy_version(&policy.name);
                 let revision = law.revision + 1;
-                let put = PolicyPut { at, origin, revision, version, policy };
+                let put = PolicyPut { at, origin, revision, version, policy: *policy };
                 Ok(Event::PolicyPut(Arc::new(put)).into())
             }
             Command::DeletePolicy { name, guard, origin } => {
@@ -154,7 +155,8 @@ impl World {
                 let revision = law.revision + 1;
                 Ok(Event::TemplateDeleted(TemplateDeleted { at, origin, revision, name }).into())
             }
-            Command::SetHeatTable { table, origin } => {
+            Command::SetHeatTable { table, guard, origin } => {
+                check_guard(guard, "heat", self.law.heat_history().len() as u64)?;
                 let revision = self.law.current().revision + 1;
                 Ok(Event::HeatTableSet(HeatTableSet { at, origin, revision, table }).into())
             }
@@ -165,12 +167,86 @@ impl World {
                 Ok(Event::QueueResumed(QueueResumed { at, origin }).into())
             }
             Command::PauseQueue { .. } | Command::ResumeQueue { .. } => Ok(Decision::default()),
+            Command::DrainNode { node, deadline_ms, origin } => {
+                let known = self.known(&node)?;
+                let deadline = deadline_ms.map(|ms| at.plus(ms));
+                if known.drain.is_some_and(|drain| drain.deadline.is_none() && deadline.is_none()) {
+                    return Ok(Decision::default());
+                }
+                Ok(Event::NodeDrained(NodeDrained { node, at, origin, deadline }).into())
+            }
+            Command::UndrainNode { node, origin } => {
+                if self.known(&node)?.drain.is_none() {
+                    return Ok(Decision::default());
+                }
+                Ok(Event::NodeUndrained(NodeUndrained { node, at, origin }).into())
+            }
+            Command::LabelNode { node, labels, origin } => {
+                let known = self.known(&node)?;
+                if known.overlay == labels {
+                    return Ok(Decision::default());
+                }
+                if !known.attempts.is_empty() && known.pool_with(&labels) != known.pool {
+                    return Err(Refusal::PoolChange { node });
+                }
+                Ok(Event::NodeLabeled(NodeLabeled { node, at, origin, labels }).into())
+            }
+            Command::Release { run, judged, reason, origin } => {
+                self.release(at, run, *judged, reason, origin)
+            }
+            Command::Refuse { run, reason, origin } => {
+                self.quarantined(run)?;
+                let refused = RunRefused { run, at, origin, reason };
+                Ok(Event::RunRefused(Arc::new(refused)).into())
+            }
             Command::Tick { most } => {
                 let forget = |run| Event::RunForgotten(RunForgotten { run, at });
-                let events = self.runs.expired(at, most).into_iter().map(forget).collect();
+                let mut events: Vec<Event> =
+                    self.runs.expired(at, most).into_iter().map(forget).collect();
+                let left = most - events.len();
+                let evict = |(node, run, attempt): (&NodeId, RunId, u32)| {
+                    Event::RunEvicted(RunEvicted { run, at, attempt, node: node.clone() })
+                };
+                events.extend(self.fleet.overstaying(at).take(left).map(evict));
                 Ok(Decision { events, run: None })
             }
         }
+    }
+
+    fn known(&self, node: &NodeId) -> Result<&Node, Refusal> {
+        self.fleet.node(node).ok_or_else(|| Refusal::UnknownNode(node.clone()))
+    }
+
+    /// A run that waits in quarantine.
+    fn quarantined(&self, run: RunId) -> Result<&Run, Refusal> {
+        self.status(run)?;
+        let waits = |live: &&Run| live.status == Status::Pending && live.is_quarantined();
+        self.runs.live(run).filter(waits).ok_or(Refusal::NotInQuarantine(run))
+    }
+
+    fn release(
+        &self,
+        at: Timestamp,
+        run: RunId,
+        judged: Judged,
+        reason: Box<str>,
+        origin: Origin,
+    ) -> Result<Decision, Refusal> {
+        let live = self.quarantined(run)?;
+        let needed = self.law.current().revision;
+        if judged.judgement().revision != needed {
+            return Err(Refusal::StaleLaw { judged: judged.judgement().revision, needed });
+        }
+        if judged.submission() != live.submission() {
+            return Err(Refusal::Overtaken);
+        }
+        let (_, judgement) = judged.into_parts();
+        if judgement.verdict == Verdict::Reject {
+            return Err(Refusal::StillRejected { run, reasons: judgement.reasons().collect() });
+        }
+        let pool = preferred_pool(judgement.heat.heat);
+        let released = RunReleased { run, at, origin, judgement, pool, reason };
+        Ok(Event::RunReleased(Arc::new(released)).into())
     }
 
     /// Folds one event that landed in journal entry `index` (0 where the writer runs ahead).
@@ -202,7 +278,13 @@ impl World {
             | Event::TemplateDeleted(_)
             | Event::HeatTableSet(_)
             | Event::QueuePaused(_)
-            | Event::QueueResumed(_) => {}
+            | Event::QueueResumed(_)
+            | Event::NodeDrained(_)
+            | Event::NodeUndrained(_)
+            | Event::NodeLabeled(_)
+            | Event::RunEvicted(_)
+            | Event::RunReleased(_)
+            | Event::RunRefused(_) => {}
         }
     }
 
@@ -252,10 +334,9 @@ impl World {
             let rejected = RunRejected { run, at, origin, submission, key, judgement, code };
             Ok(Event::RunRejected(Arc::new(rejected)).into())
         };
-        let judgement = judged.judgement();
-        let quarantine = match judgement.verdict {
+        let quarantine = match judged.judgement().verdict {
             Verdict::Reject => return reject(judged, key, origin, RejectCode::PolicyRejected),
-            Verdict::Quarantine if !judgement.quarantine_on => {
+            Verdict::Quarantine if !judged.judgement().quarantine_on => {
                 return reject(judged, key, origin, RejectCode::QuarantineDisabled);
             }
             Verdict::Quarantine => true,
@@ -264,6 +345,11 @@ impl World {
         if self.line.waiting() >= queue_max {
             return Err(Refusal::QueueFull { waiting: self.line.waiting(), limit: queue_max });
         }
+        let judged = match self.ask_minos(at, judged)? {
+            Ok(judged) => judged,
+            Err(judged) => return reject(judged, key, origin, RejectCode::PolicyRejected),
+        };
+        let tenant = judged.submission().tenant();
         if quarantine && !self.fleet.has_ready(Pool::Quarantine) {
             return reject(judged, key, origin, RejectCode::QuarantineUnavailable);
         }
@@ -279,6 +365,40 @@ impl World {
         Ok(Event::RunAdmitted(Arc::new(admitted)).into())
     }
 
+    /// Minos: exact, because asked in the step that admits. His answer becomes part of the
+    /// judgement; as an error where it rejects.
+    fn ask_minos(
+        &self,
+        at: Timestamp,
+        judged: Judged,
+    ) -> Result<std::result::Result<Judged, Judged>, Refusal> {
+        let law = self.law.current();
+        let policy = law.policies.get(&judged.judgement().policy.name).map(|policy| &policy.body);
+        let Some(policy) = policy.filter(|policy| policy.quotas.is_any()) else {
+            return Ok(Ok(judged));
+        };
+        let tenant = judged.submission().tenant();
+        let held = self.tenants.holdings(tenant, at);
+        let objections = minos(policy, judged.submission(), &held);
+        if objections.is_empty() {
+            return Ok(Ok(judged.with_minos(held, objections)));
+        }
+        match policy.quotas.on_exceeded {
+            OnExceeded::Reject => Ok(Err(judged.with_minos(held, objections))),
+            OnExceeded::Throttle => {
+                let rate = |o: &Objection| {
+                    matches!(o, Objection::OverQuota { quota: Quota::PerMinute, .. })
+                };
+                let eases = self.tenants.rate_eases_at(tenant, at).since(at);
+                Err(Refusal::QuotaExceeded {
+                    tenant: tenant.into(),
+                    over: objections.iter().map(Objection::to_string).collect(),
+                    retry_after_ms: objections.iter().all(rate).then_some(eases),
+                })
+            }
+        }
+    }
+
     fn request_cancel(&self, run: RunId, at: Timestamp, origin: crate::event::Origin) -> Decision {
         let live = self.runs.live(run).filter(|live| !live.cancel_requested);
         let Some((attempt, node)) = live.and_then(|live| Some((live.attempt, live.node.clone()?)))
@@ -291,7 +411,8 @@ impl World {
     fn report(&self, at: Timestamp, report: Report) -> Result<Decision, Refusal> {
         let Report { node, run, token, what } = report;
         let held = self.fleet.node(&node).and_then(|node| node.attempts.get(&run));
-        let attempt = held.filter(|held| held.token == token).ok_or(Refusal::StaleAttempt)?.attempt;
+        let held = held.filter(|held| held.token == token).ok_or(Refusal::StaleAttempt)?;
+        let (attempt, stop) = (held.attempt, held.stop);
         let live = self.runs.live(run).ok_or(Refusal::StaleAttempt)?;
         match what {
             Reported::Started => match live.status {
@@ -307,8 +428,10 @@ impl World {
             },
             Reported::Finished { exit, usage, output } => {
                 if exit.cause == ExitCause::Canceled && !live.cancel_requested {
-                    // Stopped by the agent for a reason of its own: nobody cancelled the run.
-                    return Ok(lost(live, at, node, LostCause::Unknown).into());
+                    // Stopped to be moved, or by the agent for a reason of its own: nobody cancelled
+                    // the run.
+                    let cause = if stop { LostCause::Drained } else { LostCause::Unknown };
+                    return Ok(lost(live, at, node, cause).into());
                 }
                 let next = after_exit(live, at, exit.cause, exit.code);
                 let finished = RunFinished { run, at, attempt, node, exit, usage, output, next };
@@ -331,10 +454,10 @@ impl World {
                 events.extend(known.attempts.keys().filter_map(lost));
             } else {
                 let same = NodeJoined { at: known.joined.at, ..joined.clone() };
-                if known.is_ready() && same == *known.joined {
+                if known.is_live() && same == *known.joined {
                     return Ok(Decision::default());
                 }
-                if !known.attempts.is_empty() && known.pool != pool_of(&joined.labels) {
+                if !known.attempts.is_empty() && known.pool != known.pool_under(&joined.labels) {
                     return Err(Refusal::PoolChange { node: joined.node });
                 }
                 if !known.allocated.fits(joined.capacity) {
@@ -353,7 +476,7 @@ impl World {
         boot: uuid::Uuid,
         cause: NodeLostCause,
     ) -> Result<Decision, Refusal> {
-        let known = self.fleet.node(&node).filter(|n| n.is_ready() && n.joined.boot == boot);
+        let known = self.fleet.node(&node).filter(|n| n.is_live() && n.joined.boot == boot);
         let known = known.ok_or_else(|| Refusal::NoSuchNode(node.clone()))?;
         let mut events = vec![Event::NodeLost(NodeLost { node: node.clone(), at, cause })];
         let runs = known.attempts.keys().filter_map(|run| self.runs.live(*run));
@@ -425,6 +548,10 @@ fn after_loss_of(run: &Run, at: Timestamp, reason: FailReason) -> Next {
 fn lost(run: &Run, at: Timestamp, node: NodeId, cause: LostCause) -> Event {
     let next = match run.submission().on_lost {
         OnLost::Fail if !run.cancel_requested => Next::End(End::Failed(FailReason::NodeLost)),
+        // Being moved for an operator says nothing about the run, and does not count.
+        OnLost::Retry if cause == LostCause::Drained && !run.cancel_requested => {
+            Next::Again { not_before: at }
+        }
         OnLost::Fail | OnLost::Retry => after_loss_of(run, at, FailReason::OutOfAttempts),
     };
     Event::RunLost(RunLost { run: run.id(), at, attempt: run.attempt, node, cause, next })

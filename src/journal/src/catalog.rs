@@ -4,7 +4,7 @@
 //!         standard configuration), which nothing outside this module knows.
 //! Says:   [`Event`]s, lifted to their newest shape.
 //! Never:  reuses a number, or edits a version: a changed shape is a new version, and the old one
-//!         is frozen and lifted here.
+//!         is frozen in `frozen.rs` and lifted here.
 //! Fails:  an unknown critical type or a newer version stops the reader with one sentence that
 //!         names the record; unknown types that are not critical are passed over.
 //! Proof:  `tests/golden.rs`: every type and version as a file; `docs/events.md` agrees.
@@ -93,19 +93,21 @@ fn decoding() -> impl bincode::config::Config {
     bincode::config::standard().with_limit::<MAX_BODY_BYTES>()
 }
 
-/// One row an event. The second half of a row says which shape of `domain` version 1 is.
+/// One row an event: its number, its name, the version that is written and the shape of `domain`
+/// that it has; then, for each older version, the frozen shape it is lifted from.
 macro_rules! catalog {
-    ($($kind:literal $name:literal $variant:ident $shape:ty;)+) => {
+    ($($kind:literal $name:literal $version:literal $variant:ident $shape:ty
+        $(, $old:literal $frozen:ty)*;)+) => {
         /// Every event type, by number.
         pub const TYPES: &[EventType] = &[
-            $(EventType { kind: $kind, name: $name, version: 1, critical: true },)+
+            $(EventType { kind: $kind, name: $name, version: $version, critical: true },)+
         ];
 
         /// The type of an event.
         pub fn type_of(event: &Event) -> EventType {
             match event {
                 $(Event::$variant(_) => {
-                    EventType { kind: $kind, name: $name, version: 1, critical: true }
+                    EventType { kind: $kind, name: $name, version: $version, critical: true }
                 })+
             }
         }
@@ -134,8 +136,16 @@ macro_rules! catalog {
         /// See [`RecordFault`].
         pub fn decode(record: &Record<'_>) -> Result<Option<Event>, RecordFault> {
             match (record.kind, record.version) {
-                $(($kind, 1) => body::<$shape>($name, record).map(|body| Some(Event::$variant(body))),)+
-                $(($kind, found) => Err(RecordFault::NewerVersion { name: $name, found, known: 1 }),)+
+                $(
+                    ($kind, $version) => {
+                        body::<$shape>($name, record).map(|body| Some(Event::$variant(body)))
+                    }
+                    $(($kind, $old) => body::<$frozen>($name, record)
+                        .map(|body| Some(Event::$variant(body.into()))),)*
+                    ($kind, found) => {
+                        Err(RecordFault::NewerVersion { name: $name, found, known: $version })
+                    }
+                )+
                 (kind, _) if record.critical => Err(RecordFault::UnknownType { kind }),
                 (_, _) => Ok(None),
             }
@@ -157,26 +167,34 @@ use std::sync::Arc;
 
 use domain::event as e;
 
+use crate::frozen as f;
+
 catalog! {
-    1  "leader.started"       LeaderStarted      Arc<e::LeaderStarted>;
-    2  "run.admitted"         RunAdmitted        Arc<e::RunAdmitted>;
-    3  "run.rejected"         RunRejected        Arc<e::RunRejected>;
-    4  "run.assigned"         RunAssigned        e::RunAssigned;
-    5  "run.started"          RunStarted         e::RunStarted;
-    6  "run.finished"         RunFinished        Arc<e::RunFinished>;
-    7  "run.lost"             RunLost            e::RunLost;
-    8  "run.cancel_requested" RunCancelRequested e::RunCancelRequested;
-    9  "run.canceled"         RunCanceled        e::RunCanceled;
-    10 "run.forgotten"        RunForgotten       e::RunForgotten;
-    11 "node.joined"          NodeJoined         Arc<e::NodeJoined>;
-    12 "node.lost"            NodeLost           e::NodeLost;
-    13 "policy.put"           PolicyPut          Arc<e::PolicyPut>;
-    14 "policy.deleted"       PolicyDeleted      e::PolicyDeleted;
-    15 "template.put"         TemplatePut        Arc<e::TemplatePut>;
-    16 "template.deleted"     TemplateDeleted    e::TemplateDeleted;
-    17 "heat_table.set"       HeatTableSet       e::HeatTableSet;
-    18 "queue.paused"         QueuePaused        e::QueuePaused;
-    19 "queue.resumed"        QueueResumed       e::QueueResumed;
+    1  "leader.started"       1 LeaderStarted      Arc<e::LeaderStarted>;
+    2  "run.admitted"         2 RunAdmitted        Arc<e::RunAdmitted>, 1 f::RunAdmittedV1;
+    3  "run.rejected"         2 RunRejected        Arc<e::RunRejected>, 1 f::RunRejectedV1;
+    4  "run.assigned"         1 RunAssigned        e::RunAssigned;
+    5  "run.started"          1 RunStarted         e::RunStarted;
+    6  "run.finished"         1 RunFinished        Arc<e::RunFinished>;
+    7  "run.lost"             2 RunLost            e::RunLost, 1 e::RunLost;
+    8  "run.cancel_requested" 1 RunCancelRequested e::RunCancelRequested;
+    9  "run.canceled"         1 RunCanceled        e::RunCanceled;
+    10 "run.forgotten"        1 RunForgotten       e::RunForgotten;
+    11 "node.joined"          1 NodeJoined         Arc<e::NodeJoined>;
+    12 "node.lost"            1 NodeLost           e::NodeLost;
+    13 "policy.put"           2 PolicyPut          Arc<e::PolicyPut>, 1 f::PolicyPutV1;
+    14 "policy.deleted"       1 PolicyDeleted      e::PolicyDeleted;
+    15 "template.put"         1 TemplatePut        Arc<e::TemplatePut>;
+    16 "template.deleted"     1 TemplateDeleted    e::TemplateDeleted;
+    17 "heat_table.set"       1 HeatTableSet       e::HeatTableSet;
+    18 "queue.paused"         1 QueuePaused        e::QueuePaused;
+    19 "queue.resumed"        1 QueueResumed       e::QueueResumed;
+    20 "node.drained"         1 NodeDrained        e::NodeDrained;
+    21 "node.undrained"       1 NodeUndrained      e::NodeUndrained;
+    22 "node.labeled"         1 NodeLabeled        e::NodeLabeled;
+    23 "run.evicted"          1 RunEvicted         e::RunEvicted;
+    24 "run.released"         1 RunReleased        Arc<e::RunReleased>;
+    25 "run.refused"          1 RunRefused         Arc<e::RunRefused>;
 }
 
 fn body<T: serde::de::DeserializeOwned>(

@@ -55,6 +55,7 @@ pub mod catalog;
 pub mod chain;
 pub mod entry;
 pub mod errors;
+mod frozen;
 pub mod ids;
 pub mod lease;
 pub mod limits;

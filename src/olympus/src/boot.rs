@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter, Context};
-use domain::Law;
+use domain::{Court, Law};
 use journal::{Chain, Claim, Journal, Lease, LeaseState, NotAcquired, Writer};
 use olympus_actors::clock::Clock;
 use olympus_actors::heat::HeatActor;
@@ -228,17 +228,17 @@ impl Rooms {
                 RegistryActor::new(world, journal.recipient(), undurable, clock, limits, boot)
             })
         };
-        let (law_out, law) = watch::channel(Arc::new(Law::default()));
+        let (court_out, court) = watch::channel(Arc::new(Court::default()));
         let policy = {
             let book = world.law.clone();
-            PolicyActor::start_in_arbiter(&hall, move |_| PolicyActor::new(book, mark, law_out))
+            PolicyActor::start_in_arbiter(&hall, move |_| PolicyActor::new(book, mark, court_out))
         };
-        let judges = Judges::new(law.clone());
+        let judges = Judges::new(court.clone());
         let projector = {
             let (journal, render) = (plan.journal.clone(), plan.render_policies);
-            let law = law.clone();
+            let court = court.clone();
             ProjectorActor::start_in_arbiter(&hall, move |_| {
-                ProjectorActor::new(journal, render, law)
+                ProjectorActor::new(journal, render, court)
             })
         };
         let queue = {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use actix::{Actor as _, Addr};
 use arc_swap::ArcSwap;
-use domain::Law;
+use domain::Court;
 use olympus_actors::clock::Clock;
 use olympus_actors::heat::HeatActor;
 use olympus_actors::judge::JudgeActor;
@@ -75,7 +75,7 @@ pub struct House {
 /// this house, so that judging wakes no other thread.
 #[derive(Clone)]
 pub struct Judges {
-    law: watch::Receiver<Arc<Law>>,
+    court: watch::Receiver<Arc<Court>>,
     house: u64,
 }
 
@@ -85,10 +85,10 @@ thread_local! {
 }
 
 impl Judges {
-    /// Judges under the law that `law` shows.
-    pub fn new(law: watch::Receiver<Arc<Law>>) -> Self {
+    /// Judges under the law that `court` shows.
+    pub fn new(court: watch::Receiver<Arc<Court>>) -> Self {
         static HOUSES: AtomicU64 = AtomicU64::new(0);
-        Self { law, house: HOUSES.fetch_add(1, Ordering::Relaxed) }
+        Self { court, house: HOUSES.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// This thread's judge. To be called on a thread of the gateway, by a handler.
@@ -96,7 +96,7 @@ impl Judges {
         JUDGE.with_borrow_mut(|judge| match judge {
             Some((house, judge)) if *house == self.house => judge.clone(),
             Some(_) | None => {
-                let started = JudgeActor::new(self.law.clone()).start();
+                let started = JudgeActor::new(self.court.clone()).start();
                 *judge = Some((self.house, started.clone()));
                 started
             }

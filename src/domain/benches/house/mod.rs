@@ -8,10 +8,10 @@ use domain::event::{Exit, ExitCause, KeyUse, Origin, Output, Principal, Usage};
 use domain::fleet::{HIGH_COMPUTE_LABEL, QUARANTINE_LABEL};
 use domain::ids::Hex;
 use domain::judge::{Request, judge};
-use domain::law::{Limits, OnViolation, Policy};
+use domain::law::{Limits, Policy};
 use domain::placement::Assignment;
-use domain::submission::{Demand, Heat, Network};
-use domain::{Command, Decision, NodeId, RunId, Timestamp, World};
+use domain::submission::{Demand, Heat};
+use domain::{Command, Court, Decision, Inputs, NodeId, RunId, Timestamp, World};
 use uuid::Uuid;
 
 const T0: Timestamp = Timestamp(1_760_000_000_000);
@@ -31,13 +31,13 @@ impl House {
             name: "default".into(),
             templates: vec!["*".into()],
             limits: Limits { cpu_milli: None, mem_mb: None, gpu: 8, ttl_ms: None },
-            network: vec![Network::None],
-            max_age_ms: None,
-            on_violation: OnViolation::Reject,
-            rules: Vec::new(),
-            tags: BTreeMap::new(),
+            ..domain::law::lockdown_default()
         };
-        house.tell(Command::PutPolicy { policy, guard: Guard::None, origin: origin() });
+        house.tell(Command::PutPolicy {
+            policy: policy.into(),
+            guard: Guard::None,
+            origin: origin(),
+        });
         for n in 0..nodes {
             let label = match n % 10 {
                 9 => &[(QUARANTINE_LABEL, "true")][..],
@@ -77,7 +77,8 @@ impl House {
         self.now = self.now.plus(1);
         let run = self.draw();
         let law = self.world.law.current();
-        let judged = judge(law, request, true).expect("the template is built in");
+        let judged = judge(&Court::new(law.clone()), request, &Inputs::bare(true))
+            .expect("the template is built in");
         let (origin, queue_max) = (origin(), usize::MAX);
         self.tell(Command::Admit(Box::new(Admit { run, judged, key, origin, queue_max })));
         run

@@ -28,6 +28,12 @@ pub fn hear(event: &Event) -> Event {
         Event::HeatTableSet(e) => Event::HeatTableSet(carry(e)),
         Event::QueuePaused(e) => Event::QueuePaused(carry(e)),
         Event::QueueResumed(e) => Event::QueueResumed(carry(e)),
+        Event::NodeDrained(e) => Event::NodeDrained(carry(e)),
+        Event::NodeUndrained(e) => Event::NodeUndrained(carry(e)),
+        Event::NodeLabeled(e) => Event::NodeLabeled(carry(e)),
+        Event::RunEvicted(e) => Event::RunEvicted(carry(e)),
+        Event::RunReleased(e) => Event::RunReleased(Arc::new(carry(&**e))),
+        Event::RunRefused(e) => Event::RunRefused(Arc::new(carry(&**e))),
     };
     assert_eq!(heard, *event, "what is heard is what was said");
     heard

@@ -5,7 +5,7 @@ use domain::event::{Place, RejectCode, RunAdmitted};
 use domain::judge::{Judge, Limited, Objection, Opinion, Request, Unjudgeable, judge};
 use domain::law::{Law, Limits, OnViolation, Policy, Verdict};
 use domain::submission::{Pool, Resources, Retention, Retry};
-use domain::{Command, Event, Judged, World};
+use domain::{Command, Court, Event, Inputs, Judged, World};
 
 use crate::support::*;
 
@@ -24,7 +24,7 @@ fn of(judged: Judged, queue_max: usize) -> Command {
 }
 
 fn with_quarantine_off(request: Request) -> Judged {
-    judge(&Law::default(), request, false).expect("the template exists")
+    judge(&Court::default(), request, &Inputs::bare(false)).expect("the template exists")
 }
 
 fn rejected_as(judged: &Judged, code: RejectCode) -> Event {
@@ -183,7 +183,8 @@ fn severity_decides_and_every_judge_is_heard() {
         ),
         (&lenient, both, Verdict::Quarantine, Pool::Quarantine, [asked, over(Verdict::Quarantine)]),
     ] {
-        let judged = judge(law, request, true).expect("the template exists");
+        let judged = judge(&Court::from(law.clone()), request, &Inputs::bare(true))
+            .expect("the template exists");
         let said = judged.judgement();
         assert_eq!((said.verdict, said.pool, &*said.opinions), (verdict, pool, &opinions[..]));
     }
@@ -228,7 +229,8 @@ fn each_limit_holds_at_its_exact_value() {
         (asking(10, 20, 1, 31, 40), over(Limited::TtlMs, 31, 30)),
         (asking(10, 20, 1, 30, 41), over(Limited::MaxAgeMs, 41, 40)),
     ] {
-        let judged = judge(&law, request, true).expect("the template exists");
+        let judged = judge(&Court::from(law.clone()), request, &Inputs::bare(true))
+            .expect("the template exists");
         let said = judged.judgement().opinions.iter().flat_map(|o| o.objections.clone()).next();
         assert_eq!(said, objection);
     }
@@ -238,7 +240,8 @@ fn each_limit_holds_at_its_exact_value() {
 fn a_policy_that_allows_no_network_profile_allows_none() {
     let closed = Policy { network: vec![], ..policy("closed", &["*"]) };
     let law = law_of(&[put_event(1, closed)]);
-    let judged = judge(&law, request(), true).expect("the template exists");
+    let judged = judge(&Court::from(law.clone()), request(), &Inputs::bare(true))
+        .expect("the template exists");
     let reasons: Vec<String> = judged.judgement().reasons().collect();
     assert_eq!(reasons, ["network none is not allowed"]);
 }
@@ -272,14 +275,14 @@ fn what_is_left_out_takes_the_templates_value_then_the_published_one() {
 
 #[test]
 fn a_request_the_law_cannot_be_applied_to_says_why() {
-    let law = Law::default();
+    let court = Court::default();
     let nameless = Request { template: "pyton".into(), ..request() };
     let known = "host".to_owned();
     let unknown = Unjudgeable::UnknownTemplate { name: "pyton".into(), known };
-    assert_eq!(judge(&law, nameless, true), Err(unknown));
+    assert_eq!(judge(&court, nameless, &Inputs::bare(true)), Err(unknown));
     let idle = Request { command: vec![], ..request() };
     let no_command = Unjudgeable::NoCommand { template: "host".into() };
-    assert_eq!(judge(&law, idle, true), Err(no_command));
+    assert_eq!(judge(&court, idle, &Inputs::bare(true)), Err(no_command));
 }
 
 #[test]

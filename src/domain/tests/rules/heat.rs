@@ -1,7 +1,7 @@
 //! Heat: the published table of thresholds, at their exact boundaries.
 
 use domain::World;
-use domain::command::Command;
+use domain::command::{Command, Guard};
 use domain::judge::{HeatCause, HeatDecision, Request};
 use domain::law::{HeatTable, Template};
 use domain::submission::{Heat, Pool};
@@ -16,7 +16,11 @@ fn asking(cpu_milli: u32, mem_mb: u32, ttl_ms: u64) -> Request {
 
 fn check_heat(world: &World, request: Request, heat: Heat, cause: HeatCause) {
     let asked = format!("{request:?}");
-    assert_eq!(judged(world, request).judgement().heat, HeatDecision { heat, cause }, "{asked}");
+    assert_eq!(
+        judged(world, request).judgement().heat,
+        HeatDecision { heat, cause, learned: None },
+        "{asked}"
+    );
 }
 
 #[test]
@@ -77,7 +81,7 @@ fn the_thresholds_are_law_and_can_be_changed() {
         cold_ttl_ms: 3,
     };
     let mut world = World::default();
-    let set = Command::SetHeatTable { table, origin: origin() };
+    let set = Command::SetHeatTable { table, guard: Guard::None, origin: origin() };
     tell(&mut world, T0, set).expect("always allowed");
     assert_eq!(world.law.current().revision, 1, "a change of the law like any other");
     for (request, heat, cause) in [

@@ -188,7 +188,7 @@ fn a_run_finds_the_template_it_pinned() {
 #[test]
 fn every_change_of_the_law_is_one_revision() {
     let table = HeatTable { hot_cpu_milli: 1, ..HeatTable::PUBLISHED };
-    let set = Command::SetHeatTable { table: table.clone(), origin: origin() };
+    let set = Command::SetHeatTable { table: table.clone(), guard: Guard::None, origin: origin() };
     let given = [put_as(1, 1, "p", &["*"]), template_put(2, 1, "t")];
     let (at, origin, revision) = (T0, origin(), 3);
     check(&given, set, Ok(vec![Event::HeatTableSet(HeatTableSet { at, origin, revision, table })]));

@@ -337,6 +337,6 @@ fn a_route_says_how_each_pool_stands() {
         Route { pool: Pool::Standard, fallback: false, ready: 3, could_hold: 2, have_room: 1 };
     let high =
         Route { pool: Pool::HighCompute, fallback: true, ready: 1, could_hold: 1, have_room: 1 };
-    assert_eq!(routes(&world.fleet, class), [standard, high]);
+    assert_eq!(routes(&world.fleet, &class), [standard, high]);
     assert_eq!(world.fleet.nodes().values().filter(|node| Node::is_ready(node)).count(), 4);
 }

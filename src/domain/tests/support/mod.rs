@@ -17,7 +17,10 @@ use domain::judge::{Request, judge};
 use domain::law::{Law, Limits, OnViolation, Policy, RootFs, Template};
 use domain::placement::Assignment;
 use domain::submission::{Demand, Network, Pool, Resources};
-use domain::{Command, Decision, Event, Judged, NodeId, Refusal, RunId, Timestamp, Token, World};
+use domain::{
+    Command, Court, Decision, Event, Inputs, Judged, NodeId, Refusal, RunId, Timestamp, Token,
+    World,
+};
 use uuid::Uuid;
 
 /// When the tests begin: an ordinary time of day, far from 0.
@@ -91,7 +94,12 @@ pub fn law_of(events: &[Event]) -> Law {
 
 /// Judged under the law of `world`, with quarantine switched on.
 pub fn judged(world: &World, request: Request) -> Judged {
-    judge(world.law.current(), request, true).expect("the tests name templates that exist")
+    judged_under(world.law.current(), request)
+}
+
+pub fn judged_under(law: &Arc<Law>, request: Request) -> Judged {
+    judge(&Court::new(law.clone()), request, &Inputs::bare(true))
+        .expect("the tests name templates that exist")
 }
 
 /// A policy that allows everything.
@@ -104,7 +112,7 @@ pub fn policy(name: &str, templates: &[&str]) -> Policy {
         max_age_ms: None,
         on_violation: OnViolation::Reject,
         rules: Vec::new(),
-        tags: BTreeMap::new(),
+        ..domain::law::lockdown_default()
     }
 }
 
@@ -135,7 +143,7 @@ pub fn admitted(n: u64, request: Request) -> Event {
 }
 
 pub fn admitted_under(law: &Law, n: u64, request: Request) -> Event {
-    let judged = judge(law, request, true).expect("the tests name templates that exist");
+    let judged = judged_under(&Arc::new(law.clone()), request);
     let (submission, judgement) = judged.into_parts();
     let after = 100 - submission.priority;
     Event::RunAdmitted(Arc::new(RunAdmitted {
@@ -320,7 +328,7 @@ pub fn lose(name: &str, n: u64) -> Command {
 }
 
 pub fn put(policy: Policy, guard: Guard) -> Command {
-    Command::PutPolicy { policy, guard, origin: origin() }
+    Command::PutPolicy { policy: policy.into(), guard, origin: origin() }
 }
 
 pub fn delete(name: &str, guard: Guard) -> Command {

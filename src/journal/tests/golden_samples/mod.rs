@@ -8,12 +8,19 @@ use domain::Event;
 use domain::event as e;
 use domain::ids::{Hex, NodeId, RunId, Timestamp};
 use domain::judge::{
-    HeatCause, HeatDecision, Judge, Judgement, Limited, Objection, Opinion, Pinned,
+    Basis, ExternalAnswer, ExternalOutcome, HeatCause, HeatDecision, Judge, Judgement, Learned,
+    Limited, Objection, Opinion, Pinned, Quota, RuleFault,
 };
-use domain::law::{HeatTable, Limits, OnViolation, Policy, RootFs, Rule, Template, Verdict};
+use domain::law::{
+    ExternalJudge, FailMode, HeatSource, HeatTable, Limits, OnExceeded, OnViolation, Policy,
+    Quotas, Required, RootFs, Rule, Template, Verdict,
+};
+use domain::selector::{Requirement, Selector, Test};
 use domain::submission::{
-    Demand, Heat, Network, OnLost, Pool, Resources, Retention, Retry, Submission,
+    Demand, Heat, Network, OnLost, Placement, Pool, Preference, Resources, Retention, Retry,
+    Strategy, Submission, Total,
 };
+use domain::tenants::Holdings;
 use uuid::Uuid;
 
 const AT: Timestamp = Timestamp(1_767_225_600_123);
@@ -58,6 +65,72 @@ fn submission(heat_hint: Option<Heat>, on_lost: OnLost) -> Submission {
         retention: Retention { max_age_ms: 86_400_000, keep_output: true },
         metadata: map(&[("tenant", "acme"), ("user", "alice")]),
         labels: map(&[("team", "ml")]),
+        placement: placement(Strategy::Spread),
+    }
+}
+
+fn placement(strategy: Strategy) -> Placement {
+    let values = || ["ssd".into(), "nvme".into()].into();
+    let requirement = |key: &str, test| Requirement { key: key.into(), test };
+    let requirements = vec![
+        requirement("disk", Test::In(values())),
+        requirement("zone", Test::NotIn(values())),
+        requirement("fast", Test::Exists),
+        requirement("old", Test::Absent),
+    ];
+    Placement {
+        require: Selector { requirements: requirements.clone() },
+        prefer: vec![Preference { labels: Selector { requirements }, weight: 100 }],
+        isolation: ["seccomp".into(), "netns".into()].into(),
+        strategy,
+    }
+}
+
+/// What judges say, in all the words they have.
+fn objections() -> Vec<Objection> {
+    use ExternalOutcome as O;
+    let outcomes = [
+        O::Said { verdict: Verdict::Quarantine, reason: "known malware".into() },
+        O::TimedOut,
+        O::Unreachable,
+        O::Status(500),
+        O::Unreadable,
+    ];
+    let external = |outcome| {
+        Objection::External(Box::new(ExternalAnswer {
+            judge: "scanner".into(),
+            outcome,
+            latency_ms: 2_000,
+        }))
+    };
+    let faults = [
+        RuleFault::DivisionByZero,
+        RuleFault::Overflow,
+        RuleFault::OutOfRange,
+        RuleFault::TooCostly,
+        RuleFault::Uncompilable,
+    ];
+    let failed = |fault| Objection::RuleFailed { rule: "ratio".into(), fault };
+    let quotas = [Quota::Running, Quota::Pending, Quota::CpuMilli, Quota::MemMb, Quota::PerMinute];
+    let over = |quota| Objection::OverQuota { quota, would_have: 1 << 40, limit: 7 };
+    let holds = Objection::RuleHolds {
+        rule: "external-origin".into(),
+        verdict: Verdict::Quarantine,
+        reason: "code from outside".into(),
+    };
+    let missing =
+        [Objection::MetadataMissing("user".into()), Objection::LabelMissing("team".into())];
+    let all = [holds].into_iter().chain(missing).chain(faults.into_iter().map(failed));
+    all.chain(quotas.into_iter().map(over)).chain(outcomes.into_iter().map(external)).collect()
+}
+
+fn holdings() -> Holdings {
+    Holdings {
+        running: 3,
+        pending: 400,
+        in_use: Demand { cpu_milli: 1_500, mem_mb: 384, gpu: 3 },
+        asked: Total { cpu_milli: 1 << 40, mem_mb: 51_584, gpu: 403 },
+        last_minute: 99,
     }
 }
 
@@ -70,7 +143,15 @@ fn judgement(verdict: Verdict, heat: Heat, cause: HeatCause, pool: Pool) -> Judg
         policy: Pinned { name: "python-default".into(), version: 3 },
         template: Pinned { name: "python".into(), version: 0 },
         quarantine_on: true,
-        heat: HeatDecision { heat, cause },
+        heat: HeatDecision {
+            heat,
+            cause,
+            learned: (cause == HeatCause::Learned).then_some(Learned {
+                runs: 250,
+                p95_wall_ms: 1_234,
+                p95_cpu_milli: 900,
+            }),
+        },
         pool,
         opinions: vec![
             opinion(Judge::Aeacus, Verdict::Quarantine, vec![Objection::QuarantineAsked]),
@@ -87,7 +168,13 @@ fn judgement(verdict: Verdict, heat: Heat, cause: HeatCause, pool: Pool) -> Judg
                 ],
             ),
             opinion(Judge::Minos, Verdict::Accept, vec![]),
+            opinion(Judge::External("scanner".into()), Verdict::Quarantine, objections()),
         ],
+        placement: (heat == Heat::Hot).then(|| Arc::new(placement(Strategy::Pack))),
+        basis: (heat == Heat::Cold).then(|| {
+            let admitted = (pool == Pool::Standard).then(holdings);
+            Box::new(Basis { at: AT, index: 4_710, tenant: holdings(), admitted })
+        }),
     }
 }
 
@@ -116,6 +203,7 @@ fn run_admitted() -> Vec<Event> {
         (None, Heat::Hot, HeatCause::Memory, Pool::Standard),
         (None, Heat::Cold, HeatCause::Light, Pool::Standard),
         (None, Heat::Warm, HeatCause::Ordinary, Pool::Standard),
+        (None, Heat::Warm, HeatCause::Learned, Pool::Standard),
     ];
     let principals = [
         e::Principal::System,
@@ -223,15 +311,15 @@ fn run_finished() -> Vec<Event> {
 }
 
 fn run_lost() -> Vec<Event> {
-    use e::LostCause::{NodeLost, NodeRestarted, Unknown};
+    use e::LostCause::{Drained, NodeLost, NodeRestarted, Unknown};
     let lost = |cause| {
         let next = match cause {
-            NodeLost => e::Next::Again { not_before: LATER },
+            NodeLost | Drained => e::Next::Again { not_before: LATER },
             NodeRestarted | Unknown => e::Next::End(e::End::Failed(e::FailReason::NodeLost)),
         };
         Event::RunLost(e::RunLost { run: run(), at: AT, attempt: 3, node: node(), cause, next })
     };
-    [NodeLost, NodeRestarted, Unknown].into_iter().map(lost).collect()
+    [NodeLost, NodeRestarted, Unknown, Drained].into_iter().map(lost).collect()
 }
 
 fn run_cancel_requested() -> Vec<Event> {
@@ -277,6 +365,21 @@ fn policy_put() -> Vec<Event> {
         Limits { cpu_milli: Some(2_000), mem_mb: Some(1_024), gpu: 0, ttl_ms: Some(600_000) };
     let unlimited = Limits { cpu_milli: None, mem_mb: None, gpu: 4, ttl_ms: None };
     let put = |(limits, max_age_ms, on_violation)| {
+        let full = on_violation == OnViolation::Quarantine;
+        let judge = |name: &str, fail| ExternalJudge {
+            name: name.into(),
+            url: "http://scanner.internal:9000/judge".into(),
+            timeout_ms: 2_000,
+            fail,
+        };
+        let quotas = Quotas {
+            running: Some(10),
+            pending: Some(100),
+            cpu_milli: Some(1 << 40),
+            mem_mb: Some(65_536),
+            per_minute: Some(600),
+            on_exceeded: OnExceeded::Reject,
+        };
         Event::PolicyPut(Arc::new(e::PolicyPut {
             at: AT,
             origin: operator(),
@@ -295,6 +398,14 @@ fn policy_put() -> Vec<Event> {
                     rule("three", Verdict::Reject),
                 ],
                 tags: map(&[("owner", "platform")]),
+                require: Required {
+                    metadata: ["tenant".into(), "user".into()].into(),
+                    labels: ["team".into()].into(),
+                },
+                quotas: if full { quotas } else { Quotas::default() },
+                judges: vec![judge("scanner", FailMode::Closed), judge("audit", FailMode::Open)],
+                heat: if full { HeatSource::Learned } else { HeatSource::Table },
+                placement: placement(if full { Strategy::Pack } else { Strategy::Spread }),
             },
         }))
     };
@@ -353,6 +464,42 @@ fn queue_resumed() -> Vec<Event> {
     vec![Event::QueueResumed(e::QueueResumed { at: AT, origin: operator() })]
 }
 
+fn node_drained() -> Vec<Event> {
+    let drained = |deadline| {
+        Event::NodeDrained(e::NodeDrained { node: node(), at: AT, origin: operator(), deadline })
+    };
+    [Some(LATER), None].into_iter().map(drained).collect()
+}
+
+fn node_undrained() -> Vec<Event> {
+    vec![Event::NodeUndrained(e::NodeUndrained { node: node(), at: AT, origin: operator() })]
+}
+
+fn node_labeled() -> Vec<Event> {
+    let labels = [("disk".into(), Some("ssd".into())), ("zone".into(), None)].into();
+    vec![Event::NodeLabeled(e::NodeLabeled { node: node(), at: AT, origin: operator(), labels })]
+}
+
+fn run_evicted() -> Vec<Event> {
+    vec![Event::RunEvicted(e::RunEvicted { run: run(), at: AT, attempt: 2, node: node() })]
+}
+
+fn run_released() -> Vec<Event> {
+    vec![Event::RunReleased(Arc::new(e::RunReleased {
+        run: run(),
+        at: AT,
+        origin: operator(),
+        judgement: judgement(Verdict::Quarantine, Heat::Hot, HeatCause::Memory, Pool::Quarantine),
+        pool: Pool::HighCompute,
+        reason: "looked at it".into(),
+    }))]
+}
+
+fn run_refused() -> Vec<Event> {
+    let (origin, reason) = (operator(), "it is what it looks like".into());
+    vec![Event::RunRefused(Arc::new(e::RunRefused { run: run(), at: AT, origin, reason }))]
+}
+
 /// Samples of the newest version of each type, in the order of the catalogue.
 pub fn samples() -> Vec<Vec<Event>> {
     vec![
@@ -375,5 +522,11 @@ pub fn samples() -> Vec<Vec<Event>> {
         heat_table_set(),
         queue_paused(),
         queue_resumed(),
+        node_drained(),
+        node_undrained(),
+        node_labeled(),
+        run_evicted(),
+        run_released(),
+        run_refused(),
     ]
 }

@@ -145,11 +145,27 @@ impl From<Refusal> for Fault {
             Refusal::NoSuchRun(run) => {
                 Self::new(Problem::new(404, code::NOT_FOUND, detail).about_run(run))
             }
-            Refusal::NoSuchNode(_) | Refusal::NotFound { .. } => {
+            Refusal::NoSuchNode(_) | Refusal::UnknownNode(_) | Refusal::NotFound { .. } => {
                 Self::of(404, code::NOT_FOUND, detail)
             }
             Refusal::AlreadyEnded(run) => {
                 Self::new(Problem::new(409, code::ALREADY_ENDED, detail).about_run(run))
+            }
+            Refusal::NotInQuarantine(run) => {
+                Self::new(Problem::new(409, code::CONFLICT, detail).about_run(run))
+            }
+            Refusal::StillRejected { run, reasons } => {
+                let mut problem = Problem::new(403, code::POLICY_REJECTED, detail).about_run(run);
+                problem.reasons = reasons;
+                Self::new(problem)
+            }
+            Refusal::QuotaExceeded { over, retry_after_ms, .. } => {
+                let mut problem = Problem::new(429, code::QUOTA_EXCEEDED, detail);
+                problem.reasons = over;
+                let after = retry_after_ms.map_or(LATER_S, |ms| {
+                    u32::try_from(ms.div_ceil(1_000).max(1)).unwrap_or(LATER_S)
+                });
+                Self::new(problem).retry_after(after)
             }
             Refusal::Overtaken
             | Refusal::StaleAttempt

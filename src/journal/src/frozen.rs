@@ -1,0 +1,185 @@
+//! Bodies of events as earlier versions of the program wrote them, and how each is lifted.
+//!
+//! Owns:   one frozen shape a changed type and version, with every part of it that has changed.
+//! Never:  edits one: what was true then stays readable for ever.
+//! Proof:  `tests/golden.rs`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use domain::event::{KeyUse, Origin, Place, PolicyPut, RejectCode, RunAdmitted, RunRejected};
+use domain::ids::{RunId, Timestamp};
+use domain::judge::{HeatCause, HeatDecision, Judge, Judgement, Objection, Opinion, Pinned};
+use domain::law::{HeatSource, Limits, OnViolation, Policy, Quotas, Required, Rule, Verdict};
+use domain::submission::{
+    Heat, Network, OnLost, Placement, Pool, Resources, Retention, Retry, Submission,
+};
+use serde::Deserialize;
+
+type Text = Box<str>;
+type Texts = BTreeMap<Text, Text>;
+
+/// Nobody could say anything about nodes.
+#[derive(Deserialize)]
+pub struct SubmissionV1 {
+    template: Text,
+    command: Vec<Text>,
+    env: Texts,
+    stdin: Text,
+    resources: Resources,
+    network: Network,
+    heat_hint: Option<Heat>,
+    priority: u8,
+    retry: Retry,
+    on_lost: OnLost,
+    retention: Retention,
+    metadata: Texts,
+    labels: Texts,
+}
+
+impl From<SubmissionV1> for Submission {
+    fn from(old: SubmissionV1) -> Self {
+        let SubmissionV1 { template, command, env, stdin, resources, network, .. } = old;
+        let SubmissionV1 {
+            heat_hint, priority, retry, on_lost, retention, metadata, labels, ..
+        } = old;
+        let placement = Placement::default();
+        Self {
+            template,
+            command,
+            env,
+            stdin,
+            resources,
+            network,
+            heat_hint,
+            priority,
+            retry,
+            on_lost,
+            retention,
+            metadata,
+            labels,
+            placement,
+        }
+    }
+}
+
+/// Three judges, no rules, no quotas, and heat was never learned.
+#[derive(Deserialize)]
+pub struct JudgementV1 {
+    verdict: Verdict,
+    revision: u64,
+    policy: Pinned,
+    template: Pinned,
+    quarantine_on: bool,
+    heat: (Heat, HeatCause),
+    pool: Pool,
+    opinions: Vec<(Judge, Verdict, Vec<Objection>)>,
+}
+
+impl From<JudgementV1> for Judgement {
+    fn from(old: JudgementV1) -> Self {
+        let JudgementV1 { verdict, revision, policy, template, quarantine_on, pool, .. } = old;
+        let (heat, cause) = old.heat;
+        let opinion = |(judge, verdict, objections)| Opinion { judge, verdict, objections };
+        Self {
+            verdict,
+            revision,
+            policy,
+            template,
+            quarantine_on,
+            heat: HeatDecision { heat, cause, learned: None },
+            pool,
+            opinions: old.opinions.into_iter().map(opinion).collect(),
+            placement: None,
+            basis: None,
+        }
+    }
+}
+
+/// See [`RunAdmitted`].
+#[derive(Deserialize)]
+pub struct RunAdmittedV1 {
+    run: RunId,
+    at: Timestamp,
+    origin: Origin,
+    submission: SubmissionV1,
+    key: Option<(KeyUse, u32)>,
+    judgement: JudgementV1,
+    place: Place,
+    redrive_of: Option<RunId>,
+}
+
+impl From<RunAdmittedV1> for Arc<RunAdmitted> {
+    fn from(old: RunAdmittedV1) -> Self {
+        let RunAdmittedV1 { run, at, origin, submission, key, judgement, place, redrive_of } = old;
+        let (submission, judgement) = (submission.into(), judgement.into());
+        Self::new(RunAdmitted { run, at, origin, submission, key, judgement, place, redrive_of })
+    }
+}
+
+/// See [`RunRejected`].
+#[derive(Deserialize)]
+pub struct RunRejectedV1 {
+    run: RunId,
+    at: Timestamp,
+    origin: Origin,
+    submission: SubmissionV1,
+    key: Option<(KeyUse, u32)>,
+    judgement: JudgementV1,
+    code: RejectCode,
+}
+
+impl From<RunRejectedV1> for Arc<RunRejected> {
+    fn from(old: RunRejectedV1) -> Self {
+        let RunRejectedV1 { run, at, origin, submission, key, judgement, code } = old;
+        let (submission, judgement) = (submission.into(), judgement.into());
+        Self::new(RunRejected { run, at, origin, submission, key, judgement, code })
+    }
+}
+
+/// Limits, networks and retention were all a policy could say; rules were kept, and refused at the
+/// door.
+#[derive(Deserialize)]
+pub struct PolicyV1 {
+    name: Text,
+    templates: Vec<Text>,
+    limits: Limits,
+    network: Vec<Network>,
+    max_age_ms: Option<u64>,
+    on_violation: OnViolation,
+    rules: Vec<Rule>,
+    tags: Texts,
+}
+
+/// See [`PolicyPut`].
+#[derive(Deserialize)]
+pub struct PolicyPutV1 {
+    at: Timestamp,
+    origin: Origin,
+    revision: u64,
+    version: u64,
+    policy: PolicyV1,
+}
+
+impl From<PolicyPutV1> for Arc<PolicyPut> {
+    fn from(old: PolicyPutV1) -> Self {
+        let PolicyPutV1 { at, origin, revision, version, policy } = old;
+        let PolicyV1 { name, templates, limits, network, max_age_ms, .. } = policy;
+        let policy = Policy {
+            name,
+            templates,
+            limits,
+            network,
+            max_age_ms,
+            on_violation: policy.on_violation,
+            rules: policy.rules,
+            tags: policy.tags,
+            require: Required::default(),
+            quotas: Quotas::default(),
+            judges: Vec::new(),
+            heat: HeatSource::Table,
+            placement: Placement::default(),
+        };
+        Self::new(PolicyPut { at, origin, revision, version, policy })
+    }
+}
