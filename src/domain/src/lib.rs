@@ -9,6 +9,7 @@ pub mod court;
 mod ended;
 pub mod event;
 pub mod fleet;
+pub mod heat;
 pub mod ids;
 pub mod invariants;
 pub mod judge;

@@ -1,6 +1,7 @@
 //! The World: all state, as a fold of the journal; `decide` and `evolve`.
 //!
-//! Owns:   runs, line, fleet, law, ledger, tenants and keys: every part folds the same events.
+//! Owns:   runs, line, fleet, law, ledger, tenants, keys and what is learned of heat: every part
+//!         folds the same events.
 //! Never:  reads a clock, draws a number, does IO. Time, ids and tokens are inputs.
 //! Proof:  the property tests in `tests/laws`: lived equals replayed at every prefix, a refusal
 //!         changes nothing, the invariants hold after every event.
@@ -16,6 +17,7 @@ use crate::event::{
     RunReleased, RunStarted, TemplateDeleted, TemplatePut,
 };
 use crate::fleet::{Fleet, Node};
+use crate::heat::Profiles;
 use crate::ids::{Digest, Hex, NodeId, RunId, Sequence, Timestamp};
 use crate::judge::{Judged, Objection, Quota, minos, preferred_pool};
 use crate::keys::{Keys, Known};
@@ -45,6 +47,8 @@ pub struct World {
     pub tenants: Tenants,
     /// Idempotency keys.
     pub keys: Keys,
+    /// What is learned of heat.
+    pub profiles: Profiles,
     /// Latest leader's epoch.
     pub epoch: u64,
     /// Admissions so far.
@@ -258,6 +262,7 @@ impl World {
         self.ledger.evolve(event);
         self.tenants.evolve(event);
         self.keys.evolve(event);
+        self.profiles.evolve(event);
         self.now = self.now.max(event.at());
         match event {
             Event::LeaderStarted(e) => self.epoch = e.epoch,
@@ -299,6 +304,7 @@ impl World {
             pack(&self.ledger),
             pack(&self.tenants),
             pack(&self.keys),
+            pack(&self.profiles),
             pack(&(self.epoch, self.admissions, self.now)),
         ] {
             hash.update(&part);

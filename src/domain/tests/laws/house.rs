@@ -8,24 +8,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::command::{Admit, Guard, Report, Reported};
-use domain::event::{End, KeyUse, LeaderStarted, Next, NodeLostCause};
+use domain::event::{End, KeyUse, LeaderStarted, Next, NodeLostCause, Output, Usage};
 use domain::fleet::Fleet;
+use domain::heat::Profiles;
 use domain::ids::{Hex, Sequence};
 use domain::invariants;
-use domain::judge::{Request, judge, judge_resolved};
+use domain::judge::{Request, judge, judge_again, judge_resolved};
 use domain::keys::Keys;
-use domain::law::{Law, LawBook, Limits, Policy};
+use domain::law::{Law, LawBook, Limits, Policy, Verdict};
 use domain::ledger::Ledger;
-use domain::line::{Class, Line, LineChange, LineKey};
+use domain::line::{Line, LineChange, LineKey};
 use domain::placement::{Assignment, may_assign, plan};
-use domain::runs::Runs;
-use domain::submission::{Demand, Pool, Retention};
-use domain::tenants::{Tenant, Tenants};
+use domain::runs::{Birth, Runs};
+use domain::submission::{Demand, Pool, Retention, Submission};
+use domain::tenants::Tenants;
 use domain::{
-    Command, Court, Decision, Event, Inputs, NodeId, Refusal, RunId, Status, Timestamp, Token,
-    World,
+    Command, Court, Decision, Event, Inputs, Judgement, NodeId, Refusal, RunId, Status, Timestamp,
+    Token, World,
 };
 
+use crate::numbers;
 use crate::script::{Asked, Guarded, Shown, Step, What};
 use crate::support::*;
 use crate::wire;
@@ -63,6 +65,7 @@ struct Parts {
     ledger: Ledger,
     tenants: Tenants,
     keys: Keys,
+    profiles: Profiles,
 }
 
 struct Keyed {
@@ -150,9 +153,20 @@ impl House {
                 let name = name.into();
                 self.enact(Command::DeleteTemplate { name, guard, origin: origin() });
             }
-            Step::SetHeatTable(table) => {
-                let guard = Guard::None;
+            Step::SetHeatTable { table, guard } => {
+                let found = self.lived.law.heat_history().len() as u64;
+                let guard = guard_of(guard, found);
                 self.enact(Command::SetHeatTable { table, guard, origin: origin() });
+            }
+            Step::Release { run, stale } => {
+                let stale = self.earlier_law.clone().filter(|_| stale);
+                self.release(run, stale);
+            }
+            Step::Refuse { run } => {
+                let Some((run, waits)) = self.maybe_quarantined(run) else { return };
+                let reason = "not here".into();
+                let answer = self.ask(Command::Refuse { run, reason, origin: origin() });
+                assert_eq!(answer.is_ok(), waits, "only what waits in quarantine: {answer:?}");
             }
             Step::Pause => {
                 self.ask(Command::PauseQueue { origin: origin() }).expect("always allowed");
@@ -182,13 +196,10 @@ impl House {
     ) {
         let current = self.lived.law.current().clone();
         let law = stale.unwrap_or(&current);
-        let quarantine_on = asked.quarantine_on;
+        let inputs = Inputs { learned: asked.learned, ..Inputs::bare(asked.quarantine_on) };
         let tenant = format!("tenant-{}", asked.tenant);
-        let Ok(judged) = judge(
-            &Court::from(law.clone()),
-            request_of(asked, &tenant),
-            &Inputs::bare(quarantine_on),
-        ) else {
+        let Ok(judged) = judge(&Court::from(law.clone()), request_of(asked, &tenant), &inputs)
+        else {
             return;
         };
         let key = key.map(|(name, body)| (format!("key-{name}"), body));
@@ -256,6 +267,45 @@ impl House {
         self.ask(Command::Assign { assignment, token, planned_at })
     }
 
+    /// Some run that was admitted, and whether it waits in quarantine. One that does where there is
+    /// one: few do.
+    fn maybe_quarantined(&self, index: proptest::sample::Index) -> Option<(RunId, bool)> {
+        let line = self.lived.line.in_order();
+        let waits = |(key, run): &(LineKey, RunId)| (key.pool == Pool::Quarantine).then_some(*run);
+        let waiting: Vec<RunId> = line.iter().filter_map(waits).collect();
+        if !waiting.is_empty() {
+            return Some((*index.get(&waiting), true));
+        }
+        let admitted = |(run, status)| (status != Status::Rejected).then_some(run);
+        let all: Vec<RunId> = self.lived.runs.newest_first(None).filter_map(admitted).collect();
+        (!all.is_empty()).then(|| (*index.get(&all), false))
+    }
+
+    /// Judges a run again, and asks for its release.
+    fn release(&mut self, index: proptest::sample::Index, stale: Option<Arc<Law>>) {
+        let Some((run, waits)) = self.maybe_quarantined(index) else { return };
+        let found = self.lived.runs.get(run).expect("it was listed").into_owned();
+        let Birth::Admitted(admitted) = &found.birth else { return };
+        let current = self.lived.law.current().clone();
+        let law = stale.unwrap_or_else(|| current.clone());
+        let revision = law.revision;
+        let judged = judge_again(&Court::new(law), admitted, &Inputs::bare(true));
+        let rejected = judged.judgement().verdict == Verdict::Reject;
+        let (judged, reason, origin) = (Box::new(judged), "known to us".into(), origin());
+        let answer = self.ask(Command::Release { run, judged, reason, origin });
+        match answer {
+            Err(Refusal::NotInQuarantine(_)) => assert!(!waits),
+            Err(Refusal::StaleLaw { .. }) => assert!(waits && revision < current.revision),
+            Err(Refusal::StillRejected { .. }) => assert!(waits && rejected),
+            Ok(_) => {
+                assert!(waits && !rejected && revision == current.revision);
+                let item = self.lived.line.item(run).expect("it waits on");
+                assert!(item.waiting && item.pool != Pool::Quarantine, "it is let go: {item:?}");
+            }
+            Err(refusal) => panic!("a release is never refused like this: {refusal}"),
+        }
+    }
+
     fn attempts(&self) -> Vec<(NodeId, RunId, Token)> {
         let nodes = self.lived.fleet.nodes().iter();
         nodes
@@ -273,7 +323,12 @@ impl House {
         let believed = token == right && shown != Shown::Elsewhere;
         let what = match what {
             What::Started => Reported::Started,
-            What::Ended(cause, code) => ended(exit(cause, code)),
+            What::Ended(cause, code) => {
+                let (wall_ms, cpu_ms) = (self.drawn * SECOND, self.drawn * 700);
+                let usage = Usage { wall_ms, cpu_ms, max_rss_mb: 1 };
+                let (exit, output) = (exit(cause, code), Output::default());
+                Reported::Finished { exit, usage, output }
+            }
             What::Gone => Reported::Gone,
         };
         let answer = self.ask(Command::Report(Report { node, run, token, what }));
@@ -366,7 +421,7 @@ impl House {
         self.alone.agree_with(&self.lived);
         let visible: Vec<_> = self.projected.iter().map(|(key, run)| (*key, *run)).collect();
         assert_eq!(self.lived.line.in_order(), visible, "the projected line is the line");
-        agree_on_numbers(&self.lived);
+        numbers::agree(&self.lived);
         if let Some(run) = event.run().and_then(|run| self.replayed.runs.get(run)) {
             assert_eq!(run.index, sequence, "a run knows the entry that changed it last");
         }
@@ -381,7 +436,7 @@ impl House {
                 assert_eq!(pool, Some((e.pool, e.fallback)), "D-1: an assignment holds before it");
                 let run = world.runs.live(e.run).expect("only what waits is assigned");
                 assert_eq!(e.attempt, run.attempt + 1, "attempts are numbered from 1");
-                let quarantined = run.judgement().pool == Pool::Quarantine;
+                let quarantined = run.is_quarantined();
                 assert_eq!(quarantined, e.pool == Pool::Quarantine, "T-1");
                 assert!(self.tokens.insert(e.token), "each attempt has a token of its own");
                 self.last_token = Some(e.token);
@@ -389,6 +444,10 @@ impl House {
             }
             Event::RunFinished(e) => return expect_cancel(world, e.run, e.next),
             Event::RunLost(e) => return expect_cancel(world, e.run, e.next),
+            Event::RunReleased(e) => {
+                let run = world.runs.live(e.run).expect("only what waits is let go");
+                return self.remade(run.submission(), &e.judgement);
+            }
             Event::RunForgotten(e) => {
                 let run = world.runs.get(e.run).expect("nothing is forgotten twice");
                 let ended = run.finished_at.expect("what has not ended is never forgotten");
@@ -400,17 +459,7 @@ impl House {
             _ => return,
         };
         let (run, submission, judgement, key) = birth;
-        let law = world.law.current();
-        let heat = law.templates.get(&submission.template).and_then(|t| t.body.heat);
-        let inputs = judgement.inputs();
-        let court = Court::new(law.clone());
-        let template = judgement.template.clone();
-        let again = judge_resolved(&court, submission, template, heat, &inputs);
-        assert_eq!(
-            judgement.before_minos(),
-            again,
-            "D-1: a judgement can be made again from its record"
-        );
+        self.remade(submission, judgement);
         assert_eq!(world.runs.status(run), None, "an id is used once");
         if let Some((key, position)) = key {
             let scope = (submission.tenant().to_owned(), key.key.to_string());
@@ -425,6 +474,15 @@ impl House {
             let earlier = keyed.runs.insert(*position, run);
             assert_eq!(earlier, None, "at most one run per key and position in the window");
         }
+    }
+
+    /// D-1: a judgement can be made again from its record.
+    fn remade(&self, submission: &Submission, judgement: &Judgement) {
+        let law = self.lived.law.current();
+        let heat = law.templates.get(&submission.template).and_then(|t| t.body.heat);
+        let (court, template) = (Court::new(law.clone()), judgement.template.clone());
+        let again = judge_resolved(&court, submission, template, heat, &judgement.inputs());
+        assert_eq!(judgement.before_minos(), again, "D-1: made again from its record");
     }
 
     fn project(&mut self, event: &Event) {
@@ -449,6 +507,7 @@ impl Parts {
         self.ledger.evolve(event);
         self.tenants.evolve(event);
         self.keys.evolve(event);
+        self.profiles.evolve(event);
     }
 
     fn agree_with(&self, world: &World) {
@@ -459,6 +518,7 @@ impl Parts {
         assert!(self.ledger == world.ledger, "ledger alone");
         assert!(self.tenants == world.tenants, "tenants alone");
         assert!(self.keys == world.keys, "keys alone");
+        assert!(self.profiles == world.profiles, "what is learned alone");
     }
 }
 
@@ -466,76 +526,6 @@ fn expect_cancel(world: &World, run: RunId, next: Next) {
     let run = world.runs.live(run).expect("what ends was alive");
     let canceled = next == Next::End(End::Canceled);
     assert_eq!(canceled, run.cancel_requested, "a cancelled run never waits again");
-}
-
-/// Every count kept is the count that counting gives.
-fn agree_on_numbers(world: &World) {
-    let mut tenants = BTreeMap::<String, Tenant>::new();
-    let mut statuses = BTreeMap::<Status, u64>::new();
-    let mut oldest: Option<Timestamp> = None;
-    for (id, status) in world.runs.newest_first(None) {
-        *statuses.entry(status).or_default() += 1;
-        let Some(run) = world.runs.live(id) else { continue };
-        let on_node = u32::from(status != Status::Pending);
-        assert_eq!(
-            run.attempt,
-            run.failures + run.losses + run.moves + on_node,
-            "each attempt counts once"
-        );
-        assert!(run.failures < run.submission().retry.max_attempts, "attempts come to an end");
-        let item = world.line.item(id).expect("what has not ended is known to the line");
-        let not_before = run.not_before.unwrap_or(run.created_at());
-        assert!(status != Status::Pending || item.not_before == not_before);
-        let tenant = tenants.entry(run.submission().tenant().to_owned()).or_default();
-        tenant.asked.add(run.submission().resources.into());
-        if status == Status::Pending {
-            tenant.pending += 1;
-            oldest = Some(oldest.map_or(run.created_at(), |oldest| oldest.min(run.created_at())));
-        } else {
-            tenant.running += 1;
-            tenant.in_use = tenant.in_use.plus(run.submission().resources.into());
-            let node = world.fleet.node(run.node.as_ref().expect("it is on a node"));
-            let attempt = &node.expect("the node is known").attempts[&id];
-            assert!(attempt.stop || !run.cancel_requested, "wants say what the run says");
-            assert_eq!(attempt.attempt, run.attempt);
-        }
-    }
-    for status in Status::ALL {
-        let counted = statuses.get(&status).copied().unwrap_or(0);
-        assert_eq!(world.runs.count(status), counted, "{status:?}");
-    }
-    for (name, kept) in world.tenants.iter() {
-        let counted = tenants.remove(name).unwrap_or_default();
-        assert_eq!(*kept, Tenant { last_tag: kept.last_tag, ..counted }, "{name}");
-        let (idle, newcomer) = (kept.pending + kept.running == 0, world.tenants.next_tag("new"));
-        assert!(!idle || kept.last_tag > newcomer, "{name} is kept for nothing");
-    }
-    assert!(tenants.is_empty(), "tenants with runs that nobody counts: {tenants:?}");
-    for pool in Pool::ALL {
-        let ready: Vec<_> = world.fleet.ready(pool).map(|(_, node)| node.joined.capacity).collect();
-        assert_eq!(world.fleet.has_ready(pool), !ready.is_empty(), "{pool:?}");
-        for demand in world.line.items().map(|(_, item)| item.demand).chain(ready.clone()) {
-            let could_hold = ready.iter().any(|capacity| demand.fits(*capacity));
-            let class = Class { pool, demand, placement: None };
-            assert_eq!(world.fleet.could_hold(pool, &class), could_hold, "{class:?}");
-        }
-    }
-    let (depth, line) = (world.line.depth(), &world.line);
-    let pending = world.runs.count(Status::Pending) as usize;
-    let sums = (
-        depth.total,
-        depth.pools.values().sum(),
-        depth.heats.values().sum(),
-        depth.tenants.values().sum(),
-    );
-    assert_eq!(sums, (pending, pending, pending, pending));
-    assert_eq!(line.oldest(), oldest);
-    for (place, (key, run)) in line.in_order().into_iter().enumerate() {
-        let before = line.in_order()[..place].iter().filter(|(k, _)| k.pool == key.pool).count();
-        assert_eq!(line.rank(run), Some(before), "a place is a rank");
-    }
-    let bytes: Vec<_> = line.in_order().iter().map(|(key, _)| key.to_bytes()).collect();
-    assert!(bytes.is_sorted_by(|a, b| a < b), "the bytes of a key sort as the key does");
 }
 
 pub const NO_LIMITS: Limits = Limits { cpu_milli: None, mem_mb: None, gpu: 0, ttl_ms: None };

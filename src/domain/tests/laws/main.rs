@@ -8,6 +8,7 @@
 mod support;
 
 mod house;
+mod numbers;
 mod script;
 mod wire;
 

@@ -4,6 +4,7 @@
 //! meaningful while proptest makes it shorter.
 
 use domain::event::{ExitCause, NodeLostCause};
+use domain::judge::Learned;
 use domain::law::{HeatTable, Limits, OnViolation};
 use domain::submission::{Demand, Heat, OnLost, Retry};
 use proptest::prelude::*;
@@ -43,7 +44,11 @@ pub enum Step {
     /// A template is deleted.
     DeleteTemplate { name: u8, guard: Guarded },
     /// Other thresholds.
-    SetHeatTable(HeatTable),
+    SetHeatTable { table: HeatTable, guard: Guarded },
+    /// Let any run out of quarantine, judged by the law of today or an earlier one.
+    Release { run: Index, stale: bool },
+    /// Reject any run in quarantine.
+    Refuse { run: Index },
     /// Assignments stop.
     Pause,
     /// Assignments go on.
@@ -68,6 +73,7 @@ pub struct Asked {
     pub max_age_ms: u64,
     pub quarantine: bool,
     pub quarantine_on: bool,
+    pub learned: Option<Learned>,
 }
 
 /// What an agent says.
@@ -146,9 +152,13 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..3u8, heat(), guard())
             .prop_map(|(name, heat, guard)| Step::PutTemplate { name, heat, guard }),
         1 => (0..3u8, guard()).prop_map(|(name, guard)| Step::DeleteTemplate { name, guard }),
-        1 => (1..5u32).prop_map(|k| {
-            Step::SetHeatTable(HeatTable { hot_cpu_milli: 1_000 * k, ..HeatTable::PUBLISHED })
+        1 => (1..5u32, guard()).prop_map(|(k, guard)| {
+            let table = HeatTable { hot_cpu_milli: 1_000 * k, ..HeatTable::PUBLISHED };
+            Step::SetHeatTable { table, guard }
         }),
+        4 => (any::<Index>(), prop::bool::weighted(0.2))
+            .prop_map(|(run, stale)| Step::Release { run, stale }),
+        2 => any::<Index>().prop_map(|run| Step::Refuse { run }),
         1 => Just(Step::Pause),
         2 => Just(Step::Resume),
         3 => (1..5usize).prop_map(|most| Step::Tick { most }),
@@ -168,9 +178,9 @@ pub fn asked() -> impl Strategy<Value = Asked> {
         (select(&[0, 0, 0, 1, 2][..]), 0..3u8, demand(), select(&[SECOND, 60 * SECOND, HOUR][..])),
         (heat(), select(&[0, 50, 50, 50, 100][..]), retry(), any::<bool>()),
         select(&[0, HOUR, DAY, 7 * DAY][..]),
-        (prop::bool::weighted(0.2), prop::bool::weighted(0.9)),
+        (prop::bool::weighted(0.2), prop::bool::weighted(0.9), learned()),
     )
-        .prop_map(|(what, how, max_age_ms, (quarantine, quarantine_on))| {
+        .prop_map(|(what, how, max_age_ms, (quarantine, quarantine_on, learned))| {
             let (template, tenant, demand, ttl_ms) = what;
             let (heat, priority, retry, retries) = how;
             let on_lost = if retries { OnLost::Retry } else { OnLost::Fail };
@@ -186,8 +196,17 @@ pub fn asked() -> impl Strategy<Value = Asked> {
                 max_age_ms,
                 quarantine,
                 quarantine_on,
+                learned,
             }
         })
+}
+
+/// What judging is told of the template's past: it is an input like any other.
+fn learned() -> impl Strategy<Value = Option<Learned>> {
+    let used = (select(&[SECOND, HOUR][..]), select(&[100, 2_500][..]));
+    let used =
+        used.prop_map(|(wall, cpu)| Learned { runs: 20, p95_wall_ms: wall, p95_cpu_milli: cpu });
+    prop::option::weighted(0.2, used)
 }
 
 fn demand() -> impl Strategy<Value = Demand> {

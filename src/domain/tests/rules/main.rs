@@ -12,5 +12,6 @@ mod law;
 mod life;
 mod nodes;
 mod placement;
+mod quarantine;
 mod retention;
 mod retry;
