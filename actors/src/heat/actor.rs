@@ -40,10 +40,16 @@ impl Handler<Published> for HeatActor {
     type Result = ();
 
     fn handle(&mut self, Published(batch): Published, _: &mut Self::Context) {
-        let moved = batch
-            .events
-            .iter()
-            .any(|event| matches!(event, Event::NodeJoined(_) | Event::NodeLost(_)));
+        let moves = |event: &Event| {
+            matches!(
+                event,
+                Event::NodeJoined(_)
+                    | Event::NodeLost(_)
+                    | Event::NodeDrained(_)
+                    | Event::NodeLabeled(_)
+            )
+        };
+        let moved = batch.events.iter().any(moves);
         let before = if moved { self.high_compute_nodes() } else { 0 };
         for event in &batch.events {
             self.fleet.evolve(event);
@@ -51,7 +57,7 @@ impl Handler<Published> for HeatActor {
         self.mark = Mark { index: batch.index, receipt: batch.receipt };
         if moved && before > 0 && self.high_compute_nodes() == 0 {
             log::warn!(
-                "no high-compute node is live: hot workloads fall back to standard nodes \
+                "no high-compute node takes work: hot workloads fall back to standard nodes \
                  (label one with HADES_LABEL=\"tartarus.io/phlegethon=true\")"
             );
         }

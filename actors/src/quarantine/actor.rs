@@ -25,7 +25,7 @@ impl QuarantineActor {
     }
 
     fn nodes(&self) -> usize {
-        self.fleet.ready(Pool::Quarantine).count()
+        self.fleet.live(Pool::Quarantine).count()
     }
 }
 
@@ -41,10 +41,10 @@ impl Handler<Published> for QuarantineActor {
     type Result = ();
 
     fn handle(&mut self, Published(batch): Published, _: &mut Self::Context) {
-        let moved = batch
-            .events
-            .iter()
-            .any(|event| matches!(event, Event::NodeJoined(_) | Event::NodeLost(_)));
+        let moves = |event: &Event| {
+            matches!(event, Event::NodeJoined(_) | Event::NodeLost(_) | Event::NodeLabeled(_))
+        };
+        let moved = batch.events.iter().any(moves);
         let before = if moved { self.nodes() } else { 0 };
         for event in &batch.events {
             self.ledger.evolve(event);

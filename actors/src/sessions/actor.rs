@@ -72,7 +72,7 @@ impl SessionsActor {
         if !self.usable || !self.leading {
             return;
         }
-        for (node, state) in self.fleet.nodes().iter().filter(|(_, node)| node.is_ready()) {
+        for (node, state) in self.fleet.nodes().iter().filter(|(_, node)| node.is_live()) {
             if self.last_heard(node).elapsed() < self.ttl.deadline() {
                 continue;
             }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::{Actor, AsyncContext, Context, Handler, MessageResult};
-use domain::placement::why_waiting;
+use domain::line::Class;
+use domain::placement::{Never, WaitReason, never, why_waiting};
 use domain::runs::Birth;
 use domain::{Run, RunId, Status, World};
 use tokio::sync::oneshot;
@@ -46,14 +47,23 @@ impl ViewActor {
     }
 
     fn run(&self, id: RunId) -> Option<RunSeen> {
-        Some(self.dress(self.world.runs.get(id)?.into_owned()))
+        let run = self.world.runs.get(id)?.into_owned();
+        Some(self.dress(run, &mut BTreeMap::new()))
     }
 
-    fn dress(&self, run: Run) -> RunSeen {
-        let item = self.world.line.item(run.id()).filter(|item| item.waiting);
-        let waiting = item
-            .map(|item| why_waiting(&self.world.line, &self.world.fleet, self.clock.now(), item));
-        RunSeen { run, waiting }
+    /// A run, and why it waits. `asked` are the answers to runs of the same class.
+    fn dress(&self, run: Run, asked: &mut BTreeMap<Class, Option<Never>>) -> RunSeen {
+        let (line, fleet) = (&self.world.line, &self.world.fleet);
+        let item = line.item(run.id()).filter(|item| item.waiting);
+        let waiting = item.map(|item| why_waiting(line, fleet, self.clock.now(), item));
+        let never = match (item, waiting) {
+            (Some(item), Some(WaitReason::NeverFits)) => {
+                let class = item.class();
+                asked.entry(class.clone()).or_insert_with(|| never(fleet, &class)).clone()
+            }
+            _ => None,
+        };
+        RunSeen { run, waiting, never }
     }
 
     fn is_due(&self, id: RunId, until: Until) -> bool {
@@ -151,6 +161,7 @@ impl ViewActor {
         }
         let mut rows = self.world.runs.newest_first(list.before);
         let mut looked_at = 0;
+        let mut asked = BTreeMap::new();
         let over = loop {
             let Some((id, status)) = rows.next() else { break true };
             looked_at += 1;
@@ -166,7 +177,7 @@ impl ViewActor {
                     break true;
                 }
                 if matches(&list.filter, &run) {
-                    page.runs.push(self.dress(run.into_owned()));
+                    page.runs.push(self.dress(run.into_owned(), &mut asked));
                 }
             }
             if looked_at == SCAN_ROWS {
@@ -257,6 +268,7 @@ impl Handler<Summarize> for ViewActor {
     fn handle(&mut self, _: Summarize, _: &mut Self::Context) -> Self::Result {
         let nodes = self.world.fleet.nodes();
         let nodes_ready = nodes.values().filter(|node| node.is_ready()).count();
+        let nodes_live = nodes.values().filter(|node| node.is_live()).count();
         MessageResult(Summary {
             index: self.mark.index,
             receipt: self.mark.receipt,
@@ -264,7 +276,8 @@ impl Handler<Summarize> for ViewActor {
             revision: self.world.law.current().revision,
             runs: Status::ALL.map(|status| (status, self.world.runs.count(status))).to_vec(),
             nodes_ready,
-            nodes_lost: nodes.len() - nodes_ready,
+            nodes_draining: nodes_live - nodes_ready,
+            nodes_lost: nodes.len() - nodes_live,
             now: self.world.now,
         })
     }

@@ -6,7 +6,7 @@ use actix::Message;
 use domain::event::RunAdmitted;
 use domain::fleet::Node;
 use domain::law::RootFs;
-use domain::placement::WaitReason;
+use domain::placement::{Never, WaitReason};
 use domain::submission::{Heat, Pool};
 use domain::{NodeId, Run, RunId, Sequence, Status, Timestamp, Token};
 use tokio::sync::oneshot;
@@ -29,6 +29,8 @@ pub struct RunSeen {
     pub run: Run,
     /// Why it waits.
     pub waiting: Option<WaitReason>,
+    /// What is in its way, where nothing that is live could ever hold it.
+    pub never: Option<Never>,
 }
 
 /// When a read of a run is answered.
@@ -171,8 +173,10 @@ pub struct Summary {
     pub revision: u64,
     /// Runs by status.
     pub runs: Vec<(Status, u64)>,
-    /// Nodes that take work, and others.
+    /// Nodes that take work.
     pub nodes_ready: usize,
+    /// Nodes that finish what they have.
+    pub nodes_draining: usize,
     /// Nodes that are gone.
     pub nodes_lost: usize,
     /// Latest log time.

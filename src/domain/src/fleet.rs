@@ -4,14 +4,15 @@
 //! Never:  decides where a run goes; that is [`crate::placement`].
 //! Proof:  R-3 and T-1 in [`crate::invariants`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::event::{Event, NodeJoined, NodeLostCause};
 use crate::ids::{NodeId, RunId, Timestamp, Token};
 use crate::line::Class;
+use crate::selector::{Requirement, Test};
 use crate::submission::{Demand, Placement, Pool};
 
 /// Label of a high-compute node.
@@ -144,13 +145,85 @@ impl Node {
     }
 }
 
-/// All nodes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// All nodes. Kept as the nodes alone: everything else here is made of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fleet {
     nodes: BTreeMap<NodeId, Node>,
-    /// How many nodes that take work have a capacity, by pool: fleets are large, and have few
-    /// kinds of machines.
-    kinds: BTreeMap<Pool, BTreeMap<Demand, usize>>,
+    /// The nodes that take work by their capacity: fleets are large, and have few kinds of machines.
+    kinds: BTreeMap<Pool, BTreeMap<Demand, BTreeSet<NodeId>>>,
+    /// The nodes that are there.
+    live: BTreeMap<Pool, Index>,
+}
+
+/// Nodes of a pool by their labels, so that a requirement is not asked of each node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Index {
+    all: BTreeSet<NodeId>,
+    labels: BTreeMap<Box<str>, BTreeMap<Box<str>, BTreeSet<NodeId>>>,
+}
+
+impl Index {
+    fn add(&mut self, id: &NodeId, node: &Node) {
+        self.all.insert(id.clone());
+        for (key, value) in &node.labels {
+            let values = self.labels.entry(key.clone()).or_default();
+            values.entry(value.clone()).or_default().insert(id.clone());
+        }
+    }
+
+    fn remove(&mut self, id: &NodeId, node: &Node) {
+        self.all.remove(id);
+        for (key, value) in &node.labels {
+            let Some(values) = self.labels.get_mut(key) else { continue };
+            if let Some(ids) = values.get_mut(value) {
+                ids.remove(id);
+                if ids.is_empty() {
+                    values.remove(value);
+                }
+            }
+            if values.is_empty() {
+                self.labels.remove(key);
+            }
+        }
+    }
+
+    /// Every node that can meet a requirement, and perhaps others; none where that is all of them.
+    fn of(&self, requirement: &Requirement) -> Option<Vec<&BTreeSet<NodeId>>> {
+        let values = self.labels.get(&requirement.key);
+        match &requirement.test {
+            Test::In(wanted) => {
+                let of = |value| values.and_then(|values| values.get(value));
+                Some(wanted.iter().filter_map(of).collect())
+            }
+            Test::Exists => Some(values.into_iter().flat_map(BTreeMap::values).collect()),
+            Test::NotIn(_) | Test::Absent => None,
+        }
+    }
+
+    /// The fewest nodes among which all that suit `placement` are.
+    fn narrowest(&self, placement: &Placement) -> Vec<&BTreeSet<NodeId>> {
+        let sets = placement.require.requirements.iter().filter_map(|r| self.of(r));
+        let size = |sets: &Vec<&BTreeSet<NodeId>>| sets.iter().map(|set| set.len()).sum::<usize>();
+        sets.min_by_key(size).unwrap_or_else(|| vec![&self.all])
+    }
+}
+
+impl Serialize for Fleet {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.nodes.serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fleet {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let nodes = BTreeMap::<NodeId, Node>::deserialize(from)?;
+        let mut fleet = Self::default();
+        for (id, node) in nodes {
+            fleet.list(&id, &node);
+            fleet.nodes.insert(id, node);
+        }
+        Ok(fleet)
+    }
 }
 
 impl Fleet {
@@ -169,6 +242,51 @@ impl Fleet {
         self.nodes.iter().filter(move |(_, node)| node.pool == pool && node.is_ready())
     }
 
+    /// The nodes of a pool that are there, some of them perhaps draining.
+    pub fn live(&self, pool: Pool) -> impl Iterator<Item = (&NodeId, &Node)> {
+        let ids = self.live.get(&pool).into_iter().flat_map(|index| &index.all);
+        ids.filter_map(|id| self.nodes.get_key_value(id))
+    }
+
+    /// Those of them that suit `placement`.
+    pub fn suited(
+        &self,
+        pool: Pool,
+        placement: &Placement,
+    ) -> impl Iterator<Item = (&NodeId, &Node)> {
+        let index = self.live.get(&pool);
+        let sets = index.map(|index| index.narrowest(placement)).unwrap_or_default();
+        let nodes = sets.into_iter().flatten().filter_map(|id| self.nodes.get_key_value(id));
+        nodes.filter(|(_, node)| node.suits(placement))
+    }
+
+    /// How many nodes are looked at to find those.
+    pub fn candidates(&self, pool: Pool, placement: &Placement) -> usize {
+        let sets = self.live.get(&pool).map(|index| index.narrowest(placement));
+        sets.into_iter().flatten().map(BTreeSet::len).sum()
+    }
+
+    /// Whether a node of the pool that is there meets a requirement.
+    pub fn any_meets(&self, pool: Pool, requirement: &Requirement) -> bool {
+        let Some(index) = self.live.get(&pool) else { return false };
+        let label = |node: &Node| requirement.holds(|key| node.labels.get(key).map(|v| &**v));
+        match index.of(requirement) {
+            Some(sets) => sets.iter().any(|set| !set.is_empty()),
+            None => self.live(pool).any(|(_, node)| label(node)),
+        }
+    }
+
+    /// The capacities of the nodes of a pool that take work, and one node of each.
+    pub fn capacities(&self, pool: Pool) -> impl Iterator<Item = (Demand, &NodeId)> {
+        let kinds = self.kinds.get(&pool).into_iter().flatten();
+        kinds.filter_map(|(capacity, ids)| Some((*capacity, ids.first()?)))
+    }
+
+    /// Whether a pool has a node that is there, if only to finish what it has.
+    pub fn has_live(&self, pool: Pool) -> bool {
+        self.live.contains_key(&pool)
+    }
+
     /// Whether a pool has a node that takes work.
     pub fn has_ready(&self, pool: Pool) -> bool {
         self.kinds.contains_key(&pool)
@@ -176,11 +294,10 @@ impl Fleet {
 
     /// Whether a node of this pool that takes work could hold such a run when empty.
     pub fn could_hold(&self, pool: Pool, class: &Class) -> bool {
-        let mut capacities = self.kinds.get(&pool).into_iter().flat_map(BTreeMap::keys);
-        let large_enough = capacities.any(|capacity| class.demand.fits(*capacity));
+        let large_enough = self.capacities(pool).any(|(capacity, _)| class.demand.fits(capacity));
         let suited = |placement: &Placement| {
-            self.ready(pool)
-                .any(|(_, node)| class.demand.fits(node.joined.capacity) && node.suits(placement))
+            self.suited(pool, placement)
+                .any(|(_, node)| node.is_ready() && class.demand.fits(node.joined.capacity))
         };
         large_enough && class.placement.as_deref().is_none_or(suited)
     }
@@ -196,20 +313,34 @@ impl Fleet {
         })
     }
 
-    fn count(&mut self, pool: Pool, capacity: Demand) {
-        *self.kinds.entry(pool).or_default().entry(capacity).or_default() += 1;
+    /// Lists a node where it is looked for.
+    fn list(&mut self, id: &NodeId, node: &Node) {
+        if node.is_live() {
+            self.live.entry(node.pool).or_default().add(id, node);
+        }
+        if node.is_ready() {
+            let kinds = self.kinds.entry(node.pool).or_default();
+            kinds.entry(node.joined.capacity).or_default().insert(id.clone());
+        }
     }
 
-    fn uncount(&mut self, pool: Pool, capacity: Demand) {
-        let Some(capacities) = self.kinds.get_mut(&pool) else { return };
-        if let Some(count) = capacities.get_mut(&capacity) {
-            *count -= 1;
-            if *count == 0 {
-                capacities.remove(&capacity);
+    /// Takes a node, as it was listed, out of every list.
+    fn unlist(&mut self, id: &NodeId, node: &Node) {
+        if let Some(index) = self.live.get_mut(&node.pool) {
+            index.remove(id, node);
+            if index.all.is_empty() {
+                self.live.remove(&node.pool);
             }
         }
-        if capacities.is_empty() {
-            self.kinds.remove(&pool);
+        let Some(kinds) = self.kinds.get_mut(&node.pool) else { return };
+        if let Some(ids) = kinds.get_mut(&node.joined.capacity) {
+            ids.remove(id);
+            if ids.is_empty() {
+                kinds.remove(&node.joined.capacity);
+            }
+        }
+        if kinds.is_empty() {
+            self.kinds.remove(&node.pool);
         }
     }
 
@@ -278,37 +409,31 @@ impl Fleet {
         }
     }
 
-    /// Changes a node, or makes it of what its agent registered with, and counts it anew.
+    /// Changes a node, or makes it of what its agent registered with, and lists it anew.
     fn change(
         &mut self,
         id: &NodeId,
         joined: Option<&Arc<NodeJoined>>,
         change: impl FnOnce(&mut Node),
     ) -> Option<NodeId> {
-        if let Some(joined) = joined {
-            self.nodes.entry(id.clone()).or_insert_with(|| Node {
-                joined: joined.clone(),
-                overlay: BTreeMap::new(),
-                labels: joined.labels.clone(),
-                pool: pool_of(&joined.labels),
-                drain: None,
-                // Not counted before it is changed.
-                status: NodeStatus::Lost { at: joined.at, cause: NodeLostCause::Left },
-                allocated: Demand::default(),
-                attempts: BTreeMap::new(),
-            });
-        }
-        let node = self.nodes.get_mut(id)?;
-        let counted = |node: &Node| node.is_ready().then_some((node.pool, node.joined.capacity));
-        let before = counted(node);
-        change(node);
-        let after = counted(node);
-        if let Some((pool, capacity)) = before {
-            self.uncount(pool, capacity);
-        }
-        if let Some((pool, capacity)) = after {
-            self.count(pool, capacity);
-        }
+        let made = |joined: &Arc<NodeJoined>| Node {
+            joined: joined.clone(),
+            overlay: BTreeMap::new(),
+            labels: joined.labels.clone(),
+            pool: pool_of(&joined.labels),
+            drain: None,
+            status: NodeStatus::Lost { at: joined.at, cause: NodeLostCause::Left },
+            allocated: Demand::default(),
+            attempts: BTreeMap::new(),
+        };
+        let mut node = match self.nodes.remove(id) {
+            Some(known) => known,
+            None => made(joined?),
+        };
+        self.unlist(id, &node);
+        change(&mut node);
+        self.list(id, &node);
+        self.nodes.insert(id.clone(), node);
         Some(id.clone())
     }
 

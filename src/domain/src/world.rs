@@ -356,7 +356,8 @@ impl World {
             Err(judged) => return reject(judged, key, origin, RejectCode::PolicyRejected),
         };
         let tenant = judged.submission().tenant();
-        if quarantine && !self.fleet.has_ready(Pool::Quarantine) {
+        // One that is draining is live: the run waits for it, or for another.
+        if quarantine && !self.fleet.has_live(Pool::Quarantine) {
             return reject(judged, key, origin, RejectCode::QuarantineUnavailable);
         }
         let place = Place {

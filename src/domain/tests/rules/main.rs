@@ -5,6 +5,7 @@
 mod support;
 
 mod admission;
+mod consider;
 mod fairness;
 mod heat;
 mod keys;

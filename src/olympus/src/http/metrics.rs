@@ -116,6 +116,7 @@ async fn house(open: &Open, text: &mut Text) {
         }
         text.head("tartarus_nodes", "gauge", "Nodes, by status.");
         text.line("tartarus_nodes{status=\"READY\"}", summary.nodes_ready);
+        text.line("tartarus_nodes{status=\"DRAINING\"}", summary.nodes_draining);
         text.line("tartarus_nodes{status=\"LOST\"}", summary.nodes_lost);
     }
     if let Ok(queue) = read::get(&open.queue, GetDepth).await {

@@ -56,7 +56,7 @@ pub async fn get(
 /// A node, and when it was last heard.
 async fn shown(open: &Open, node: &fleet::Node) -> Result<Node, Fault> {
     let mut shown = Node::from(node);
-    if node.is_ready()
+    if node.is_live()
         && let Some(ago_ms) = read::get(&open.sessions, LastHeard(node.joined.node.clone())).await?
     {
         shown.last_seen = Some(Time(open.clock.now().0.saturating_sub(ago_ms)));

@@ -13,7 +13,7 @@ pub fn seen(seen: &RunSeen) -> api::Run {
     if let Some(why) = seen.waiting
         && shown.reason.is_none()
     {
-        let (reason, message) = waiting(&seen.run, why);
+        let (reason, message) = waiting(seen, why);
         shown.reason = Some(Cow::Borrowed(reason));
         shown.message = Some(message);
     }
@@ -21,7 +21,8 @@ pub fn seen(seen: &RunSeen) -> api::Run {
 }
 
 /// The word and the message for a run that waits: what it waits for, and what would help.
-fn waiting(run: &Run, why: WaitReason) -> (&'static str, String) {
+fn waiting(seen: &RunSeen, why: WaitReason) -> (&'static str, String) {
+    let run = &seen.run;
     let needs = || {
         let asked = run.submission().resources;
         let gpus = if asked.gpu > 0 { format!(", {} GPU", asked.gpu) } else { String::new() };
@@ -51,12 +52,19 @@ fn waiting(run: &Run, why: WaitReason) -> (&'static str, String) {
         ),
         WaitReason::NeverFits => (
             "NeverFits",
-            format!(
-                "no live {} node is large enough even when empty, it needs {}: ask for less, or \
-                 start a larger node",
-                pool(run),
-                needs()
-            ),
+            match &seen.never {
+                Some(never) => never.to_string(),
+                None => format!("no live {} node could hold it, it needs {}", pool(run), needs()),
+            },
+        ),
+        WaitReason::Draining => (
+            match run.preferred_pool() {
+                Pool::Quarantine => "WaitingForQuarantineNode",
+                Pool::Standard | Pool::HighCompute => "WaitingForCapacity",
+            },
+            "every node that could hold it is draining: start another, or end that with \
+             `tartarus node undrain`"
+                .to_owned(),
         ),
         WaitReason::WaitingForCapacity => (
             "WaitingForCapacity",

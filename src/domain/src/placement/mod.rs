@@ -7,6 +7,10 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
+mod consider;
+
+pub use consider::{Considered, Failed, FailedKind, Never, NodeTest, Resource, consider, never};
+
 use crate::event::Place;
 use crate::fleet::{Fleet, Node};
 use crate::ids::{NodeId, RunId, Timestamp};
@@ -65,12 +69,12 @@ pub fn plan(line: &Line, fleet: &Fleet, now: Timestamp, most: usize) -> Vec<Assi
 /// Cold and warm work avoids high-compute nodes without being forbidden them (S29). Hot work goes
 /// to a standard node only when no live high-compute node could ever hold it (S34). Quarantine has
 /// no fallback (S36).
-fn pools(class: &Class, high_compute_can: bool) -> &'static [(Pool, bool)] {
-    match (class.pool, high_compute_can) {
-        (Pool::Quarantine, _) => &[(Pool::Quarantine, false)],
-        (Pool::Standard, _) => &[(Pool::Standard, false), (Pool::HighCompute, true)],
-        (Pool::HighCompute, true) => &[(Pool::HighCompute, false)],
-        (Pool::HighCompute, false) => &[(Pool::Standard, true)],
+fn pools(class: &Class, high_compute_can: impl FnOnce() -> bool) -> &'static [(Pool, bool)] {
+    match class.pool {
+        Pool::Quarantine => &[(Pool::Quarantine, false)],
+        Pool::Standard => &[(Pool::Standard, false), (Pool::HighCompute, true)],
+        Pool::HighCompute if high_compute_can() => &[(Pool::HighCompute, false)],
+        Pool::HighCompute => &[(Pool::Standard, true)],
     }
 }
 
@@ -110,8 +114,7 @@ impl<'a> Room<'a> {
     }
 
     fn take(&mut self, class: &Class) -> Option<(NodeId, bool)> {
-        let can = high_compute_can(self.fleet, class);
-        for (pool, fallback) in pools(class, can) {
+        for (pool, fallback) in pools(class, || high_compute_can(self.fleet, class)) {
             let Some(free) = self.pools.get_mut(pool) else { continue };
             let need = class.demand;
             let found = free
@@ -160,7 +163,8 @@ pub(crate) fn allowed(fleet: &Fleet, item: &Item, node: &Node) -> Option<(Pool, 
         return None;
     }
     let class = item.class();
-    let can = high_compute_can(fleet, &class);
+    // A ready high-compute node that it fits is the proof that one can.
+    let can = || node.pool == Pool::HighCompute || high_compute_can(fleet, &class);
     pools(&class, can).iter().copied().find(|(pool, _)| *pool == node.pool)
 }
 
@@ -194,7 +198,7 @@ pub fn routes(fleet: &Fleet, class: &Class) -> Vec<Route> {
         }
         route
     };
-    pools(class, high_compute_can(fleet, class)).iter().map(route).collect()
+    pools(class, || high_compute_can(fleet, class)).iter().map(route).collect()
 }
 
 /// Why a run waits.
@@ -206,8 +210,10 @@ pub enum WaitReason {
     BackingOff,
     /// No quarantine node is live.
     WaitingForQuarantineNode,
-    /// Nothing that is live could hold it, even when empty.
+    /// Nothing that is live could hold it, even when empty: [`never`] says why.
     NeverFits,
+    /// Only nodes that take no more work could hold it.
+    Draining,
     /// It would fit a node that has other work, or whose turn has not come.
     WaitingForCapacity,
     /// No node is live that may take it.
@@ -223,18 +229,30 @@ pub fn why_waiting(line: &Line, fleet: &Fleet, now: Timestamp, item: &Item) -> W
         return WaitReason::BackingOff;
     }
     let class = item.class();
-    let tried = pools(&class, high_compute_can(fleet, &class));
+    let tried = pools(&class, || high_compute_can(fleet, &class));
+    if tried.iter().any(|(pool, _)| fleet.could_hold(*pool, &class)) {
+        return WaitReason::WaitingForCapacity;
+    }
     // A live high-compute node that is too small is why hot work would fall back, and counts.
     let asked = [(item.pool, false)];
-    if !asked.iter().chain(tried).any(|(pool, _)| fleet.has_ready(*pool)) {
-        return match item.pool {
-            Pool::Quarantine => WaitReason::WaitingForQuarantineNode,
-            Pool::Standard | Pool::HighCompute => WaitReason::NoNode,
-        };
+    let mut counts = asked.iter().chain(tried).map(|(pool, _)| *pool);
+    if counts.clone().any(|pool| a_draining_one_could_hold(fleet, pool, &class)) {
+        return WaitReason::Draining;
     }
-    if tried.iter().any(|(pool, _)| fleet.could_hold(*pool, &class)) {
-        WaitReason::WaitingForCapacity
-    } else {
-        WaitReason::NeverFits
+    if counts.any(|pool| fleet.has_live(pool)) {
+        return WaitReason::NeverFits;
+    }
+    match item.pool {
+        Pool::Quarantine => WaitReason::WaitingForQuarantineNode,
+        Pool::Standard | Pool::HighCompute => WaitReason::NoNode,
+    }
+}
+
+/// Whether a node that takes no more work could hold such a run when empty.
+fn a_draining_one_could_hold(fleet: &Fleet, pool: Pool, class: &Class) -> bool {
+    let could = |node: &Node| !node.is_ready() && class.demand.fits(node.joined.capacity);
+    match class.placement.as_deref() {
+        Some(placement) => fleet.suited(pool, placement).any(|(_, node)| could(node)),
+        None => fleet.live(pool).any(|(_, node)| could(node)),
     }
 }
