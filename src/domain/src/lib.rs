@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod line;
 mod pack;
 pub mod placement;
+pub mod rules;
 pub mod runs;
 pub mod selector;
 pub mod submission;
