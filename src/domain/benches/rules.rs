@@ -9,8 +9,9 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use domain::Timestamp;
 use domain::law::Limits;
-use domain::rules::{Facts, PolicyFacts, Program, TenantInput, compile, eval};
-use domain::submission::{Network, OnLost, Resources, Retention, Retry, Submission};
+use domain::rules::{Facts, PolicyFacts, Program, TenantFacts, compile, eval};
+use domain::submission::{Network, OnLost, Placement, Resources, Retention, Retry, Submission};
+use domain::tenants::Holdings;
 
 const RULES: usize = 20;
 
@@ -46,6 +47,7 @@ fn submission() -> Submission {
         retention: Retention::DEFAULT,
         metadata: texts(&[("tenant", "acme"), ("user", "alice"), ("origin", "internal")]),
         labels: texts(&[("team", "ml"), ("stage", "test")]),
+        placement: Placement::default(),
     }
 }
 
@@ -57,7 +59,7 @@ fn rules(c: &mut Criterion) {
     let tags = BTreeMap::new();
     let limits = Limits { cpu_milli: Some(2_000), mem_mb: Some(1_024), gpu: 0, ttl_ms: None };
     let policy = PolicyFacts { name: "python", version: 3, limits: &limits, tags: &tags };
-    let tenant = TenantInput::default().named("acme");
+    let tenant = TenantFacts { name: "acme", held: Holdings::default() };
     let facts = Facts { request: &request, policy, tenant, now: Timestamp(1_795_820_709_042) };
 
     let mut group = c.benchmark_group("rules");

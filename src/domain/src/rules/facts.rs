@@ -6,12 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use crate::ids::Timestamp;
 use crate::law::{Limits, Policy};
-use crate::submission::{Demand, Network, OnLost, Submission};
-use crate::tenants::Tenant;
+use crate::submission::{Network, OnLost, Submission};
+use crate::tenants::Holdings;
 
 /// Text by text, as a request and a policy hold it.
 pub(super) type Texts = BTreeMap<Box<str>, Box<str>>;
@@ -55,32 +53,7 @@ pub struct TenantFacts<'a> {
     /// Its name.
     pub name: &'a str,
     /// What it has in the house.
-    pub input: TenantInput,
-}
-
-/// What a tenant had in the house when a request was judged; stored with the decision, so that
-/// replay can judge again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TenantInput {
-    /// Runs on nodes.
-    pub running: u32,
-    /// Runs in line.
-    pub pending: u32,
-    /// What those on nodes hold.
-    pub in_use: Demand,
-}
-
-impl TenantInput {
-    /// The same, with the tenant's name.
-    pub fn named(self, name: &str) -> TenantFacts<'_> {
-        TenantFacts { name, input: self }
-    }
-}
-
-impl From<Tenant> for TenantInput {
-    fn from(tenant: Tenant) -> Self {
-        Self { running: tenant.running, pending: tenant.pending, in_use: tenant.in_use }
-    }
+    pub held: Holdings,
 }
 
 /// A whole number a rule can read.
@@ -268,7 +241,7 @@ static TENANT: Group = Group {
 
 impl<'a> Facts<'a> {
     pub(super) fn int(&self, field: IntField) -> i64 {
-        let (request, limits, tenant) = (self.request, self.policy.limits, self.tenant.input);
+        let (request, limits, tenant) = (self.request, self.policy.limits, self.tenant.held);
         match field {
             IntField::CpuMilli => request.resources.cpu_milli.into(),
             IntField::MemMb => request.resources.mem_mb.into(),

@@ -31,7 +31,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use facts::{Facts, PolicyFacts, TenantFacts, TenantInput};
+pub use crate::judge::RuleFault;
+pub use facts::{Facts, PolicyFacts, TenantFacts};
 pub use hint::hint;
 
 /// Longest rule, in bytes: a page that a person reads in one look.
@@ -100,24 +101,6 @@ pub struct RuleError {
     pub column: u32,
     /// What is wrong and what to write instead.
     pub message: String,
-}
-
-/// Why a rule that compiled gave no answer. Recorded with the judgement, which fails closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[serde(rename_all = "snake_case")]
-pub enum RuleFault {
-    /// `/` or `%` by 0.
-    #[error("division by zero")]
-    DivisionByZero,
-    /// A number beyond 64 bits.
-    #[error("integer overflow")]
-    Overflow,
-    /// An index that the list does not have.
-    #[error("index out of range")]
-    OutOfRange,
-    /// More than [`MAX_STEPS`] steps.
-    #[error("the rule takes more than {MAX_STEPS} steps on this request")]
-    TooCostly,
 }
 
 /// Something wrong at a byte of the source.

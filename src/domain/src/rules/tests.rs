@@ -4,7 +4,10 @@ use super::RuleFault::{DivisionByZero, OutOfRange, Overflow};
 use super::*;
 use crate::ids::Timestamp;
 use crate::law::{Limits, lockdown_default};
-use crate::submission::{Demand, Heat, Network, OnLost, Resources, Retention, Retry, Submission};
+use crate::submission::{
+    Demand, Heat, Network, OnLost, Placement, Resources, Retention, Retry, Submission,
+};
+use crate::tenants::Holdings;
 
 /// Friday, 27 November 2026, 23:05:09.042 UTC.
 const NOW: Timestamp = Timestamp(1_795_820_709_042);
@@ -27,6 +30,7 @@ pub(super) fn request() -> Submission {
         retention: Retention { max_age_ms: 86_400_000, keep_output: true },
         metadata: texts(&[("origin", "external"), ("tenant", "acme"), ("user", "alice")]),
         labels: texts(&[("team", "ml"), ("tartarus.io/x", "1")]),
+        placement: Placement::default(),
     }
 }
 
@@ -36,15 +40,16 @@ pub(super) fn with_facts<T>(request: &Submission, ask: impl FnOnce(&Facts<'_>) -
     policy.name = "python".into();
     policy.limits = Limits { cpu_milli: Some(2_000), mem_mb: None, gpu: 1, ttl_ms: Some(600_000) };
     policy.tags = [("owner".into(), "platform".into())].into();
-    let tenant = TenantInput {
+    let held = Holdings {
         running: 4,
         pending: 9,
         in_use: Demand { cpu_milli: 3_000, mem_mb: 4_096, gpu: 1 },
+        ..Holdings::default()
     };
     ask(&Facts {
         request,
         policy: PolicyFacts::new(&policy, 7),
-        tenant: tenant.named("acme"),
+        tenant: TenantFacts { name: "acme", held },
         now: NOW,
     })
 }
