@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use actix::{Actor, AsyncContext, Context, Handler, WrapFuture};
-use domain::judge::judge;
-use domain::{Court, Inputs};
+use domain::Court;
+use domain::judge::{Case, hear};
 use tokio::sync::watch;
 
-use super::messages::Judge;
+use super::messages::{Conclude, Judge, Reopen};
 
 /// See the module.
 pub struct JudgeActor {
@@ -29,29 +29,58 @@ impl Actor for JudgeActor {
     }
 }
 
-impl Handler<Judge> for JudgeActor {
-    type Result = ();
-
-    fn handle(&mut self, message: Judge, context: &mut Self::Context) {
+impl JudgeActor {
+    /// Answers under a court of at least this revision, now or when it is here.
+    fn under(
+        &self,
+        revision: u64,
+        context: &mut Context<Self>,
+        answer: impl FnOnce(&Arc<Court>) + 'static,
+    ) {
         let court = self.court.borrow().clone();
-        if court.law().revision >= message.revision {
-            return answer(&court, message);
+        if court.law().revision >= revision {
+            return answer(&court);
         }
         let mut court = self.court.clone();
         let wait = async move {
-            let new_enough = |court: &Arc<Court>| court.law().revision >= message.revision;
+            let new_enough = |court: &Arc<Court>| court.law().revision >= revision;
             if let Ok(court) = court.wait_for(new_enough).await {
                 let court = court.clone();
-                answer(&court, message);
+                answer(&court);
             }
         };
         context.spawn(wait.into_actor(self));
     }
 }
 
-fn answer(court: &Court, message: Judge) {
-    let Judge { requests, quarantine_on, reply, .. } = message;
-    let inputs = Inputs::bare(quarantine_on);
-    let judged = requests.into_iter().map(|(n, request)| (n, judge(court, request, &inputs)));
-    let _ = reply.send(judged.collect());
+impl Handler<Judge> for JudgeActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Judge, context: &mut Self::Context) {
+        let Judge { requests, quarantine_on, revision, reply } = message;
+        self.under(revision, context, move |court| {
+            let hear = |(n, request)| (n, hear(court, request, quarantine_on));
+            // Who asked may have gone.
+            let _ = reply.send(requests.into_iter().map(hear).collect());
+        });
+    }
+}
+
+impl Handler<Reopen> for JudgeActor {
+    type Result = ();
+
+    fn handle(&mut self, Reopen { run, revision, reply }: Reopen, context: &mut Self::Context) {
+        self.under(revision, context, move |court| {
+            let _ = reply.send(Case::again(court, &run));
+        });
+    }
+}
+
+impl Handler<Conclude> for JudgeActor {
+    type Result = ();
+
+    fn handle(&mut self, Conclude { cases, reply }: Conclude, _: &mut Self::Context) {
+        let conclude = |(n, case, inputs): (u32, Case, _)| (n, case.conclude(&inputs));
+        let _ = reply.send(cases.into_iter().map(conclude).collect());
+    }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix::Actor;
+use domain::judge::Heard;
 use domain::{Court, Law};
 use tokio::sync::{oneshot, watch};
 
@@ -18,7 +19,10 @@ async fn a_judgement_waits_for_the_revision_it_is_asked_for() {
         let requests = vec![(0, request())];
         let message = Judge { requests, quarantine_on: true, revision, reply };
         judge.send(message).await.expect("a judge");
-        judged.await.expect("judged").remove(0).1.expect("a template").judgement().revision
+        match judged.await.expect("judged").remove(0).1.expect("a template") {
+            Heard::Judged(judged) => judged.judgement().revision,
+            Heard::Open(case) => panic!("it wants nothing: {:?}", case.wants()),
+        }
     };
     assert_eq!(ask(0).await, 0);
     let mut next = Law::default();

@@ -22,7 +22,7 @@ pub struct PolicyActor {
 impl PolicyActor {
     /// Policy from a replayed history; hands the law out through `court`.
     pub fn new(book: LawBook, mark: Mark, court: watch::Sender<Arc<Court>>) -> Self {
-        court.send_replace(Arc::new(Court::new(book.current().clone())));
+        court.send_replace(Arc::new(Court::new(book.current().clone(), None)));
         Self { book, mark, court }
     }
 
@@ -49,7 +49,9 @@ impl Handler<Published> for PolicyActor {
         }
         self.mark = Mark { index: batch.index, receipt: batch.receipt };
         if changed {
-            self.court.send_replace(Arc::new(Court::new(self.book.current().clone())));
+            let before = self.court.borrow().clone();
+            let court = Court::new(self.book.current().clone(), Some(&before));
+            self.court.send_replace(Arc::new(court));
         }
     }
 }

@@ -11,8 +11,8 @@ use domain::{Run, RunId, Status, World};
 use tokio::sync::oneshot;
 
 use super::messages::{
-    AwaitIndex, Filter, GetNode, GetRun, ListNodes, ListRuns, RunPage, RunSeen, Seen, Summarize,
-    Summary, Until, Want, WantsOf,
+    AwaitIndex, Facts, Filter, GetNode, GetRun, JudgingFacts, ListNodes, ListRuns, RunPage,
+    RunSeen, Seen, Summarize, Summary, Until, Want, WantsOf,
 };
 use crate::answer::Mark;
 use crate::clock::Clock;
@@ -259,6 +259,27 @@ impl Handler<WantsOf> for ViewActor {
             })
         });
         MessageResult(self.seen(wants.collect()))
+    }
+}
+
+impl Handler<JudgingFacts> for ViewActor {
+    type Result = MessageResult<JudgingFacts>;
+
+    fn handle(&mut self, wanted: JudgingFacts, _: &mut Self::Context) -> Self::Result {
+        let JudgingFacts { tenants, templates } = wanted;
+        // What a batch of later time has brought is seen as of that time.
+        let at = self.clock.now().max(self.world.now);
+        let held = |name: Box<str>| {
+            let held = self.world.tenants.holdings(&name, at);
+            (name, held)
+        };
+        let tenants = tenants.into_iter().map(held).collect();
+        let used = |name: Box<str>| {
+            let learned = self.world.profiles.learned(&name)?;
+            Some((name, learned))
+        };
+        let learned = templates.into_iter().filter_map(used).collect();
+        MessageResult(self.seen(Facts { at, tenants, learned }))
     }
 }
 

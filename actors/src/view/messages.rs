@@ -1,13 +1,16 @@
 //! What the view may be asked.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::Message;
 use domain::event::RunAdmitted;
 use domain::fleet::Node;
+use domain::judge::Learned;
 use domain::law::RootFs;
 use domain::placement::{Never, WaitReason};
 use domain::submission::{Heat, Pool};
+use domain::tenants::Holdings;
 use domain::{NodeId, Run, RunId, Sequence, Status, Timestamp, Token};
 use tokio::sync::oneshot;
 
@@ -84,7 +87,7 @@ pub struct Filter {
 pub struct LabelTest(pub Arc<dyn Fn(&Labels) -> bool + Send + Sync>);
 
 /// Labels of a run.
-pub type Labels = std::collections::BTreeMap<Box<str>, Box<str>>;
+pub type Labels = BTreeMap<Box<str>, Box<str>>;
 
 impl std::fmt::Debug for LabelTest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -153,6 +156,27 @@ pub struct Want {
     pub stop: bool,
     /// The pinned template's root filesystem.
     pub rootfs: RootFs,
+}
+
+/// What judges want to see of the durable past.
+#[derive(Debug, Message)]
+#[rtype(result = "Seen<Facts>")]
+pub struct JudgingFacts {
+    /// Of these tenants: what they have.
+    pub tenants: Vec<Box<str>>,
+    /// Of these templates: what runs of them have used.
+    pub templates: Vec<Box<str>>,
+}
+
+/// What there was to see.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// When it was looked at, in log time.
+    pub at: Timestamp,
+    /// What each tenant has.
+    pub tenants: BTreeMap<Box<str>, Holdings>,
+    /// What runs of a template have used, where there were enough of them.
+    pub learned: BTreeMap<Box<str>, Learned>,
 }
 
 /// Counts for metrics and readiness.

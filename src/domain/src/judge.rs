@@ -3,59 +3,26 @@
 //! Pure: the law, the request and the [`Inputs`] are all they see, and the inputs that counted are
 //! kept with the judgement, so that it can be made again from its own record (D-1).
 //! Never:  looks at the fleet or the queue; Minos, the quotas, is asked inside admission.
+//! Proof:  `tests/rules/judging.rs`, D-1 in `tests/laws`.
 
-use std::collections::BTreeMap;
+mod bench;
+mod objection;
+mod request;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::court::Court;
+pub use bench::minos;
+pub use objection::{Limited, Objection, Quota, RuleFault};
+pub use request::{DEFAULT_PRIORITY, Request, Unjudgeable};
+
+use crate::court::{Court, Statute, Wants};
 use crate::event::RunAdmitted;
 use crate::ids::{Sequence, Timestamp};
-use crate::law::{FailMode, HeatTable, OnViolation, Policy, Template, Verdict};
-use crate::submission::{
-    Heat, Network, OnLost, Placement, Pool, Resources, Retention, Retry, Submission,
-};
+use crate::law::{HeatTable, OnExceeded, Policy, Verdict};
+use crate::submission::{Heat, Placement, Pool, Submission};
 use crate::tenants::Holdings;
-
-/// What a caller sent: fields checked one by one, defaults not filled in yet.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Request {
-    /// Template name.
-    pub template: Box<str>,
-    /// Command; empty takes the template's.
-    pub command: Vec<Box<str>>,
-    /// Environment, laid over the template's.
-    pub env: BTreeMap<Box<str>, Box<str>>,
-    /// Standard input.
-    pub stdin: Box<str>,
-    /// Thousandths of a core.
-    pub cpu_milli: Option<u32>,
-    /// MiB.
-    pub mem_mb: Option<u32>,
-    /// GPUs.
-    pub gpu: Option<u32>,
-    /// Milliseconds.
-    pub ttl_ms: Option<u64>,
-    /// Network profile.
-    pub network: Network,
-    /// Heat.
-    pub heat: Option<Heat>,
-    /// Priority, 0 to 100.
-    pub priority: Option<u8>,
-    /// Retry.
-    pub retry: Option<Retry>,
-    /// On loss of the node.
-    pub on_lost: OnLost,
-    /// Retention.
-    pub retention: Option<Retention>,
-    /// Metadata.
-    pub metadata: BTreeMap<Box<str>, Box<str>>,
-    /// Labels.
-    pub labels: BTreeMap<Box<str>, Box<str>>,
-    /// Which nodes.
-    pub placement: Placement,
-}
 
 /// What judging sees beside the law and the request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -139,9 +106,6 @@ pub struct Learned {
     pub p95_cpu_milli: u32,
 }
 
-/// Priority of a submission that names none.
-pub const DEFAULT_PRIORITY: u8 = 50;
-
 /// What the judges said of one submission, and everything they said it on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Judgement {
@@ -174,7 +138,7 @@ pub struct Basis {
     pub at: Timestamp,
     /// The journal entry at which `tenant` was read.
     pub index: Sequence,
-    /// What the tenant had then.
+    /// What the tenant had then; nothing, where no rule of the policy reads it.
     pub tenant: Holdings,
     /// What it had when it was admitted, exactly: what Minos saw.
     pub admitted: Option<Holdings>,
@@ -184,11 +148,9 @@ impl Judgement {
     /// What every judge objected to, in words.
     pub fn reasons(&self) -> impl Iterator<Item = String> {
         let against = self.opinions.iter().filter(|o| o.verdict > Verdict::Accept);
-        against.flat_map(|o| &o.objections).map(Objection::to_string)
+        against.flat_map(|o| &o.objections).filter(|o| o.counts()).map(Objection::to_string)
     }
-}
 
-impl Judgement {
     /// The inputs it was made on, as far as they counted.
     pub fn inputs(&self) -> Inputs {
         let basis = self.basis.as_deref();
@@ -266,163 +228,6 @@ pub struct Opinion {
     pub objections: Vec<Objection>,
 }
 
-/// Why a judge did not simply accept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Objection {
-    /// A resource is above the policy's limit.
-    OverLimit {
-        /// Which.
-        field: Limited,
-        /// What was asked, in the field's unit.
-        asked: u64,
-        /// What is allowed.
-        limit: u64,
-    },
-    /// The network profile is not among the policy's.
-    NetworkNotAllowed(Network),
-    /// The caller set `metadata.quarantine`.
-    QuarantineAsked,
-    /// A rule of the policy holds.
-    RuleHolds {
-        /// Its name.
-        rule: Box<str>,
-        /// What it says then.
-        verdict: Verdict,
-        /// Why, in the policy's words.
-        reason: Box<str>,
-    },
-    /// A rule could not be evaluated: a violation.
-    RuleFailed {
-        /// Its name.
-        rule: Box<str>,
-        /// Why.
-        fault: RuleFault,
-    },
-    /// `metadata` lacks a key that the policy requires.
-    MetadataMissing(Box<str>),
-    /// `labels` lacks a key that the policy requires.
-    LabelMissing(Box<str>),
-    /// The tenant has no more room.
-    OverQuota {
-        /// Which quota.
-        quota: Quota,
-        /// What it would have with this run, in the quota's unit.
-        would_have: u64,
-        /// What it may have.
-        limit: u64,
-    },
-    /// An external judge's answer, also where it is only passed over.
-    External(Box<ExternalAnswer>),
-}
-
-/// A quota of a tenant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Quota {
-    /// Runs on nodes.
-    Running,
-    /// Runs in line.
-    Pending,
-    /// Thousandths of a core, of all unfinished runs.
-    CpuMilli,
-    /// MiB, of all unfinished runs.
-    MemMb,
-    /// Submissions in 60 seconds.
-    PerMinute,
-}
-
-impl Quota {
-    /// The quota's name in the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Pending => "pending",
-            Self::CpuMilli => "cpu_milli",
-            Self::MemMb => "mem_mb",
-            Self::PerMinute => "per_minute",
-        }
-    }
-}
-
-/// Why a rule could not be evaluated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RuleFault {
-    /// It divides by zero.
-    DivisionByZero,
-    /// A number leaves the range of 64 bits.
-    Overflow,
-    /// An index is beyond the end of a list.
-    OutOfRange,
-    /// It takes more steps than a rule may.
-    TooCostly,
-    /// This program can't compile it.
-    Uncompilable,
-}
-
-impl std::fmt::Display for RuleFault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::DivisionByZero => "it divides by zero",
-            Self::Overflow => "a number leaves the range of 64 bits",
-            Self::OutOfRange => "an index is beyond the end of a list",
-            Self::TooCostly => "it takes more steps than a rule may",
-            Self::Uncompilable => "this version of tartarus can't compile it",
-        })
-    }
-}
-
-/// A field that a policy can limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Limited {
-    /// `resources.cpu_milli`.
-    CpuMilli,
-    /// `resources.mem_mb`.
-    MemMb,
-    /// `resources.gpu`.
-    Gpu,
-    /// `resources.ttl`, in milliseconds.
-    TtlMs,
-    /// `retention.max_age`, in milliseconds.
-    MaxAgeMs,
-}
-
-impl std::fmt::Display for Objection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::OverLimit { field, asked, limit } => {
-                let (name, unit) = match field {
-                    Limited::CpuMilli => ("resources.cpu_milli", ""),
-                    Limited::MemMb => ("resources.mem_mb", ""),
-                    Limited::Gpu => ("resources.gpu", ""),
-                    Limited::TtlMs => ("resources.ttl", "ms"),
-                    Limited::MaxAgeMs => ("retention.max_age", "ms"),
-                };
-                write!(f, "{name} is {asked}{unit}, the limit is {limit}{unit}")
-            }
-            Self::NetworkNotAllowed(Network::None) => f.write_str("network none is not allowed"),
-            Self::QuarantineAsked => f.write_str("metadata.quarantine is \"true\""),
-            Self::RuleHolds { rule, reason, .. } if reason.is_empty() => {
-                write!(f, "rule {rule} holds")
-            }
-            Self::RuleHolds { rule, reason, .. } => write!(f, "rule {rule}: {reason}"),
-            Self::RuleFailed { rule, fault } => write!(f, "rule {rule} can't be applied: {fault}"),
-            Self::MetadataMissing(key) => write!(f, "metadata.{key} is missing"),
-            Self::LabelMissing(key) => write!(f, "label {key} is missing"),
-            Self::OverQuota { quota, would_have, limit } => {
-                write!(
-                    f,
-                    "quota {}: the tenant would have {would_have}, the limit is {limit}",
-                    quota.as_str()
-                )
-            }
-            Self::External(answer) => write!(f, "judge {}: {}", answer.judge, answer.outcome),
-        }
-    }
-}
-
 /// Heat, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeatDecision {
@@ -476,25 +281,6 @@ impl HeatCause {
     }
 }
 
-/// A request that the law could not be applied to.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unjudgeable {
-    /// There is no such template.
-    #[error("template \"{name}\" does not exist; known templates: {known}")]
-    UnknownTemplate {
-        /// What was asked.
-        name: Box<str>,
-        /// What there is, with commas.
-        known: String,
-    },
-    /// Neither the request nor the template has a command.
-    #[error("command is missing, and template \"{template}\" has none of its own")]
-    NoCommand {
-        /// The template.
-        template: Box<str>,
-    },
-}
-
 /// A submission with its judgement. Only [`judge`] makes one, and admission takes nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judged {
@@ -514,7 +300,7 @@ impl Judged {
     }
 
     /// With what Minos said of `held`.
-    pub(crate) fn with_minos(mut self, held: Holdings, objections: Vec<Objection>) -> Self {
+    fn with_minos(mut self, held: Holdings, objections: Vec<Objection>) -> Self {
         let verdict = if objections.is_empty() { Verdict::Accept } else { Verdict::Reject };
         self.judgement.verdict = self.judgement.verdict.max(verdict);
         self.judgement.opinions.push(Opinion { judge: Judge::Minos, verdict, objections });
@@ -530,34 +316,98 @@ impl Judged {
     }
 }
 
-/// Judges one request under the law.
+/// Judges one request under the law, with all that it wants to see.
 ///
 /// # Errors
 /// The request names a template that does not exist, or has no command to run.
 pub fn judge(court: &Court, request: Request, inputs: &Inputs) -> Result<Judged, Unjudgeable> {
-    let law = court.law();
-    let Some(template) = law.templates.get(&request.template) else {
-        let known: Vec<&str> = law.templates.keys().map(|name| &**name).collect();
-        return Err(Unjudgeable::UnknownTemplate {
-            name: request.template,
-            known: known.join(", "),
-        });
-    };
-    let template_heat = template.body.heat;
-    let pinned = Pinned { name: request.template.clone(), version: template.version };
-    let submission = resolve(&template.body, request)?;
-    let judgement = judge_resolved(court, &submission, pinned, template_heat, inputs);
+    let (submission, template, heat) = request::resolve(court.law(), request)?;
+    let judgement = judge_resolved(court, &submission, template, heat, inputs);
     Ok(Judged { submission, judgement })
+}
+
+/// What becomes of a request at first sight.
+#[derive(Debug)]
+pub enum Heard {
+    /// The request alone was enough.
+    Judged(Judged),
+    /// There is more to see first.
+    Open(Case),
+}
+
+/// Judges a request that wants nothing more to be seen, and says what the others want.
+///
+/// # Errors
+/// As [`judge`].
+pub fn hear(
+    court: &Arc<Court>,
+    request: Request,
+    quarantine_on: bool,
+) -> Result<Heard, Unjudgeable> {
+    let (submission, template, heat) = request::resolve(court.law(), request)?;
+    let statute = court.statute_for(&submission.template);
+    if statute.wants().is_nothing() {
+        let inputs = Inputs::bare(quarantine_on);
+        let judgement = judge_by(court, statute, &submission, template, heat, &inputs);
+        return Ok(Heard::Judged(Judged { submission, judgement }));
+    }
+    let (statute, court) = (statute.clone(), court.clone());
+    Ok(Heard::Open(Case { court, statute, submission, template, heat }))
+}
+
+/// A submission under the law of one moment, whose judges want to see more.
+#[derive(Clone, Debug)]
+pub struct Case {
+    court: Arc<Court>,
+    statute: Arc<Statute>,
+    submission: Submission,
+    template: Pinned,
+    heat: Option<Heat>,
+}
+
+impl Case {
+    /// An admitted run, to be judged again under the law of today.
+    pub fn again(court: &Arc<Court>, run: &RunAdmitted) -> Self {
+        let (submission, template) = (run.submission.clone(), run.judgement.template.clone());
+        let (statute, heat) =
+            (court.statute_for(&submission.template).clone(), hint(court, &template));
+        Self { court: court.clone(), statute, submission, template, heat }
+    }
+
+    /// The submission, its defaults filled in.
+    pub fn submission(&self) -> &Submission {
+        &self.submission
+    }
+
+    /// The policy that applies.
+    pub fn statute(&self) -> &Arc<Statute> {
+        &self.statute
+    }
+
+    /// What its judges want to see.
+    pub fn wants(&self) -> Wants {
+        self.statute.wants()
+    }
+
+    /// Judges it on `inputs`.
+    pub fn conclude(self, inputs: &Inputs) -> Judged {
+        let Self { court, statute, submission, template, heat } = self;
+        let judgement = judge_by(&court, &statute, &submission, template, heat, inputs);
+        Judged { submission, judgement }
+    }
 }
 
 /// Judges an admitted run again, as its record has it, under the law of today.
 pub fn judge_again(court: &Court, run: &RunAdmitted, inputs: &Inputs) -> Judged {
-    let submission = run.submission.clone();
-    let pinned = run.judgement.template.clone();
-    let template = court.law().templates.get(&pinned.name);
-    let heat = template.and_then(|template| template.body.heat);
-    let judgement = judge_resolved(court, &submission, pinned, heat, inputs);
+    let (submission, template) = (run.submission.clone(), run.judgement.template.clone());
+    let heat = hint(court, &template);
+    let judgement = judge_resolved(court, &submission, template, heat, inputs);
     Judged { submission, judgement }
+}
+
+/// The word of a template on heat, as it is now.
+fn hint(court: &Court, template: &Pinned) -> Option<Heat> {
+    court.law().templates.get(&template.name).and_then(|template| template.body.heat)
 }
 
 /// Judges a submission whose defaults are filled in: what replay asks of a record.
@@ -568,32 +418,65 @@ pub fn judge_resolved(
     template_heat: Option<Heat>,
     inputs: &Inputs,
 ) -> Judgement {
-    let law = court.law();
-    let policy = law.policy_for(&submission.template);
+    let statute = court.statute_for(&submission.template);
+    judge_by(court, statute, submission, template, template_heat, inputs)
+}
+
+fn judge_by(
+    court: &Court,
+    statute: &Statute,
+    submission: &Submission,
+    template: Pinned,
+    template_heat: Option<Heat>,
+    inputs: &Inputs,
+) -> Judgement {
+    let (law, policy) = (court.law(), statute.policy());
     let mut opinions =
-        vec![aeacus(&policy.body, submission), rhadamanthus(&policy.body, submission)];
-    opinions.extend(external(&policy.body, &inputs.external));
+        vec![bench::aeacus(policy, submission), bench::rhadamanthus(statute, submission, inputs)];
+    opinions.extend(bench::external(policy, &inputs.external));
     let verdict = opinions.iter().map(|o| o.verdict).max().unwrap_or(Verdict::Accept);
     let heat = classify(&law.heat, submission, template_heat, inputs.learned);
     let pool = match verdict {
         Verdict::Quarantine => Pool::Quarantine,
         Verdict::Accept | Verdict::Reject => preferred_pool(heat.heat),
     };
-    let basis = !policy.body.rules.is_empty() || policy.body.quotas.is_any();
+    let basis = !policy.rules.is_empty() || policy.quotas.is_any();
     Judgement {
         verdict,
         revision: law.revision,
-        policy: Pinned { name: policy.body.name.clone(), version: policy.version },
+        policy: Pinned { name: policy.name.clone(), version: statute.version() },
         template,
         quarantine_on: inputs.quarantine_on,
         heat,
         pool,
         opinions,
-        placement: placement(&policy.body, submission),
+        placement: placement(policy, submission),
         basis: basis.then(|| {
             let Inputs { at, index, tenant, .. } = *inputs;
             Box::new(Basis { at, index, tenant, admitted: None })
         }),
+    }
+}
+
+/// What Minos says of a judged submission.
+#[derive(Debug)]
+pub enum Room {
+    /// The tenant has room, or its policy sets no quota.
+    There(Judged),
+    /// It has none, which rejects the submission.
+    Rejected(Judged),
+    /// It has none for now, and is to come back.
+    Later(Judged, Vec<Objection>),
+}
+
+/// Asks Minos whether a tenant that has `held` has room for one more. His answer becomes part of
+/// the judgement, but where the tenant is to come back: then nothing is written.
+pub fn ask_minos(policy: &Policy, judged: Judged, held: Holdings) -> Room {
+    let objections = minos(policy, judged.submission(), &held);
+    match (objections.is_empty(), policy.quotas.on_exceeded) {
+        (true, _) => Room::There(judged.with_minos(held, objections)),
+        (false, OnExceeded::Reject) => Room::Rejected(judged.with_minos(held, objections)),
+        (false, OnExceeded::Throttle) => Room::Later(judged, objections),
     }
 }
 
@@ -609,128 +492,6 @@ fn placement(policy: &Policy, submission: &Submission) -> Option<Arc<Placement>>
     both.isolation.extend(ordered.isolation.iter().cloned());
     both.strategy = both.strategy.max(ordered.strategy);
     Some(Arc::new(both))
-}
-
-fn resolve(template: &Template, request: Request) -> Result<Submission, Unjudgeable> {
-    let command =
-        if request.command.is_empty() { template.command.clone() } else { request.command };
-    if command.is_empty() {
-        return Err(Unjudgeable::NoCommand { template: template.name.clone() });
-    }
-    let mut env = template.env.clone();
-    env.extend(request.env);
-    let published = Resources::DEFAULT;
-    Ok(Submission {
-        template: request.template,
-        command,
-        env,
-        stdin: request.stdin,
-        resources: Resources {
-            cpu_milli: request.cpu_milli.or(template.cpu_milli).unwrap_or(published.cpu_milli),
-            mem_mb: request.mem_mb.or(template.mem_mb).unwrap_or(published.mem_mb),
-            gpu: request.gpu.or(template.gpu).unwrap_or(published.gpu),
-            ttl_ms: request.ttl_ms.or(template.ttl_ms).unwrap_or(published.ttl_ms),
-        },
-        network: request.network,
-        heat_hint: request.heat,
-        priority: request.priority.unwrap_or(DEFAULT_PRIORITY),
-        retry: request.retry.unwrap_or(Retry::DEFAULT),
-        on_lost: request.on_lost,
-        retention: request.retention.unwrap_or(Retention::DEFAULT),
-        metadata: request.metadata,
-        labels: request.labels,
-        placement: request.placement,
-    })
-}
-
-/// Aeacus: who asks, the flags a caller sets, and how long it wants to be remembered.
-fn aeacus(policy: &Policy, submission: &Submission) -> Opinion {
-    let mut objections = Vec::new();
-    let given = |key: &str| submission.metadata.get(key).is_some_and(|value| !value.is_empty());
-    let missing = policy.require.metadata.iter().filter(|key| !given(key));
-    objections.extend(missing.cloned().map(Objection::MetadataMissing));
-    let missing = policy.require.labels.iter().filter(|key| !submission.labels.contains_key(*key));
-    objections.extend(missing.cloned().map(Objection::LabelMissing));
-    let asked = submission.retention.max_age_ms;
-    if let Some(limit) = policy.max_age_ms.filter(|limit| asked > *limit) {
-        objections.push(Objection::OverLimit { field: Limited::MaxAgeMs, asked, limit });
-    }
-    let mut verdict = violated(policy, &objections);
-    if submission.asks_for_quarantine() {
-        verdict = verdict.max(Verdict::Quarantine);
-        objections.push(Objection::QuarantineAsked);
-    }
-    Opinion { judge: Judge::Aeacus, verdict, objections }
-}
-
-/// What objections mean, all of them violations.
-fn violated(policy: &Policy, objections: &[Objection]) -> Verdict {
-    match (objections.is_empty(), policy.on_violation) {
-        (true, _) => Verdict::Accept,
-        (false, OnViolation::Reject) => Verdict::Reject,
-        (false, OnViolation::Quarantine) => Verdict::Quarantine,
-    }
-}
-
-/// The external judges of a policy, by what they answered. One that was not asked has not answered.
-fn external(policy: &Policy, answers: &[ExternalAnswer]) -> impl Iterator<Item = Opinion> {
-    policy.judges.iter().map(|judge| {
-        let asked = answers.iter().find(|answer| answer.judge == judge.name).cloned();
-        let answer = asked.unwrap_or_else(|| ExternalAnswer {
-            judge: judge.name.clone(),
-            outcome: ExternalOutcome::Unreachable,
-            latency_ms: 0,
-        });
-        let verdict = match (&answer.outcome, judge.fail) {
-            (ExternalOutcome::Said { verdict, .. }, _) => *verdict,
-            (_, FailMode::Open) => Verdict::Accept,
-            (_, FailMode::Closed) => match policy.on_violation {
-                OnViolation::Reject => Verdict::Reject,
-                OnViolation::Quarantine => Verdict::Quarantine,
-            },
-        };
-        let objections = vec![Objection::External(Box::new(answer))];
-        Opinion { judge: Judge::External(judge.name.clone()), verdict, objections }
-    })
-}
-
-/// Minos: whether the tenant has room for one more run like this. `held` is what it has now.
-pub fn minos(policy: &Policy, submission: &Submission, held: &Holdings) -> Vec<Objection> {
-    let (quotas, asked) = (&policy.quotas, &submission.resources);
-    let rows = [
-        (Quota::Running, quotas.running.map(u64::from), u64::from(held.running) + 1),
-        (Quota::Pending, quotas.pending.map(u64::from), u64::from(held.pending) + 1),
-        (Quota::CpuMilli, quotas.cpu_milli, held.asked.cpu_milli + u64::from(asked.cpu_milli)),
-        (Quota::MemMb, quotas.mem_mb, held.asked.mem_mb + u64::from(asked.mem_mb)),
-        (Quota::PerMinute, quotas.per_minute.map(u64::from), u64::from(held.last_minute) + 1),
-    ];
-    let over = |(quota, limit, would_have)| match limit {
-        Some(limit) if would_have > limit => {
-            Some(Objection::OverQuota { quota, would_have, limit })
-        }
-        Some(_) | None => None,
-    };
-    rows.into_iter().filter_map(over).collect()
-}
-
-/// Rhadamanthus: the policy's limits and network.
-fn rhadamanthus(policy: &Policy, submission: &Submission) -> Opinion {
-    let (limits, asked) = (&policy.limits, &submission.resources);
-    let mut objections = Vec::new();
-    let mut check = |field, asked: u64, limit: Option<u64>| {
-        if let Some(limit) = limit.filter(|limit| asked > *limit) {
-            objections.push(Objection::OverLimit { field, asked, limit });
-        }
-    };
-    check(Limited::CpuMilli, asked.cpu_milli.into(), limits.cpu_milli.map(u64::from));
-    check(Limited::MemMb, asked.mem_mb.into(), limits.mem_mb.map(u64::from));
-    check(Limited::Gpu, asked.gpu.into(), Some(limits.gpu.into()));
-    check(Limited::TtlMs, asked.ttl_ms, limits.ttl_ms);
-    if !policy.network.contains(&submission.network) {
-        objections.push(Objection::NetworkNotAllowed(submission.network));
-    }
-    let verdict = violated(policy, &objections);
-    Opinion { judge: Judge::Rhadamanthus, verdict, objections }
 }
 
 /// The heat of a submission: the caller's word, the template's, then what runs of the template

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, Principal};
 use crate::ids::Timestamp;
+use crate::pattern::{overlap, specificity};
 use crate::submission::{Heat, Network, Placement};
 
 /// What a group of submissions may ask for.
@@ -326,92 +327,22 @@ impl Default for Law {
 }
 
 impl Law {
-    /// The policy for submissions that start from `template`: the most specific match, else the
-    /// built-in lockdown.
-    pub fn policy_for(&self, template: &str) -> &Current<Policy> {
-        self.policies
-            .values()
-            .filter_map(|policy| {
-                let patterns = policy.body.templates.iter();
-                let best = patterns.filter(|p| glob(p, template)).map(|p| specificity(p)).max()?;
-                Some((best, policy))
-            })
-            .max_by_key(|(best, _)| *best)
-            .map_or(&self.lockdown, |(_, policy)| policy)
+    /// The policy that applies where no other matches.
+    pub fn lockdown(&self) -> &Current<Policy> {
+        &self.lockdown
     }
 
     /// A policy that has one of `policy`'s patterns, so that neither is more specific.
     pub fn tied_with<'a>(&'a self, policy: &'a Policy) -> Option<(&'a str, &'a str)> {
-        self.policies.values().filter(|other| other.body.name != policy.name).find_map(|other| {
-            let shared = policy.templates.iter().find(|pattern| {
-                other.body.templates.iter().any(|theirs| ambiguous(pattern, theirs))
-            })?;
-            Some((&*other.body.name, &**shared))
+        let mine: Vec<_> = policy.templates.iter().map(|p| (specificity(p), &**p)).collect();
+        let others = self.policies.values().filter(|other| other.body.name != policy.name);
+        let claims = others.flat_map(|o| o.body.templates.iter().map(|p| (&*o.body.name, p)));
+        claims.into_iter().find_map(|(other, theirs)| {
+            let specific = specificity(theirs);
+            let tied = |(own, p): &&(_, &str)| *own == specific && overlap(p, theirs);
+            mine.iter().find(tied).map(|(_, shared)| (other, *shared))
         })
     }
-}
-
-/// How specific a pattern is: exact names before globs, then by the number of literal characters.
-fn specificity(pattern: &str) -> (bool, usize) {
-    let wild = pattern.chars().filter(|c| matches!(c, '*' | '?')).count();
-    (wild == 0, pattern.chars().count() - wild)
-}
-
-/// Whether some template could match both patterns equally well.
-fn ambiguous(a: &str, b: &str) -> bool {
-    specificity(a) == specificity(b) && overlap(a, b)
-}
-
-/// Whether some text matches both patterns.
-fn overlap(a: &str, b: &str) -> bool {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    // meets[i][j]: the rest of `a` from i and the rest of `b` from j share a text.
-    let mut meets = vec![vec![false; b.len() + 1]; a.len() + 1];
-    for i in (0..=a.len()).rev() {
-        for j in (0..=b.len()).rev() {
-            let (x, y) = (a.get(i), b.get(j));
-            meets[i][j] = match (x, y) {
-                (None, None) => true,
-                (Some('*'), _) if meets[i + 1][j] => true,
-                (_, Some('*')) if meets[i][j + 1] => true,
-                (Some('*'), Some(_)) => meets[i][j + 1],
-                (Some(_), Some('*')) => meets[i + 1][j],
-                (Some(x), Some(y)) => (x == y || *x == '?' || *y == '?') && meets[i + 1][j + 1],
-                (None, Some(_)) | (Some(_), None) => false,
-            };
-        }
-    }
-    meets[0][0]
-}
-
-/// Whether `text` matches `pattern`, where `*` stands for any characters and `?` for one.
-/// Linear in the text for each `*`: no pattern is slow.
-pub fn glob(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), text.chars().collect());
-    let (mut p, mut t) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                retry = Some((p, t));
-                p += 1;
-            }
-            Some(c) if *c == '?' || *c == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            Some(_) | None => match retry {
-                Some((star, from)) => {
-                    retry = Some((star, from + 1));
-                    p = star + 1;
-                    t = from + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '*')
 }
 
 /// One version in a history.
@@ -580,43 +511,5 @@ impl LawBook {
             | Event::RunRefused(_) => return false,
         }
         true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_glob_matches_what_it_says_and_nothing_else() {
-        for (pattern, text, expected) in [
-            ("python", "python", true),
-            ("python", "python3", false),
-            ("python-*", "python-3.12", true),
-            ("python-*", "python", false),
-            ("*", "", true),
-            ("a?c", "abc", true),
-            ("a?c", "ac", false),
-            ("*a*b*c*", "xxaxxbxxcxx", true),
-            ("*a*b*c*", "xxaxxcxxbxx", false),
-            ("ü*", "über", true),
-        ] {
-            assert_eq!(glob(pattern, text), expected, "{pattern} on {text}");
-        }
-    }
-
-    #[test]
-    fn two_patterns_are_ambiguous_when_a_name_could_match_both_equally_well() {
-        for (a, b, expected) in [
-            ("python", "python", true),
-            ("python-*", "python-*", true),
-            ("a*", "*a", true),
-            ("ab*", "ac*", false),
-            ("python", "python-*", false),
-            ("a?", "?b", true),
-            ("*", "*", true),
-        ] {
-            assert_eq!(ambiguous(a, b), expected, "{a} and {b}");
-        }
     }
 }

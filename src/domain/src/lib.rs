@@ -18,6 +18,7 @@ pub mod law;
 pub mod ledger;
 pub mod line;
 mod pack;
+pub mod pattern;
 pub mod placement;
 pub mod rules;
 pub mod runs;

@@ -19,9 +19,9 @@ use crate::event::{
 use crate::fleet::{Fleet, Node};
 use crate::heat::Profiles;
 use crate::ids::{Digest, Hex, NodeId, RunId, Sequence, Timestamp};
-use crate::judge::{Judged, Objection, Quota, minos, preferred_pool};
+use crate::judge::{Judged, Objection, Quota, Room, ask_minos, preferred_pool};
 use crate::keys::{Keys, Known};
-use crate::law::{HOST_TEMPLATE, LOCKDOWN_DEFAULT, LawBook, OnExceeded, Verdict};
+use crate::law::{HOST_TEMPLATE, LOCKDOWN_DEFAULT, LawBook, Verdict};
 use crate::ledger::Ledger;
 use crate::line::Line;
 use crate::pack::pack;
@@ -385,20 +385,17 @@ impl World {
             return Ok(Ok(judged));
         };
         let tenant = judged.submission().tenant();
-        let held = self.tenants.holdings(tenant, at);
-        let objections = minos(policy, judged.submission(), &held);
-        if objections.is_empty() {
-            return Ok(Ok(judged.with_minos(held, objections)));
-        }
-        match policy.quotas.on_exceeded {
-            OnExceeded::Reject => Ok(Err(judged.with_minos(held, objections))),
-            OnExceeded::Throttle => {
+        let eases = self.tenants.rate_eases_at(tenant, at).since(at);
+        let (tenant, held) = (tenant.into(), self.tenants.holdings(tenant, at));
+        match ask_minos(policy, judged, held) {
+            Room::There(judged) => Ok(Ok(judged)),
+            Room::Rejected(judged) => Ok(Err(judged)),
+            Room::Later(_, objections) => {
                 let rate = |o: &Objection| {
                     matches!(o, Objection::OverQuota { quota: Quota::PerMinute, .. })
                 };
-                let eases = self.tenants.rate_eases_at(tenant, at).since(at);
                 Err(Refusal::QuotaExceeded {
-                    tenant: tenant.into(),
+                    tenant,
                     over: objections.iter().map(Objection::to_string).collect(),
                     retry_after_ms: objections.iter().all(rate).then_some(eases),
                 })

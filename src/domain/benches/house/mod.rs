@@ -20,13 +20,15 @@ const T0: Timestamp = Timestamp(1_760_000_000_000);
 pub struct House {
     pub world: World,
     pub now: Timestamp,
+    court: Court,
     drawn: u64,
 }
 
 impl House {
     /// A house with so many nodes; every third is for high compute, every tenth for quarantine.
     pub fn with_nodes(nodes: u64) -> Self {
-        let mut house = Self { world: World::default(), now: T0, drawn: 0 };
+        let mut house =
+            Self { world: World::default(), now: T0, court: Court::default(), drawn: 0 };
         let policy = Policy {
             name: "default".into(),
             templates: vec!["*".into()],
@@ -77,8 +79,11 @@ impl House {
         self.now = self.now.plus(1);
         let run = self.draw();
         let law = self.world.law.current();
-        let judged = judge(&Court::new(law.clone()), request, &Inputs::bare(true))
-            .expect("the template is built in");
+        if self.court.law().revision != law.revision {
+            self.court = Court::new(law.clone(), Some(&self.court));
+        }
+        let judged = judge(&self.court, request, &Inputs::bare(true));
+        let judged = judged.expect("the template is built in");
         let (origin, queue_max) = (origin(), usize::MAX);
         self.tell(Command::Admit(Box::new(Admit { run, judged, key, origin, queue_max })));
         run

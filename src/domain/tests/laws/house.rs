@@ -289,7 +289,7 @@ impl House {
         let current = self.lived.law.current().clone();
         let law = stale.unwrap_or_else(|| current.clone());
         let revision = law.revision;
-        let judged = judge_again(&Court::new(law), admitted, &Inputs::bare(true));
+        let judged = judge_again(&Court::new(law, None), admitted, &Inputs::bare(true));
         let rejected = judged.judgement().verdict == Verdict::Reject;
         let (judged, reason, origin) = (Box::new(judged), "known to us".into(), origin());
         let answer = self.ask(Command::Release { run, judged, reason, origin });
@@ -480,7 +480,7 @@ impl House {
     fn remade(&self, submission: &Submission, judgement: &Judgement) {
         let law = self.lived.law.current();
         let heat = law.templates.get(&submission.template).and_then(|t| t.body.heat);
-        let (court, template) = (Court::new(law.clone()), judgement.template.clone());
+        let (court, template) = (Court::new(law.clone(), None), judgement.template.clone());
         let again = judge_resolved(&court, submission, template, heat, &judgement.inputs());
         assert_eq!(judgement.before_minos(), again, "D-1: made again from its record");
     }

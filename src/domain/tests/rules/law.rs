@@ -3,7 +3,7 @@
 use domain::command::{Command, Guard, Refusal};
 use domain::event::{HeatTableSet, PolicyDeleted, PolicyPut, TemplateDeleted, TemplatePut};
 use domain::law::{HeatTable, LOCKDOWN_DEFAULT, Limits, Policy, lockdown_default};
-use domain::{Event, World};
+use domain::{Court, Event, World};
 
 use crate::support::*;
 
@@ -44,6 +44,7 @@ fn the_most_specific_policy_applies() {
         put_as(4, 1, "exact", &["python-3.12-slim"]),
         put_as(5, 1, "one-letter", &["?"]),
     ]);
+    let court = Court::new(law.law.current().clone(), None);
     for (template, policy) in [
         ("python", "pythons"),
         ("python-2", "pythons"),
@@ -53,18 +54,19 @@ fn the_most_specific_policy_applies() {
         ("ruby", "all"),
         ("", "all"),
     ] {
-        assert_eq!(&*law.law.current().policy_for(template).body.name, policy, "{template:?}");
+        assert_eq!(&*court.statute_for(template).policy().name, policy, "{template:?}");
     }
 }
 
 #[test]
 fn where_no_policy_matches_the_lockdown_applies() {
     let law = world(&[put_as(1, 1, "pythons", &["python*"])]);
-    let lockdown = law.law.current().policy_for("host");
-    assert_eq!((&*lockdown.body, lockdown.version), (&lockdown_default(), 0));
+    let court = Court::new(law.law.current().clone(), None);
+    let lockdown = court.statute_for("host");
+    assert_eq!((lockdown.policy(), lockdown.version()), (&lockdown_default(), 0));
     let published =
         Limits { cpu_milli: Some(1_000), mem_mb: Some(128), gpu: 0, ttl_ms: Some(300_000) };
-    assert_eq!(lockdown.body.limits, published);
+    assert_eq!(lockdown.policy().limits, published);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::support::*;
 fn again(world: &World, n: u64) -> Box<Judged> {
     let found = world.runs.get(run(n)).expect("there is one").into_owned();
     let Birth::Admitted(admitted) = &found.birth else { panic!("it was rejected") };
-    let court = Court::new(world.law.current().clone());
+    let court = Court::new(world.law.current().clone(), None);
     Box::new(judge_again(&court, admitted, &Inputs::bare(true)))
 }
 

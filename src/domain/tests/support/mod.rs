@@ -98,7 +98,7 @@ pub fn judged(world: &World, request: Request) -> Judged {
 }
 
 pub fn judged_under(law: &Arc<Law>, request: Request) -> Judged {
-    judge(&Court::new(law.clone()), request, &Inputs::bare(true))
+    judge(&Court::new(law.clone(), None), request, &Inputs::bare(true))
         .expect("the tests name templates that exist")
 }
 
