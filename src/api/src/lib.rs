@@ -16,6 +16,7 @@ pub mod event;
 pub mod fleet;
 pub mod given;
 pub mod headers;
+pub mod judges;
 pub mod labels;
 pub mod law;
 pub mod limits;

@@ -86,6 +86,8 @@ pub const WAIT_MS_MAX: u64 = 300_000;
 pub const SELECTOR_MAX: usize = 4 * 1024;
 /// Patterns, tags or rules of one policy.
 pub const POLICY_ENTRIES_MAX: usize = 256;
+/// Bytes of an external judge's reason that are kept: a paragraph, in the record for ever.
+pub const JUDGE_REASON_MAX: usize = 1_024;
 /// Bytes of a rule's expression.
 pub const RULE_WHEN_MAX: usize = 4 * 1024;
 

@@ -294,6 +294,9 @@ pub struct Run {
 pub struct DryRun {
     /// What the judges say.
     pub verdict: Verdict,
+    /// Whether it would be answered 429 now: the tenant's quotas hold it back.
+    #[serde(default)]
+    pub throttled: bool,
     /// Every objection of every judge.
     pub reasons: Vec<String>,
     /// The law that was applied.
@@ -319,8 +322,9 @@ pub struct OpinionView {
     pub reasons: Vec<String>,
 }
 
-impl From<&domain::judge::Judgement> for DryRun {
-    fn from(judgement: &domain::judge::Judgement) -> Self {
+impl DryRun {
+    /// What was said of a submission, and what its tenant's quotas hold back for now.
+    pub fn of(judgement: &domain::judge::Judgement, held_back: Vec<String>) -> Self {
         let opinions = judgement.opinions.iter().map(|opinion| OpinionView {
             judge: Cow::Owned(opinion.judge.as_str().to_owned()),
             verdict: opinion.verdict,
@@ -328,7 +332,8 @@ impl From<&domain::judge::Judgement> for DryRun {
         });
         Self {
             verdict: judgement.verdict,
-            reasons: judgement.reasons().collect(),
+            throttled: !held_back.is_empty(),
+            reasons: judgement.reasons().chain(held_back).collect(),
             policy: PolicyRef::from(judgement),
             heat: judgement.heat.heat,
             heat_cause: Cow::Borrowed(judgement.heat.cause.as_str()),

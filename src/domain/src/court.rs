@@ -59,6 +59,11 @@ impl Statute {
         self.policy.version
     }
 
+    /// The law's revision that it made.
+    pub fn revision(&self) -> u64 {
+        self.policy.revision
+    }
+
     /// What judging by it needs to see.
     pub fn wants(&self) -> Wants {
         self.wants

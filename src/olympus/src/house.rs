@@ -91,6 +91,11 @@ impl Judges {
         Self { court, house: HOUSES.fetch_add(1, Ordering::Relaxed) }
     }
 
+    /// The law that they judge by now.
+    pub fn court(&self) -> Arc<Court> {
+        self.court.borrow().clone()
+    }
+
     /// This thread's judge. To be called on a thread of the gateway, by a handler.
     pub fn here(&self) -> Addr<JudgeActor> {
         JUDGE.with_borrow_mut(|judge| match judge {

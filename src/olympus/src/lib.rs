@@ -8,6 +8,7 @@
 pub mod agent_session;
 pub mod boot;
 pub mod config;
+mod external;
 pub mod heartbeats;
 pub mod house;
 pub mod http;

@@ -16,6 +16,7 @@ mod caller;
 mod courier;
 mod edge;
 mod health;
+mod judging;
 mod law;
 mod logs;
 mod metrics;

@@ -35,9 +35,9 @@ pub async fn submit(
     let asked = Request::try_from(api::parse::<RunRequest>(&body)?)?;
     if query.dry_run {
         let open = state.open()?;
-        let judged = submit::dry_run(&open, asked, state.quarantine_on).await?;
-        let response = HttpResponse::Ok();
-        return Ok(answer::body(response, &DryRun::from(judged.judgement())));
+        let foreseen = submit::dry_run(&open, asked, state.quarantine_on).await?;
+        let shown = DryRun::of(foreseen.judged.judgement(), foreseen.held_back);
+        return Ok(answer::body(HttpResponse::Ok(), &shown));
     }
     let open = state.open_for_writes()?;
     // What was good once is good again: only the law has changed.

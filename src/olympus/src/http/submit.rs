@@ -3,21 +3,25 @@
 //! Never:  ends with the request: what was handed to the judges is seen through by a task of its
 //!         own, so that a client that goes away leaves nothing half done.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
 use actix_web::HttpRequest;
 use api::check::idempotency_key;
-use domain::event::{KeyUse, Origin};
+use domain::event::{KeyUse, Origin, RunAdmitted};
 use domain::ids::Hex;
-use domain::judge::{Request, Unjudgeable};
+use domain::judge::{Case, Heard, Request, Room, Unjudgeable, ask_minos};
+use domain::law::Verdict;
 use domain::{Judged, Refusal};
 use olympus_actors::Mark;
 use olympus_actors::answer::ask;
-use olympus_actors::judge::{Judge, JudgeActor};
+use olympus_actors::judge::{Conclude, Judge, JudgeActor, Reopen};
 use olympus_actors::registry::{Admit, Admitted};
+use olympus_actors::view::JudgingFacts;
 use tokio::time::timeout;
 
+use super::judging::Witness;
 use super::problem::{self, Fault};
 use super::{AppState, Open, courier, read};
 
@@ -87,8 +91,10 @@ async fn judge_and_admit(
 ) -> Result<Decided, Fault> {
     let mut decided = Decided { said: Vec::with_capacity(requests.len()), mark: None };
     let mut revision = 0;
+    let mut witness = None;
     for round in 0..=JUDGED_AGAIN {
-        let judged = ask_judge(&judge, requests, quarantine_on, revision).await?;
+        let bench = Bench { open: &open, judge: &judge, quarantine_on };
+        let judged = bench.judge(requests, revision, &mut witness).await?;
         let mut positions = Vec::with_capacity(judged.len());
         let mut items = Vec::with_capacity(judged.len());
         for (position, judged) in judged {
@@ -127,24 +133,119 @@ async fn judge_and_admit(
     Ok(decided)
 }
 
-async fn ask_judge(
-    judge: &Addr<JudgeActor>,
-    requests: Vec<(u32, Request)>,
+/// This thread's judge, and where what it wants to see is found.
+struct Bench<'b> {
+    open: &'b Open,
+    judge: &'b Addr<JudgeActor>,
     quarantine_on: bool,
-    revision: u64,
-) -> Result<Vec<(u32, Result<Judged, Unjudgeable>)>, Fault> {
-    let judged = read::get_later(judge, |reply| Judge { requests, quarantine_on, revision, reply });
-    judged.await.map_err(|_| problem::unavailable("the judges are gone: try again"))
 }
 
-/// Judges one request, with nothing written.
+impl Bench<'_> {
+    /// Judges requests, in the order of their positions.
+    async fn judge(
+        &self,
+        requests: Vec<(u32, Request)>,
+        revision: u64,
+        witness: &mut Option<Witness>,
+    ) -> Result<Vec<(u32, Result<Judged, Unjudgeable>)>, Fault> {
+        let quarantine_on = self.quarantine_on;
+        let heard =
+            read::get_later(self.judge, |reply| Judge { requests, quarantine_on, revision, reply });
+        let heard = heard.await.map_err(|_| gone())?;
+        let mut judged = Vec::with_capacity(heard.len());
+        let mut cases = Vec::new();
+        for (position, heard) in heard {
+            match heard {
+                Ok(Heard::Judged(done)) => judged.push((position, Ok(done))),
+                Ok(Heard::Open(case)) => cases.push((position, case)),
+                Err(unjudgeable) => judged.push((position, Err(unjudgeable))),
+            }
+        }
+        if !cases.is_empty() {
+            let concluded = self.conclude(cases, witness).await?;
+            judged.extend(concluded.into_iter().map(|(position, judged)| (position, Ok(judged))));
+            judged.sort_by_key(|(position, _)| *position);
+        }
+        Ok(judged)
+    }
+
+    /// Sees what cases want to be seen, and has them judged on it.
+    async fn conclude(
+        &self,
+        cases: Vec<(u32, Case)>,
+        witness: &mut Option<Witness>,
+    ) -> Result<Vec<(u32, Judged)>, Fault> {
+        let witness = witness.get_or_insert_with(Witness::new);
+        let cases = witness.see(self.open, self.quarantine_on, cases).await?;
+        let judged = read::get_later(self.judge, |reply| Conclude { cases, reply });
+        judged.await.map_err(|_| gone())
+    }
+}
+
+fn gone() -> Fault {
+    problem::unavailable("the judges are gone: try again")
+}
+
+fn unanswered() -> Fault {
+    problem::unavailable("the judges gave no answer: try again")
+}
+
+/// What admission would do with a request, with nothing written.
+pub struct Foreseen {
+    /// What was said of it, by Minos too.
+    pub judged: Judged,
+    /// What the tenant's quotas hold back for now; nothing where it has room.
+    pub held_back: Vec<String>,
+}
+
+/// Judges one request as admission would see it now, with nothing written.
 ///
 /// # Errors
 /// The law can't be applied to it, or nobody judges.
-pub async fn dry_run(open: &Open, request: Request, quarantine_on: bool) -> Result<Judged, Fault> {
-    let judged = ask_judge(&open.judges.here(), vec![(0, request)], quarantine_on, 0).await?;
-    match judged.into_iter().next() {
-        Some((_, judged)) => Ok(judged?),
-        None => Err(problem::unavailable("the judges gave no answer: try again")),
-    }
+pub async fn dry_run(
+    open: &Open,
+    request: Request,
+    quarantine_on: bool,
+) -> Result<Foreseen, Fault> {
+    let judge = open.judges.here();
+    let bench = Bench { open, judge: &judge, quarantine_on };
+    let judged = bench.judge(vec![(0, request)], 0, &mut None).await?;
+    let judged = judged.into_iter().next().ok_or_else(unanswered)?.1?;
+    let court = open.judges.court();
+    let policy = court.law().policies.get(&judged.judgement().policy.name);
+    let policy = policy.filter(|policy| policy.body.quotas.is_any());
+    let (Some(policy), true) = (policy, judged.judgement().verdict != Verdict::Reject) else {
+        return Ok(Foreseen { judged, held_back: Vec::new() });
+    };
+    let tenant: Box<str> = judged.submission().tenant().into();
+    let wanted = JudgingFacts { tenants: vec![tenant.clone()], templates: Vec::new() };
+    let facts = read::get(&open.view, wanted).await?.value;
+    let held = facts.tenants.get(&tenant).copied().unwrap_or_default();
+    Ok(match ask_minos(&policy.body, judged, held) {
+        Room::There(judged) | Room::Rejected(judged) => Foreseen { judged, held_back: Vec::new() },
+        Room::Later(judged, over) => {
+            let held_back = over.iter().map(ToString::to_string).collect();
+            Foreseen { judged, held_back }
+        }
+    })
+}
+
+/// Judges an admitted run again, under the law of `revision` or a later one, on what there is to
+/// see today.
+///
+/// # Errors
+/// Nobody judges.
+#[allow(dead_code, reason = "the release of a quarantined run asks it")]
+pub async fn judge_again(
+    open: &Open,
+    run: Arc<RunAdmitted>,
+    quarantine_on: bool,
+    revision: u64,
+) -> Result<Judged, Fault> {
+    let judge = open.judges.here();
+    let reopened = read::get_later(&judge, |reply| Reopen { run, revision, reply });
+    let case = reopened.await.map_err(|_| gone())?;
+    let bench = Bench { open, judge: &judge, quarantine_on };
+    let judged = bench.conclude(vec![(0, case)], &mut None).await?;
+    judged.into_iter().next().map(|(_, judged)| judged).ok_or_else(unanswered)
 }
