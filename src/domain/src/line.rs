@@ -114,7 +114,10 @@ impl Depth {
         self.total += 1;
         *self.pools.entry(item.pool).or_default() += 1;
         *self.heats.entry(item.heat).or_default() += 1;
-        *self.tenants.entry(item.tenant.clone()).or_default() += 1;
+        match self.tenants.get_mut(&item.tenant) {
+            Some(count) => *count += 1,
+            None => drop(self.tenants.insert(item.tenant.clone(), 1)),
+        }
     }
 
     fn remove(&mut self, item: &Item) {
@@ -271,7 +274,10 @@ impl Line {
         item.not_before = not_before;
         self.depth.add(item);
         self.oldest.insert((item.since, run));
-        self.delayed.insert((not_before, run));
+        // Whoever may go at once is due no later.
+        if not_before > item.since {
+            self.delayed.insert((not_before, run));
+        }
         self.classes.entry(item.class()).or_default().insert(item.place, run);
         changed(LineChange::Joined(LineKey { pool: item.pool, place: item.place }, run));
     }

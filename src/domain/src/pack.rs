@@ -3,8 +3,17 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// A run of ordinary size is packed on the stack, and then copied into a slice that fits.
+const ON_THE_STACK: usize = 1_024;
+
 /// Packs a value. Cannot fail for the types of this crate: none has a shape bincode refuses.
 pub(crate) fn pack<T: Serialize>(value: &T) -> Box<[u8]> {
+    let mut room = [0; ON_THE_STACK];
+    if let Ok(len) =
+        bincode::serde::encode_into_slice(value, &mut room, bincode::config::standard())
+    {
+        return room[..len].into();
+    }
     bincode::serde::encode_to_vec(value, bincode::config::standard())
         .expect("every type of the domain has a bincode shape")
         .into_boxed_slice()

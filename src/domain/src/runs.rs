@@ -383,7 +383,7 @@ impl Runs {
                 if let Some(run) = self.get(e.run).map(Cow::into_owned) {
                     self.expiring.remove(&(expires_at(&run), e.run));
                     self.slots.remove(&e.run);
-                    self.uncount(run.status);
+                    uncount(&mut self.counts, run.status);
                 }
             }
             Event::LeaderStarted(_)
@@ -405,41 +405,28 @@ impl Runs {
 
     fn insert(&mut self, id: RunId, run: Run) {
         *self.counts.entry(run.status).or_default() += 1;
-        let slot = self.slot(run);
+        let slot = if run.status.is_terminal() {
+            ended(&run, &mut self.expiring)
+        } else {
+            Slot::Live(Box::new(run))
+        };
         self.slots.insert(id, slot);
     }
 
     fn change(&mut self, id: RunId, index: Sequence, change: impl FnOnce(&mut Run)) {
-        let Some(Slot::Live(run)) = self.slots.get_mut(&id) else { return };
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let Slot::Live(run) = slot else { return };
         let before = run.status;
         change(run);
         run.index = index;
         let after = run.status;
         if before != after {
-            self.uncount(before);
+            uncount(&mut self.counts, before);
             *self.counts.entry(after).or_default() += 1;
         }
-        if after.is_terminal()
-            && let Some(Slot::Live(run)) = self.slots.remove(&id)
-        {
-            let slot = self.slot(*run);
-            self.slots.insert(id, slot);
-        }
-    }
-
-    fn slot(&mut self, run: Run) -> Slot {
-        if !run.status.is_terminal() {
-            return Slot::Live(Box::new(run));
-        }
-        self.expiring.insert((expires_at(&run), run.id()));
-        let (status, packed) = (run.status, pack_run(&run));
-        debug_assert_eq!(unpack_run(run.id(), status, &packed), run, "nothing is lost in packing");
-        Slot::Ended { status, packed }
-    }
-
-    fn uncount(&mut self, status: Status) {
-        if let Some(count) = self.counts.get_mut(&status) {
-            *count -= 1;
+        if after.is_terminal() {
+            let ended = ended(run, &mut self.expiring);
+            *slot = ended;
         }
     }
 
@@ -452,6 +439,20 @@ impl Runs {
                 hash.update(&pack(&run));
             }
         }
+    }
+}
+
+/// What is kept of a run that has ended.
+fn ended(run: &Run, expiring: &mut BTreeSet<(Timestamp, RunId)>) -> Slot {
+    expiring.insert((expires_at(run), run.id()));
+    let (status, packed) = (run.status, pack_run(run));
+    debug_assert_eq!(unpack_run(run.id(), status, &packed), *run, "nothing is lost in packing");
+    Slot::Ended { status, packed }
+}
+
+fn uncount(counts: &mut BTreeMap<Status, u64>, status: Status) {
+    if let Some(count) = counts.get_mut(&status) {
+        *count -= 1;
     }
 }
 

@@ -162,7 +162,9 @@ impl Tenants {
                 self.submitted(e.at, e.submission.tenant());
                 let name: Box<str> = e.submission.tenant().into();
                 let tenant = self.tenants.entry(name.clone()).or_default();
-                self.ahead.remove(&(tenant.last_tag, name.clone()));
+                if tenant.pending == 0 && tenant.running == 0 {
+                    self.ahead.remove(&(tenant.last_tag, name.clone()));
+                }
                 tenant.pending += 1;
                 tenant.last_tag = e.place.finish_tag;
                 let demand = e.submission.resources.into();
