@@ -18,6 +18,10 @@ mod submit;
 
 use clap::{Parser, Subcommand};
 
+/// As the program that is measured.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures Tartarus Olympus beside the floor it can't beat.
 #[derive(Parser)]
 #[command(name = "tartarus-bench", version)]
