@@ -14,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::ids::Sequence;
 use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 use crate::chain::{Cursor, Sealed, Tail};
 use crate::entry::Entry;
@@ -351,13 +352,15 @@ pub struct QueueMember(String);
 impl QueueMember {
     /// The member of a run that stands in line at `order`, bytes that sort as the line does.
     pub fn new(order: &[u8], run: domain::ids::RunId) -> Self {
-        use fmt::Write as _;
-        let mut member = String::with_capacity(order.len() * 2 + 37);
+        const DIGITS: [char; 16] =
+            ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+        let mut member = String::with_capacity(order.len() * 2 + 1 + Hyphenated::LENGTH);
         for byte in order {
-            // Writing to a string cannot fail.
-            let _ = write!(member, "{byte:02x}");
+            member.push(DIGITS[usize::from(byte >> 4)]);
+            member.push(DIGITS[usize::from(byte & 0xf)]);
         }
-        let _ = write!(member, ":{run}");
+        member.push(':');
+        member.push_str(run.0.hyphenated().encode_lower(&mut [0; Hyphenated::LENGTH]));
         Self(member)
     }
 
