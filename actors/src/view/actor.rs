@@ -37,8 +37,10 @@ struct Waiter {
 }
 
 impl ViewActor {
-    /// A view that starts from a replayed world.
-    pub fn new(world: World, mark: Mark, clock: Arc<Clock>) -> Self {
+    /// A view that starts from a replayed world. It keeps no idempotency keys: repeats are the
+    /// registry's to answer, and a key weighs as much as half a run.
+    pub fn new(mut world: World, mark: Mark, clock: Arc<Clock>) -> Self {
+        world.keys.clear();
         Self { world, mark, clock, waiting: BTreeMap::new(), awaiting: BTreeMap::new() }
     }
 
@@ -106,6 +108,7 @@ impl Handler<Published> for ViewActor {
         for event in &batch.events {
             self.world.evolve(batch.index, event);
         }
+        self.world.keys.clear();
         self.mark = Mark { index: batch.index, receipt: batch.receipt };
         for run in batch.events.iter().filter_map(domain::Event::run) {
             self.wake(run);

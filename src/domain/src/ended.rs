@@ -1,15 +1,16 @@
 //! A finished run as one packed slice.
 //!
 //! What its key in the table says, or what it would say twice, is left out, and times are kept as
-//! distances from its birth: a house remembers far more finished runs than others. In memory only;
-//! the journal has shapes of its own.
+//! distances from its birth: a house remembers far more finished runs than others. Its idempotency
+//! key is left out too: repeats are answered from [`crate::keys`], and the journal has the text. In
+//! memory only; the journal has shapes of its own.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::{
-    End, Exit, KeyUse, LostCause, Next, Origin, Output, Place, Principal, RejectCode, RunAdmitted,
+    End, Exit, LostCause, Next, Origin, Output, Place, Principal, RejectCode, RunAdmitted,
     RunFinished, RunRefused, RunRejected, RunReleased, Usage,
 };
 use crate::ids::{Hex, NodeId, RunId, Sequence, Timestamp};
@@ -26,8 +27,7 @@ enum Kind {
 }
 
 /// Both births, read back. Written as a tuple of references of the same shape.
-type BirthRead =
-    (Kind, Timestamp, Principal, Hex<16>, Submission, Option<(KeyUse, u32)>, Judgement);
+type BirthRead = (Kind, Timestamp, Principal, Hex<16>, Submission, Judgement);
 
 /// All but the birth. Distances are in milliseconds after it, and wrap.
 type LifeRead = (Attempts, Option<NodeId>, Times, Option<ExitRead>, Ending);
@@ -39,21 +39,21 @@ type Word = (Option<Arc<RunReleased>>, Option<Arc<RunRefused>>);
 /// Its node is none where it is the run's.
 type ExitRead = (u64, u32, Option<NodeId>, Exit, Usage, Output, Next);
 
-/// Packs a run. [`unpack_run`] is its inverse for every run there can be.
+/// Packs a run. [`unpack_run`] is its inverse for every run there can be, but for its key.
 pub(crate) fn pack_run(run: &Run) -> Box<[u8]> {
-    let (kind, at, origin, key) = match &run.birth {
+    let (kind, at, origin) = match &run.birth {
         Birth::Admitted(e) => {
             let kind = Kind::Admitted { place: e.place, redrive_of: e.redrive_of };
-            (kind, e.at, &e.origin, &e.key)
+            (kind, e.at, &e.origin)
         }
-        Birth::Rejected(e) => (Kind::Rejected(e.code), e.at, &e.origin, &e.key),
+        Birth::Rejected(e) => (Kind::Rejected(e.code), e.at, &e.origin),
     };
     let request = Hex(*origin.request.as_bytes());
     let judgement = match &run.birth {
         Birth::Admitted(e) => &e.judgement,
         Birth::Rejected(e) => &e.judgement,
     };
-    let birth = (kind, at, &origin.by, request, run.submission(), key, judgement);
+    let birth = (kind, at, &origin.by, request, run.submission(), judgement);
     let after = |time: Timestamp| time.0.wrapping_sub(at.0);
     let times: Times = (
         run.scheduled_at.map(after),
@@ -75,7 +75,7 @@ pub(crate) fn pack_run(run: &Run) -> Box<[u8]> {
 /// Unpacks what [`pack_run`] made of the run `id` in this same process.
 pub(crate) fn unpack_run(id: RunId, status: Status, packed: &[u8]) -> Run {
     let (birth, life): (BirthRead, LifeRead) = unpack(packed);
-    let (kind, at, by, request, submission, key, judgement) = birth;
+    let (kind, at, by, request, submission, judgement) = birth;
     let (run, origin) = (id, Origin { by, request: uuid::Uuid::from_bytes(request.0) });
     let birth = match kind {
         Kind::Admitted { place, redrive_of } => Birth::Admitted(Arc::new(RunAdmitted {
@@ -83,7 +83,7 @@ pub(crate) fn unpack_run(id: RunId, status: Status, packed: &[u8]) -> Run {
             at,
             origin,
             submission,
-            key,
+            key: None,
             judgement,
             place,
             redrive_of,
@@ -93,7 +93,7 @@ pub(crate) fn unpack_run(id: RunId, status: Status, packed: &[u8]) -> Run {
             at,
             origin,
             submission,
-            key,
+            key: None,
             judgement,
             code,
         })),
@@ -127,4 +127,14 @@ pub(crate) fn unpack_run(id: RunId, status: Status, packed: &[u8]) -> Run {
         refused,
         index,
     }
+}
+
+/// A run as [`unpack_run`] gives it back.
+pub(crate) fn without_key(run: &Run) -> Run {
+    let mut run = run.clone();
+    match &mut run.birth {
+        Birth::Admitted(e) => Arc::make_mut(e).key = None,
+        Birth::Rejected(e) => Arc::make_mut(e).key = None,
+    }
+    run
 }

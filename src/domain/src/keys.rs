@@ -1,5 +1,6 @@
 //! Idempotency keys: which answer a repeated request gets.
 
+use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
@@ -10,10 +11,12 @@ use crate::ids::{Hex, RunId, Timestamp};
 /// A key is remembered for a day of log time: `api.md`, `Idempotency-Key`.
 pub const WINDOW_MS: u64 = 86_400_000;
 
-/// Keys in use, by the digest of tenant and key.
+/// Keys in use, by the digest of tenant and key. Small on purpose: most runs have a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keys {
     uses: BTreeMap<Scope, Used>,
+    /// The runs of a request beside its first, by position; most requests make just one.
+    more: BTreeMap<(Scope, u32), RunId>,
     /// Oldest first: log time never goes back.
     by_age: VecDeque<(Timestamp, Scope)>,
 }
@@ -33,21 +36,16 @@ fn scope(tenant: &str, key: &str) -> Scope {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Used {
     at: Timestamp,
-    body: Hex<16>,
-    /// Position and run that came first; most requests make just one.
+    /// Enough to tell a caller of his own mistake.
+    body: Hex<8>,
+    /// Position and run that came first.
     first: (u32, RunId),
-    /// Further ones, by position.
-    more: Vec<(u32, RunId)>,
 }
 
-impl Used {
-    fn run(&self, position: u32) -> Option<RunId> {
-        if self.first.0 == position {
-            return Some(self.first.1);
-        }
-        let found = self.more.binary_search_by_key(&position, |(p, _)| *p).ok()?;
-        Some(self.more[found].1)
-    }
+fn short(body: &Hex<16>) -> Hex<8> {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&body.0[..8]);
+    Hex(bytes)
 }
 
 /// What a key says of a request.
@@ -64,14 +62,18 @@ pub enum Known {
 impl Keys {
     /// Looks a key up for the run at `position` of a request.
     pub fn look_up(&self, now: Timestamp, tenant: &str, key: &KeyUse, position: u32) -> Known {
-        let used = self.uses.get(&scope(tenant, &key.key));
+        let scope = scope(tenant, &key.key);
+        let used = self.uses.get(&scope);
         let Some(used) = used.filter(|used| now.since(used.at) < WINDOW_MS) else {
             return Known::New;
         };
-        if used.body != key.body {
+        if used.body != short(&key.body) {
             return Known::OtherBody;
         }
-        used.run(position).map_or(Known::New, Known::Repeat)
+        if used.first.0 == position {
+            return Known::Repeat(used.first.1);
+        }
+        self.more.get(&(scope, position)).copied().map_or(Known::New, Known::Repeat)
     }
 
     /// Folds an event.
@@ -105,19 +107,21 @@ impl Keys {
         }
     }
 
+    /// Forgets all of them: for a World that is only read, and never asked for a repeat.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
     fn used(&mut self, at: Timestamp, tenant: &str, key: &Option<(KeyUse, u32)>, run: RunId) {
         self.forget_old(at);
         let Some((key, position)) = key else { return };
         let scope = scope(tenant, &key.key);
-        match self.uses.get_mut(&scope) {
-            Some(used) => {
-                // Positions of one request come in order, unless a repeat fills a gap.
-                let place = used.more.partition_point(|(p, _)| p < position);
-                used.more.insert(place, (*position, run));
+        match self.uses.entry(scope) {
+            Slot::Occupied(_) => {
+                self.more.insert((scope, *position), run);
             }
-            None => {
-                let used = Used { at, body: key.body, first: (*position, run), more: Vec::new() };
-                self.uses.insert(scope, used);
+            Slot::Vacant(new) => {
+                new.insert(Used { at, body: short(&key.body), first: (*position, run) });
                 self.by_age.push_back((at, scope));
             }
         }
@@ -129,6 +133,10 @@ impl Keys {
             && let Some((_, scope)) = self.by_age.pop_front()
         {
             self.uses.remove(&scope);
+            while let Some((place, _)) = self.more.range((scope, 0)..=(scope, u32::MAX)).next() {
+                let place = *place;
+                self.more.remove(&place);
+            }
         }
     }
 }
