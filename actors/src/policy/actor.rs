@@ -22,8 +22,23 @@ pub struct PolicyActor {
 impl PolicyActor {
     /// Policy from a replayed history; hands the law out through `court`.
     pub fn new(book: LawBook, mark: Mark, court: watch::Sender<Arc<Court>>) -> Self {
-        court.send_replace(Arc::new(Court::new(book.current().clone(), None)));
-        Self { book, mark, court }
+        let policy = Self { book, mark, court };
+        policy.hand_out(None);
+        policy
+    }
+
+    /// Makes the law in force ready, and lets the judges have it.
+    fn hand_out(&self, before: Option<&Court>) {
+        let court = Court::new(self.book.current().clone(), before);
+        for (statute, rule, error) in court.unfit(before) {
+            log::error!(
+                policy = *statute.policy().name, version = statute.version(), rule = *rule.name,
+                error:% = error;
+                "a rule can't be compiled by this version: it counts as a violation until the \
+                 policy is replaced"
+            );
+        }
+        self.court.send_replace(Arc::new(court));
     }
 
     fn seen<T>(&self, value: T) -> Seen<T> {
@@ -50,8 +65,7 @@ impl Handler<Published> for PolicyActor {
         self.mark = Mark { index: batch.index, receipt: batch.receipt };
         if changed {
             let before = self.court.borrow().clone();
-            let court = Court::new(self.book.current().clone(), Some(&before));
-            self.court.send_replace(Arc::new(court));
+            self.hand_out(Some(&before));
         }
     }
 }
@@ -92,11 +106,6 @@ impl Handler<CheckPolicy> for PolicyActor {
     type Result = Result<(), domain::Refusal>;
 
     fn handle(&mut self, CheckPolicy(draft): CheckPolicy, _: &mut Self::Context) -> Self::Result {
-        match self.book.current().tied_with(&draft) {
-            Some((other, pattern)) => {
-                Err(domain::Refusal::Tie { other: other.into(), pattern: pattern.into() })
-            }
-            None => Ok(()),
-        }
+        self.book.current().has_room_for(&draft)
     }
 }

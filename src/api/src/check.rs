@@ -122,13 +122,13 @@ impl Complaints {
         }
     }
 
-    fn count(&mut self, field: &str, count: usize, most: usize) {
+    pub(crate) fn count(&mut self, field: &str, count: usize, most: usize) {
         if count > most {
             self.add(|| format!("{field} has {count} entries: give at most {most}"));
         }
     }
 
-    fn bytes(&mut self, field: &str, bytes: usize, most: usize) {
+    pub(crate) fn bytes(&mut self, field: &str, bytes: usize, most: usize) {
         if bytes > most {
             self.add(|| format!("{field} is {bytes} bytes: give at most {most}"));
         }
@@ -236,7 +236,7 @@ fn is_env_name(name: &str) -> bool {
         && name.bytes().all(inner)
 }
 
-fn is_metadata_key(key: &str) -> bool {
+pub(crate) fn is_metadata_key(key: &str) -> bool {
     let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'/');
     (1..=METADATA_KEY_MAX).contains(&key.len()) && key.bytes().all(inner)
 }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use domain::law::{FailMode, HeatSource, OnExceeded};
 use serde::{Deserialize, Serialize};
 
 use crate::duration::Duration;
@@ -64,6 +65,13 @@ words! {
     }
     Network: "none, the only profile there is" { "none" => Network::None }
     OnLost: "retry or fail" { "retry" => OnLost::Retry, "fail" => OnLost::Fail }
+    FailMode: "closed or open" { "closed" => FailMode::Closed, "open" => FailMode::Open }
+    HeatSource: "table or learned" {
+        "table" => HeatSource::Table, "learned" => HeatSource::Learned,
+    }
+    OnExceeded: "throttle or reject" {
+        "throttle" => OnExceeded::Throttle, "reject" => OnExceeded::Reject,
+    }
     OnViolation: "reject or quarantine" {
         "reject" => OnViolation::Reject, "quarantine" => OnViolation::Quarantine,
     }

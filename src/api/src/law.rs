@@ -1,8 +1,10 @@
 //! Policies and templates as documents.
 
-use domain::law::{
-    HeatSource, Limits, OnViolation, Policy, Quotas, Required, RootFs, Rule, Template,
-};
+mod demands;
+
+pub use demands::{JudgeDocument, QuotasDocument, RequireDocument};
+
+use domain::law::{HeatSource, Limits, OnViolation, Policy, RootFs, Rule, Template};
 use domain::submission::Placement;
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +14,7 @@ use crate::given::Given;
 use crate::labels::{OBJECT_NAME, is_object_name, shorten};
 use crate::limits::{
     CPU_MILLI_MAX, CPU_MILLI_MIN, GPU_MAX, LABEL_NAME_MAX, MAX_AGE_MS_MAX, MEM_MB_MAX, MEM_MB_MIN,
-    POLICY_ENTRIES_MAX, RULE_WHEN_MAX, TTL_MS_MAX, TTL_MS_MIN,
+    PATTERNS_MAX, RULE_WHEN_MAX, RULES_MAX, TTL_MS_MAX, TTL_MS_MIN,
 };
 use crate::parse::{object, some_objects};
 use crate::run::TextMap;
@@ -53,6 +55,18 @@ pub struct PolicyDocument {
     /// Rules.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "some_objects")]
     pub rules: Option<Vec<RuleDocument>>,
+    /// What a request must say of itself.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "object")]
+    pub require: Option<RequireDocument>,
+    /// What its tenant may have.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "object")]
+    pub quotas: Option<QuotasDocument>,
+    /// Judges elsewhere that are asked too.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "some_objects")]
+    pub judges: Option<Vec<JudgeDocument>>,
+    /// Where heat comes from, when nobody gives a hint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heat: Option<Given<HeatSource>>,
     /// Free words for the owners.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<TextMap>,
@@ -154,7 +168,7 @@ impl PolicyDocument {
                 "match.templates is empty: list template names or globs, such as [\"*\"]".into()
             });
         }
-        entries(&mut found, "match.templates", templates.len());
+        found.count("match.templates", templates.len(), PATTERNS_MAX);
         for pattern in &templates {
             if !is_pattern(pattern) {
                 found.add(|| {
@@ -186,7 +200,7 @@ impl PolicyDocument {
         let on_violation = found.word("on_violation", self.on_violation).unwrap_or_default();
 
         let given = self.rules.unwrap_or_default();
-        entries(&mut found, "rules", given.len());
+        found.count("rules", given.len(), RULES_MAX);
         let mut rules: Vec<Rule> = Vec::with_capacity(given.len());
         for (i, rule) in given.into_iter().enumerate() {
             found.name(&format!("rules[{i}].name"), &rule.name);
@@ -202,10 +216,11 @@ impl PolicyDocument {
                 rules.push(Rule { name: rule.name, when: rule.when, verdict, reason: rule.reason });
             }
         }
+        check_rules(&mut found, &rules);
         let tags = self.tags.unwrap_or_default();
         found.labels("tags", &tags);
 
-        found.finish(Policy {
+        let policy = Policy {
             name,
             templates,
             limits,
@@ -214,12 +229,13 @@ impl PolicyDocument {
             on_violation,
             rules,
             tags,
-            require: Required::default(),
-            quotas: Quotas::default(),
-            judges: Vec::new(),
-            heat: HeatSource::Table,
+            require: self.require.unwrap_or_default().check(&mut found),
+            quotas: self.quotas.unwrap_or_default().check(&mut found),
+            judges: demands::judges(&mut found, self.judges.unwrap_or_default()),
+            heat: found.word("heat", self.heat).unwrap_or_default(),
             placement: Placement::default(),
-        })
+        };
+        found.finish(policy)
     }
 
     /// A policy as a document, every default written out.
@@ -253,15 +269,34 @@ impl PolicyDocument {
                     })
                     .collect(),
             ),
+            require: RequireDocument::of(&policy.require),
+            quotas: QuotasDocument::of(&policy.quotas),
+            judges: (!policy.judges.is_empty())
+                .then(|| policy.judges.iter().map(JudgeDocument::from).collect()),
+            heat: Some(Given::Known(policy.heat)),
             tags: Some(policy.tags.clone()),
         }
     }
 }
 
-fn entries(found: &mut Complaints, field: &str, count: usize) {
-    if count > POLICY_ENTRIES_MAX {
-        found.add(|| format!("{field} has {count} entries: give at most {POLICY_ENTRIES_MAX}"));
+/// Complaints about rules that this version does not take: the rule, where in it, and what to write.
+fn check_rules(found: &mut Complaints, rules: &[Rule]) {
+    for (i, rule) in rules.iter().enumerate() {
+        if let Err(error) = domain::rules::compile(&rule.when) {
+            found.add(|| format!("rules[{i}] {:?} {error}", shorten(&rule.name)));
+        }
     }
+}
+
+/// Checks that every rule of a policy can be applied by this version: an old one that is to be in
+/// force again may have been written for another.
+///
+/// # Errors
+/// Every rule that can't.
+pub fn check_policy(policy: &Policy) -> Result<(), Invalid> {
+    let mut found = Complaints::default();
+    check_rules(&mut found, &policy.rules);
+    found.finish(())
 }
 
 /// A template. `version` and `revision` are told, never taken.
@@ -417,5 +452,64 @@ impl TemplateDocument {
             }),
             heat: template.heat.map(Given::Known),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every field a policy has, as a person writes it.
+    const WHOLE: &str = r#"
+name: python-default
+match: {templates: [python, python-*]}
+limits: {cpu_milli: 2000, mem_mb: 1024, gpu: 1, ttl: 10m}
+network: [none]
+retention: {max_age: 24h}
+on_violation: quarantine
+require: {metadata: [user], labels: [team, tartarus.io/cost-center]}
+quotas: {running: 5, pending: 100, cpu_milli: 8000, mem_mb: 16384, per_minute: 60, on_exceeded: reject}
+heat: learned
+rules:
+  - name: external-origin
+    when: request.metadata.origin == "external" && tenant.running > 2
+    verdict: quarantine
+    reason: code from outside runs in quarantine
+judges:
+  - {name: scanner, url: "http://scanner:9000/judge", timeout: 500ms, fail: open}
+  - {name: second, url: "http://[::1]:9001"}
+tags: {owner: platform}
+"#;
+
+    #[test]
+    fn a_policy_is_the_same_when_it_is_shown_and_read_again() {
+        let read = |text: &str| crate::document::read::<PolicyDocument>(text.as_bytes());
+        let policy = read(WHOLE).expect("a shape").into_policy(None).expect("a policy");
+        assert_eq!(policy.judges[1].timeout_ms, crate::limits::JUDGE_TIMEOUT_MS);
+        assert_eq!(policy.quotas.per_minute, Some(60));
+        for policy in [policy, domain::law::lockdown_default()] {
+            let shown = PolicyDocument::from_policy(&policy, 3, 7);
+            for text in [
+                serde_json::to_string(&shown).expect("JSON"),
+                crate::document::to_yaml(&shown).expect("YAML"),
+            ] {
+                let again = read(&text).expect("a shape").into_policy(None).expect("a policy");
+                assert_eq!(again, policy, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_rule_for_another_version_is_not_put_into_force_again() {
+        let rule = |name: &str, when: &str| Rule {
+            name: name.into(),
+            when: when.into(),
+            verdict: crate::Verdict::Reject,
+            reason: "".into(),
+        };
+        let rules = vec![rule("fine", "true"), rule("old", "request.colour == \"red\"")];
+        let policy = Policy { rules, ..domain::law::lockdown_default() };
+        let refused = check_policy(&policy).expect_err("it does not compile").to_string();
+        assert!(refused.contains("rules[1] \"old\" line 1, column"), "{refused}");
     }
 }

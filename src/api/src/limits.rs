@@ -84,12 +84,26 @@ pub const PAGE_DEFAULT: u32 = 100;
 pub const WAIT_MS_MAX: u64 = 300_000;
 /// Bytes of a label selector.
 pub const SELECTOR_MAX: usize = 4 * 1024;
-/// Patterns, tags or rules of one policy.
-pub const POLICY_ENTRIES_MAX: usize = 256;
+/// Patterns of one policy: each is held against every pattern of every other, to refuse a tie.
+pub const PATTERNS_MAX: usize = 64;
+/// Rules of one policy: all are evaluated for every submission, and the costliest takes 3 ms.
+pub const RULES_MAX: usize = 64;
+/// Most of any quota: beyond any fleet, below any overflow.
+pub const QUOTA_MAX: u32 = 4_000_000_000;
+/// External judges of one policy: each is a wait before every submission, and all are asked at once.
+pub const JUDGES_MAX: usize = 4;
+/// Bytes of an external judge's URL.
+pub const JUDGE_URL_MAX: usize = 1_024;
+/// Least time of an external judge: one round trip in a room.
+pub const JUDGE_TIMEOUT_MS_MIN: u64 = 10;
+/// Most time of an external judge: a write is *unknown* after 5 s, and the journal needs its part.
+pub const JUDGE_TIMEOUT_MS_MAX: u64 = 4_000;
+/// Time of an external judge where the policy does not say.
+pub const JUDGE_TIMEOUT_MS: u64 = 2_000;
 /// Bytes of an external judge's reason that are kept: a paragraph, in the record for ever.
 pub const JUDGE_REASON_MAX: usize = 1_024;
 /// Bytes of a rule's expression.
-pub const RULE_WHEN_MAX: usize = 4 * 1024;
+pub const RULE_WHEN_MAX: usize = domain::rules::MAX_BYTES;
 
 /// Checks the size of a request that carries one run.
 ///

@@ -353,6 +353,14 @@ pub enum Refusal {
         /// Its name.
         name: Box<str>,
     },
+    /// There are as many as may be.
+    #[error(
+        "there are {limit} policies, which is the most: delete one, or add its templates to another"
+    )]
+    TooManyPolicies {
+        /// Most that may be.
+        limit: usize,
+    },
     /// Another policy claims the same templates as specifically.
     #[error("policy \"{other}\" matches \"{pattern}\" just as specifically: change one of them")]
     Tie {

@@ -7,13 +7,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use crate::law::{Current, HeatSource, Law, Policy};
+use crate::law::{Current, HeatSource, Law, Policy, Rule};
 use crate::pattern::{Specificity, glob, is_exact, specificity};
+use crate::rules::{Program, Reads, RuleError, compile};
 
 /// A policy made ready to judge by.
 #[derive(Clone, Debug)]
 pub struct Statute {
     policy: Current<Policy>,
+    programs: Box<[Result<Program, RuleError>]>,
     wants: Wants,
 }
 
@@ -38,20 +40,35 @@ impl Wants {
 }
 
 impl Statute {
-    fn new(policy: &Current<Policy>) -> Self {
+    /// Compiles the rules of a policy, but for those that stand as they are in `before`. One that
+    /// does not compile was written for another version of this program: it stays, and fails.
+    fn new(policy: &Current<Policy>, before: Option<&Self>) -> Self {
         let body = &policy.body;
+        let compiled = |rule: &Rule| {
+            let old = before.into_iter().flat_map(|before| &before.programs).flatten();
+            let mut same = old.filter(|program| *program.source() == *rule.when);
+            same.next().cloned().map_or_else(|| compile(&rule.when), Ok)
+        };
+        let programs: Box<[_]> = body.rules.iter().map(compiled).collect();
+        let reads =
+            programs.iter().flatten().map(Program::reads).fold(Reads::default(), Reads::and);
         let wants = Wants {
-            tenant: false,
-            now: false,
+            tenant: reads.tenant,
+            now: reads.now,
             learned: body.heat == HeatSource::Learned,
             external: !body.judges.is_empty(),
         };
-        Self { policy: policy.clone(), wants }
+        Self { policy: policy.clone(), programs, wants }
     }
 
     /// The policy.
     pub fn policy(&self) -> &Policy {
         &self.policy.body
+    }
+
+    /// Its rules, each with its program.
+    pub fn rules(&self) -> impl Iterator<Item = (&Rule, &Result<Program, RuleError>)> {
+        self.policy.body.rules.iter().zip(&self.programs)
     }
 
     /// Its version.
@@ -104,8 +121,9 @@ impl Court {
             let same = |old: &&Arc<Statute>| {
                 Arc::ptr_eq(&old.policy.body, &policy.body) && old.policy.version == policy.version
             };
-            let kept = before.and_then(|before| before.statutes.get(name)).filter(same);
-            kept.cloned().unwrap_or_else(|| Arc::new(Statute::new(policy)))
+            let old = before.and_then(|before| before.statutes.get(name));
+            let make = || Arc::new(Statute::new(policy, old.map(|old| &**old)));
+            old.filter(same).cloned().unwrap_or_else(make)
         };
         let statutes: BTreeMap<Box<str>, Arc<Statute>> =
             law.policies.iter().map(|(name, policy)| (name.clone(), ready(name, policy))).collect();
@@ -125,7 +143,7 @@ impl Court {
         let globs = globs.into_iter().map(|(_, p, statute)| (p.clone(), statute.clone())).collect();
         let lockdown = before.map(|before| before.lockdown.clone());
         Self {
-            lockdown: lockdown.unwrap_or_else(|| Arc::new(Statute::new(law.lockdown()))),
+            lockdown: lockdown.unwrap_or_else(|| Arc::new(Statute::new(law.lockdown(), None))),
             found: law.templates.keys().map(|name| (name.clone(), OnceLock::new())).collect(),
             law,
             statutes,
@@ -137,6 +155,22 @@ impl Court {
     /// The law.
     pub fn law(&self) -> &Arc<Law> {
         &self.law
+    }
+
+    /// Rules that this version of the program can't compile, in policies that `before` did not have
+    /// like this: they are for an operator to look at.
+    pub fn unfit(&self, before: Option<&Self>) -> Vec<(&Statute, &Rule, &RuleError)> {
+        let known = |statute: &&Arc<Statute>| {
+            let old = before.and_then(|b| b.statutes.get(&statute.policy().name));
+            !old.is_some_and(|old| Arc::ptr_eq(old, statute))
+        };
+        let new = self.statutes.values().filter(known).flat_map(|statute| {
+            statute.rules().filter_map(|(rule, program)| {
+                let error = program.as_ref().err()?;
+                Some((&**statute, rule, error))
+            })
+        });
+        new.collect()
     }
 
     /// What applies to submissions that start from `template`: the policy with the most specific

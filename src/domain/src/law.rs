@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::command::Refusal;
 use crate::event::{Event, Principal};
 use crate::ids::Timestamp;
 use crate::pattern::{overlap, specificity};
@@ -252,6 +253,10 @@ impl HeatTable {
 /// Name of the policy that applies where no other matches.
 pub const LOCKDOWN_DEFAULT: &str = "lockdown-default";
 
+/// Most policies in force at once: each new one is held against all patterns of the others, in the
+/// step that records it.
+pub const POLICIES_MAX: usize = 1_024;
+
 /// Name of the built-in template.
 pub const HOST_TEMPLATE: &str = "host";
 
@@ -332,8 +337,24 @@ impl Law {
         &self.lockdown
     }
 
+    /// Whether `policy` can be in force beside the others.
+    ///
+    /// # Errors
+    /// It is one too many, or claims what another claims as specifically.
+    pub fn has_room_for(&self, policy: &Policy) -> Result<(), Refusal> {
+        if !self.policies.contains_key(&policy.name) && self.policies.len() >= POLICIES_MAX {
+            return Err(Refusal::TooManyPolicies { limit: POLICIES_MAX });
+        }
+        match self.tied_with(policy) {
+            Some((other, pattern)) => {
+                Err(Refusal::Tie { other: other.into(), pattern: pattern.into() })
+            }
+            None => Ok(()),
+        }
+    }
+
     /// A policy that has one of `policy`'s patterns, so that neither is more specific.
-    pub fn tied_with<'a>(&'a self, policy: &'a Policy) -> Option<(&'a str, &'a str)> {
+    fn tied_with<'a>(&'a self, policy: &'a Policy) -> Option<(&'a str, &'a str)> {
         let mine: Vec<_> = policy.templates.iter().map(|p| (specificity(p), &**p)).collect();
         let others = self.policies.values().filter(|other| other.body.name != policy.name);
         let claims = others.flat_map(|o| o.body.templates.iter().map(|p| (&*o.body.name, p)));

@@ -116,9 +116,7 @@ impl World {
                 let law = self.law.current();
                 let found = law.policies.get(&policy.name).map_or(0, |p| p.version);
                 check_guard(guard, &policy.name, found)?;
-                if let Some((other, pattern)) = law.tied_with(&policy) {
-                    return Err(Refusal::Tie { other: other.into(), pattern: pattern.into() });
-                }
+                law.has_room_for(&policy)?;
                 let version = self.law.next_policy_version(&policy.name);
                 let revision = law.revision + 1;
                 let put = PolicyPut { at, origin, revision, version, policy: *policy };

@@ -2,9 +2,12 @@
 //!
 //! Never:  knows of the others: their answers are combined by severity in [`super`].
 
-use super::{ExternalAnswer, ExternalOutcome, Inputs, Judge, Limited, Objection, Opinion, Quota};
+use super::{
+    ExternalAnswer, ExternalOutcome, Inputs, Judge, Limited, Objection, Opinion, Quota, RuleFault,
+};
 use crate::court::Statute;
 use crate::law::{FailMode, OnViolation, Policy, Verdict};
+use crate::rules::{Facts, PolicyFacts, TenantFacts, eval};
 use crate::submission::Submission;
 use crate::tenants::Holdings;
 
@@ -81,12 +84,9 @@ pub fn minos(policy: &Policy, submission: &Submission, held: &Holdings) -> Vec<O
     rows.into_iter().filter_map(over).collect()
 }
 
-/// Rhadamanthus: the policy's limits and network.
-pub(super) fn rhadamanthus(
-    statute: &Statute,
-    submission: &Submission,
-    _inputs: &Inputs,
-) -> Opinion {
+/// Rhadamanthus: the policy's limits, network and rules. Every rule is evaluated; one that fails is a
+/// violation.
+pub(super) fn rhadamanthus(statute: &Statute, submission: &Submission, inputs: &Inputs) -> Opinion {
     let policy = statute.policy();
     let (limits, asked) = (&policy.limits, &submission.resources);
     let mut objections = Vec::new();
@@ -102,6 +102,31 @@ pub(super) fn rhadamanthus(
     if !policy.network.contains(&submission.network) {
         objections.push(Objection::NetworkNotAllowed(submission.network));
     }
-    let verdict = violated(policy, &objections);
+    let mut verdict = violated(policy, &objections);
+    let facts = Facts {
+        request: submission,
+        policy: PolicyFacts::new(policy, statute.version()),
+        tenant: TenantFacts { name: submission.tenant(), held: inputs.tenant },
+        now: inputs.at,
+    };
+    for (rule, program) in statute.rules() {
+        let holds = match program {
+            Ok(program) => eval(program, &facts),
+            Err(_) => Err(RuleFault::Uncompilable),
+        };
+        match holds {
+            Ok(false) => {}
+            Ok(true) => {
+                let (rule, said, reason) = (rule.name.clone(), rule.verdict, rule.reason.clone());
+                objections.push(Objection::RuleHolds { rule, verdict: said, reason });
+                verdict = verdict.max(said);
+            }
+            Err(fault) => {
+                let failed = Objection::RuleFailed { rule: rule.name.clone(), fault };
+                verdict = verdict.max(violated(policy, std::slice::from_ref(&failed)));
+                objections.push(failed);
+            }
+        }
+    }
     Opinion { judge: Judge::Rhadamanthus, verdict, objections }
 }

@@ -20,6 +20,7 @@ mod hint;
 #[cfg(test)]
 mod hostile;
 mod parse;
+mod reads;
 #[cfg(test)]
 mod refusals;
 mod scan;
@@ -34,6 +35,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::judge::RuleFault;
 pub use facts::{Facts, PolicyFacts, TenantFacts};
 pub use hint::hint;
+pub use reads::Reads;
 
 /// Longest rule, in bytes: a page that a person reads in one look.
 pub const MAX_BYTES: usize = 1_024;
@@ -64,6 +66,7 @@ pub struct Program {
 
 struct Inner {
     source: Box<str>,
+    reads: Reads,
     root: eval::Node,
 }
 
@@ -71,6 +74,11 @@ impl Program {
     /// The text it was compiled from.
     pub fn source(&self) -> &str {
         &self.inner.source
+    }
+
+    /// What it reads beside the request and its policy.
+    pub fn reads(&self) -> Reads {
+        self.inner.reads
     }
 }
 
@@ -140,7 +148,10 @@ impl Wrong {
 pub fn compile(when: &str) -> Result<Program, RuleError> {
     scan::scan(when)
         .and_then(|()| parse::parse(when, check::check))
-        .map(|root| Program { inner: Arc::new(Inner { source: when.into(), root }) })
+        .map(|root| {
+            let reads = reads::of(&root);
+            Program { inner: Arc::new(Inner { source: when.into(), reads, root }) }
+        })
         .map_err(|wrong| wrong.in_source(when))
 }
 

@@ -8,6 +8,7 @@ mod admission;
 mod consider;
 mod fairness;
 mod heat;
+mod judging;
 mod keys;
 mod law;
 mod life;

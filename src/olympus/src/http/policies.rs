@@ -100,7 +100,6 @@ pub async fn put(
     let dry_run = law::dry_run(&request)?;
     let document: PolicyDocument = law::document(&request, payload).await?;
     let policy = document.into_policy(Some(&name))?;
-    no_rules(&policy)?;
     if dry_run {
         let open = state.open()?;
         return check(&request, &open, policy).await;
@@ -109,16 +108,6 @@ pub async fn put(
     let found = law_in_force(&open).await?.value.policies.get(&*policy.name).map(|p| p.version);
     let guard = law::guard(request.headers(), KIND, &name, || found)?;
     put_policy(&state, &open, policy, guard, caller).await
-}
-
-/// Rules need the rule language: none is better than one that is kept and not applied.
-fn no_rules(policy: &Policy) -> Result<(), Fault> {
-    if policy.rules.is_empty() {
-        return Ok(());
-    }
-    let words = "rules is not empty: this version enforces limits, network and retention; leave \
-                 rules out until it enforces them too";
-    Err(api::Invalid::one(words).into())
 }
 
 /// What enacting it would say, with nothing written.
@@ -244,6 +233,7 @@ pub async fn restore(
     let history = history(&open, &name).await?.value;
     let version = law::version_in(&history, &number, KIND, &name)?;
     let Some(policy) = version.body.as_deref().cloned() else { return Err(unknown(&name)) };
+    api::law::check_policy(&policy)?;
     let found = history.last().and_then(|v| v.body.as_ref().map(|_| v.version));
     let guard = law::guard(request.headers(), KIND, &name, || found)?;
     put_policy(&state, &open, policy, guard, caller).await

@@ -176,7 +176,9 @@ impl From<Refusal> for Fault {
                 Self::of(412, code::STALE, detail)
             }
             Refusal::TooLarge { .. } => Self::of(413, code::TOO_LARGE, detail),
-            Refusal::BuiltIn { .. } => Self::new(Invalid::one(detail)),
+            Refusal::BuiltIn { .. } | Refusal::TooManyPolicies { .. } => {
+                Self::new(Invalid::one(detail))
+            }
             Refusal::KeyReused { .. } => Self::of(422, code::KEY_REUSED, detail),
             Refusal::QueueFull { .. } => {
                 Self::of(429, code::QUEUE_FULL, detail).retry_after(LATER_S)

@@ -93,9 +93,9 @@ async fn versions_stay_readable_and_can_be_restored() {
 async fn what_can_not_be_enacted_is_refused() {
     let house = House::new().await;
     let mut ruled = policy(64);
-    ruled["rules"] = json!([{"name": "r", "when": "true", "verdict": "reject"}]);
+    ruled["rules"] = json!([{"name": "r", "when": "request.colour", "verdict": "reject"}]);
     let problem = house.put("/v1/policies/p", &ruled).await.problem(422, "invalid");
-    assert!(problem["detail"].as_str().is_some_and(|d| d.contains("rules")), "{problem}");
+    assert!(problem["detail"].as_str().is_some_and(|d| d.contains("rules[0]")), "{problem}");
     house.put("/v1/policies/lockdown-default", &policy(64)).await.problem(422, "invalid");
     house.delete("/v1/policies/lockdown-default").await.problem(422, "invalid");
     house.put("/v1/policies/P", &policy(64)).await.problem(422, "invalid");
