@@ -71,6 +71,7 @@ async fn every_bad_request_is_refused_in_words_and_changes_nothing() {
     let no_run = format!("/v1/runs/{NOBODY}");
     let no_cancel = format!("{no_run}/cancel");
     let no_logs = format!("{no_run}/logs");
+    let no_events = format!("{no_run}/events");
     let ended = format!("/v1/runs/{canceled}/cancel");
     let both = format!("/v1/runs/{run}/logs?stream=both");
     let tail = format!("/v1/runs/{run}/logs?tail=-1");
@@ -94,6 +95,12 @@ async fn every_bad_request_is_refused_in_words_and_changes_nothing() {
         ("GET", &tail, ("", ""), &none, 422, "invalid", "tail"),
         ("GET", &soon, ("", ""), &none, 422, "invalid", "wait"),
         ("GET", &index, ("", ""), &none, 422, "invalid", "index"),
+        ("GET", "/v1/events?type=run.exploded", ("", ""), &none, 422, "invalid", "run.exploded"),
+        ("GET", "/v1/events?after=last", ("", ""), &none, 422, "invalid", "after"),
+        ("GET", "/v1/events?since=1h", ("", ""), &none, 422, "invalid", "since"),
+        ("GET", "/v1/events", ("Last-Event-ID", "last"), &none, 422, "invalid", "Last-Event-ID"),
+        ("POST", "/v1/events", ("", ""), &other, 405, "method_not_allowed", "GET"),
+        ("GET", &no_events, ("", ""), &none, 404, "not_found", NOBODY),
         ("GET", "/v1/runs?cursor=%00", ("", ""), &none, 422, "invalid", "cursor"),
         ("GET", "/v1/nodes/nobody", ("", ""), &none, 404, "not_found", "nobody"),
         ("GET", "/v1/policies/nobody", ("", ""), &none, 404, "not_found", "nobody"),

@@ -55,8 +55,9 @@ const LINKS: &[(&str, &[&str])] = &[
     ("client", &["api"]),
     ("agent", &["api", "domain", "sandbox"]),
     ("olympus-actors", &["domain", "journal"]),
-    ("olympus", &["api", "domain", "journal", "olympus-actors"]),
-    ("tartarus", &["agent", "api", "client", "domain", "olympus", "sandbox"]),
+    ("replay", &["api", "domain", "journal"]),
+    ("olympus", &["api", "domain", "journal", "olympus-actors", "replay"]),
+    ("tartarus", &["agent", "api", "client", "domain", "olympus", "replay", "sandbox"]),
     ("bench", &["api", "domain", "journal", "olympus", "sandbox"]),
     ("tests", &["api"]),
 ];

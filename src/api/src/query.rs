@@ -4,6 +4,7 @@
 
 use crate::check::{Complaints, Invalid};
 use crate::duration::Duration;
+use crate::event::Place;
 use crate::given::Word;
 use crate::labels::shorten;
 use crate::limits::{PAGE_DEFAULT, PAGE_MAX, WAIT_MS_MAX};
@@ -97,6 +98,27 @@ pub struct LogsQuery {
     pub follow: bool,
     /// The last so many lines.
     pub tail: Option<u64>,
+}
+
+/// `GET /v1/events`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventsQuery {
+    /// Only what comes after this place; all there is where it is left out.
+    pub after: Option<Place>,
+    /// Any of these types; all where empty.
+    pub types: Vec<String>,
+    /// Of this run alone.
+    pub run: Option<uuid::Uuid>,
+    /// Go on with what is to come; otherwise the feed ends where the journal does.
+    pub follow: bool,
+    /// End after so many events.
+    pub limit: Option<u64>,
+}
+
+impl Default for EventsQuery {
+    fn default() -> Self {
+        Self { after: None, types: Vec::new(), run: None, follow: true, limit: None }
+    }
 }
 
 /// A list without filters: `limit`, `cursor` and what any GET takes.
@@ -281,6 +303,50 @@ impl LogsQuery {
     }
 }
 
+impl EventsQuery {
+    /// Reads a query string.
+    ///
+    /// # Errors
+    /// Every parameter that is unknown or has no valid value.
+    pub fn parse(query: &str) -> Result<Self, Invalid> {
+        let known = ["after", "type", "run", "follow", "limit"];
+        let mut reader = Reader::new(query, &[&known], &["type"]);
+        let types = reader.pairs.iter().filter(|(name, _)| name == "type");
+        let events = Self {
+            types: types.map(|(_, value)| value.to_string()).collect(),
+            after: reader.read("after", str::parse),
+            run: reader.read("run", |text| text.parse().map_err(|_| "give the id of a run".into())),
+            follow: reader.value("follow").is_none() || reader.flag("follow"),
+            limit: reader.read("limit", |text| match text.parse() {
+                Ok(limit) if limit > 0 => Ok(limit),
+                _ => Err("give an integer of at least 1".into()),
+            }),
+        };
+        reader.found.finish(events)
+    }
+
+    /// The query string that reads as this.
+    pub fn to_query(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        if let Some(after) = self.after {
+            query.append_pair("after", &after.to_string());
+        }
+        for name in &self.types {
+            query.append_pair("type", name);
+        }
+        if let Some(run) = self.run {
+            query.append_pair("run", &run.to_string());
+        }
+        if !self.follow {
+            query.append_pair("follow", "false");
+        }
+        if let Some(limit) = self.limit {
+            query.append_pair("limit", &limit.to_string());
+        }
+        query.finish()
+    }
+}
+
 impl RunsQuery {
     /// Reads a query string.
     ///
@@ -387,6 +453,20 @@ mod tests {
         assert_eq!(query.read.at, Some(At::Sequence(12)));
         assert_eq!(RunsQuery::parse(&query.to_query()), Ok(query));
         assert_eq!(RunsQuery::parse(""), Ok(RunsQuery::default()));
+    }
+
+    #[test]
+    fn a_feed_is_asked_for_by_place_type_and_run() {
+        let text = "after=17.3&type=run.admitted&type=run.finished&\
+                    run=0194a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b&follow=false&limit=7";
+        let query = EventsQuery::parse(text).unwrap();
+        assert_eq!(query.after, Some(Place { sequence: 17, n: Some(3) }));
+        assert_eq!(query.types, ["run.admitted", "run.finished"]);
+        assert_eq!((query.follow, query.limit), (false, Some(7)));
+        assert_eq!(query.to_query(), text);
+        assert_eq!(EventsQuery::parse(""), Ok(EventsQuery::default()));
+        let all = EventsQuery::parse("after=x&run=7&follow=maybe&limit=0&wait=1s").unwrap_err();
+        assert_eq!(all.complaints().len(), 5);
     }
 
     #[test]

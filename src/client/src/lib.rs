@@ -9,12 +9,14 @@
 
 mod admin;
 mod error;
+mod events;
 mod logs;
 mod runs;
 mod transport;
 
 pub use api;
 pub use error::{BadAddress, Error};
+pub use events::Events;
 pub use logs::Logs;
 pub use runs::Submitted;
 pub use transport::{Client, DEFAULT_ADDR, Patience};

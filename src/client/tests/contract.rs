@@ -263,3 +263,32 @@ async fn readiness_is_told_also_when_it_is_not_there() {
     assert!(!ready);
     assert_eq!(readyz.message.as_deref(), Some("another leads"));
 }
+
+fn event_line(sequence: u64, n: u32) -> String {
+    let event = api::CloudEvent::new("/c", (sequence, n), "run.started", api::Time(0), 7);
+    serde_json::to_string(&event).unwrap() + "\n"
+}
+
+#[tokio::test]
+async fn a_feed_that_breaks_is_opened_again_behind_what_was_seen() {
+    let position = |place: &str, reason: &str| {
+        format!("{{\"type\":\"feed.position\",\"id\":\"{place}\"{reason}}}\n")
+    };
+    let cut = event_line(3, 0) + &event_line(3, 1) + &position("4.2", ",\"reason\":\"stopping\"");
+    let torn = event_line(6, 0) + "{\"specversion\"";
+    let rest = position("7", "") + &event_line(8, 0);
+    let says = |text: String| Answer::Say(200, "", text);
+    let server = Server::saying(vec![says(cut), Answer::HangUp, says(torn), says(rest)]).await;
+    let query = api::query::EventsQuery { follow: false, ..Default::default() };
+    let mut events = server.client().events(query).await.unwrap();
+    let mut seen = Vec::new();
+    while let Some(event) = events.next().await.unwrap() {
+        seen.push(event.id);
+    }
+    assert_eq!(seen, ["3.0", "3.1", "6.0", "8.0"]);
+    let heard = server.heard();
+    let asked: Vec<_> = heard.iter().map(|r| r.lines().next().unwrap().to_owned()).collect();
+    let after = |place| format!("GET /v1/events?after={place}&follow=false HTTP/1.1");
+    let first = "GET /v1/events?follow=false HTTP/1.1".to_owned();
+    assert_eq!(asked, [first, after("4.2"), after("4.2"), after("6.0")]);
+}

@@ -212,6 +212,12 @@ fn body<T: serde::de::DeserializeOwned>(
     Ok(body)
 }
 
+/// Whether a record may hold an event of `run`, seen without decoding it: never no where
+/// [`Event::run`] says so.
+pub fn may_name(record: &Record<'_>, run: domain::RunId) -> bool {
+    record.payload.windows(16).any(|bytes| bytes == run.0.as_bytes())
+}
+
 /// The events of an entry, each with its place in it. Ends after the first error.
 pub fn events(entry: &Entry) -> Events<'_> {
     Events { seq: entry.seq(), n: 0, records: Some(entry.records()) }

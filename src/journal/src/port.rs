@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use domain::ids::Sequence;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
@@ -20,6 +21,7 @@ use crate::chain::{Cursor, Sealed, Tail};
 use crate::entry::Entry;
 pub use crate::errors::{CheckError, OpenError, ReadError, Refusal, Refused, Trouble};
 use crate::ids::{ClusterId, EntryId};
+use crate::limits::PAGE_BYTES;
 
 /// An append-only chain of entries, and the few keys that live beside it.
 ///
@@ -58,12 +60,40 @@ pub trait Journal: Send + Sync + fmt::Debug {
     /// See [`Trouble`].
     async fn contains(&self, id: EntryId) -> Result<bool, Trouble>;
 
+    /// The entries from the sequence `from` on as they are stored, believed in nothing: what an
+    /// auditor reads, and what [`Journal::read`] verifies. At most `most_bytes` of them, but one at
+    /// least; none at the end of the journal.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    async fn stored(
+        &self,
+        from: Sequence,
+        most_bytes: usize,
+    ) -> Result<Vec<(EntryId, Bytes)>, Trouble>;
+
     /// The entries after `cursor`, verified: contiguous, chained, whole. At most
-    /// [`PAGE_BYTES`](crate::limits::PAGE_BYTES) of them; none when the cursor is at the end.
+    /// [`PAGE_BYTES`] of them; none when the cursor is at the end.
     ///
     /// # Errors
     /// See [`ReadError`]. Entries before a damaged one are not returned.
-    async fn read(&self, cursor: &Cursor) -> Result<Page, ReadError>;
+    async fn read(&self, cursor: &Cursor) -> Result<Page, ReadError> {
+        self.read_some(cursor, PAGE_BYTES).await
+    }
+
+    /// The same in pages of another size, for readers of which there are many.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    async fn read_some(&self, cursor: &Cursor, most_bytes: usize) -> Result<Page, ReadError> {
+        let stored = self.stored(cursor.seq().saturating_add(1), most_bytes).await?;
+        let mut next = *cursor;
+        let mut entries = Vec::with_capacity(stored.len());
+        for (id, bytes) in stored {
+            entries.push(next.accept(id, bytes)?);
+        }
+        Ok(Page { entries, next })
+    }
 
     /// Tries once to append. For [`Writer`](crate::Writer) and tests of the contract.
     async fn append(&self, sealed: &Sealed) -> Appended;

@@ -94,6 +94,11 @@ fn every_version_of_every_event_reads_as_it_was_written() {
             let (bin, json) = (read(&bin), String::from_utf8(read(&json)).unwrap());
             let old = entry(batch_of(&bin));
             let events = decoded(&old);
+            for (record, event) in old.records().zip(&events) {
+                let named = event.run().is_none_or(|run| catalog::may_name(&record, run));
+                assert!(named, "{} v{version} has a run that is not seen in its bytes", of.name);
+                assert!(!catalog::may_name(&record, domain::RunId(Uuid::from_u128(77))));
+            }
             let (lifted, was) = (json_of(&events), serde_json::from_str(&json).unwrap());
             assert!(holds(&lifted, &was), "{} v{version} reads otherwise: {lifted:#}", of.name);
             if version == of.version {

@@ -154,7 +154,7 @@ fn check(house: &House, hello: &Hello) -> Result<(), End> {
         );
         return Err(refuse(RefusalCode::Version, detail));
     }
-    if hello.cluster == Some(house.cluster) && hello.highest_epoch > house.epoch {
+    if hello.cluster == Some(house.identity.cluster.0) && hello.highest_epoch > house.epoch {
         let detail = format!(
             "the agent has seen epoch {}, this instance leads epoch {}",
             hello.highest_epoch, house.epoch
@@ -214,7 +214,7 @@ async fn connected_session(
     let ttl = Duration::from_millis(terms.ttl_ms);
     let beat = Beat { node: node.clone(), boot: hello.boot, url: house.url.clone(), ttl };
     beat.write(house).await.map_err(|why| refuse(RefusalCode::Unavailable, why))?;
-    let (cluster, epoch) = (house.cluster, house.epoch);
+    let (cluster, epoch) = (house.identity.cluster.0, house.epoch);
     wire.say(&ToAgent::Welcome(Welcome { cluster, epoch, terms })).await?;
 
     let mut talk = Talk {

@@ -306,7 +306,7 @@ impl Rooms {
             undurable,
             output: plan.output.clone(),
             lease,
-            cluster: tail.identity.cluster.0,
+            identity: tail.identity,
             url: plan.url.as_str().into(),
             epoch,
             durability: plan.durability.clone(),

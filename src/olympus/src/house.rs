@@ -21,7 +21,6 @@ use olympus_actors::registry::{RegistryActor, Undurable};
 use olympus_actors::sessions::SessionsActor;
 use olympus_actors::view::ViewActor;
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use crate::heartbeats::HeartbeatWriter;
 use crate::output::OutputStore;
@@ -61,8 +60,8 @@ pub struct House {
     pub output: Arc<OutputStore>,
     /// The leader's key.
     pub lease: watch::Receiver<journal::LeaseState>,
-    /// The cluster whose journal this is.
-    pub cluster: Uuid,
+    /// Which journal this is.
+    pub identity: journal::Identity,
     /// How others reach this instance.
     pub url: Arc<str>,
     /// This leader's epoch.

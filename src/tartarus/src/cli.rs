@@ -44,6 +44,8 @@ pub enum Command {
     },
     /// Print a run's output
     Logs(LogsArgs),
+    /// Print what has happened, event by event, from the journal's first on
+    Events(EventsArgs),
     /// Cancel runs
     Kill {
         /// Ids of the runs
@@ -93,6 +95,7 @@ impl Command {
             | Self::Ps(_)
             | Self::Inspect { .. }
             | Self::Logs(_)
+            | Self::Events(_)
             | Self::Kill { .. }
             | Self::Node(_)
             | Self::Queue(_)
@@ -228,6 +231,25 @@ pub struct LogsArgs {
     pub stream: Option<api::Stream>,
 }
 
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// Go on with what is to come
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only what comes after an event (17.3) or an entry of the journal (17)
+    #[arg(long, value_name = "S.N")]
+    pub after: Option<api::event::Place>,
+    /// Only events of this type, such as run.finished; may be repeated
+    #[arg(short = 't', long = "type", value_name = "TYPE")]
+    pub types: Vec<String>,
+    /// Only events of this run
+    #[arg(long, value_name = "ID", value_parser = run_id)]
+    pub run: Option<uuid::Uuid>,
+    /// So many at most
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum NodeVerb {
     /// List all nodes
@@ -306,6 +328,10 @@ fn pool(text: &str) -> Result<Pool, String> {
         .ok_or_else(|| format!("give one of {}", Pool::ALL.map(Pool::as_str).join(", ")))
 }
 
+fn run_id(text: &str) -> Result<uuid::Uuid, String> {
+    text.parse().map_err(|_| "give the id of a run, a UUID".to_owned())
+}
+
 fn stream(text: &str) -> Result<api::Stream, String> {
     match text {
         "stdout" => Ok(api::Stream::Stdout),
@@ -381,6 +407,9 @@ mod tests {
             ("tartarus ps -l a=b=c", "is no label value"),
             ("tartarus ps --since yesterday", "write a time in RFC 3339"),
             ("tartarus logs x --stream both", "give stdout or stderr"),
+            ("tartarus events --after last", "give the id of an event"),
+            ("tartarus events --run seven", "give the id of a run"),
+            ("tartarus events -n 0", "0 is not in 1.."),
             ("tartarus kill", "required"),
             ("tartarus policy apply", "--file"),
             ("tartarus ps -o xml", "possible values: table, json, yaml, wide"),

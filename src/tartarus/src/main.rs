@@ -65,6 +65,7 @@ fn dispatch(cli: Cli, terminal: &Terminal) -> Result<u8, Failure> {
         Command::Ps(args) => commands::ps::run(&connected()?, *args, format, terminal),
         Command::Inspect { id } => commands::inspect::run(&connected()?, &id, format),
         Command::Logs(args) => commands::logs::run(&connected()?, args, format, terminal),
+        Command::Events(args) => commands::events::run(&connected()?, args, format),
         Command::Kill { ids } => commands::kill::run(&connected()?, &ids, format),
         Command::Node(verb) => commands::node::run(&connected()?, verb, format),
         Command::Queue(verb) => commands::queue::run(&connected()?, verb, format),

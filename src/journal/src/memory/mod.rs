@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use domain::ids::Sequence;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -21,14 +23,14 @@ use self::faults::Plan;
 pub use self::faults::{Fault, Faults, Weather};
 pub use self::store::MemoryStore;
 use self::store::State;
-use crate::chain::{Cursor, Sealed, Tail, belongs, genesis, tail_of};
+use crate::chain::{Sealed, Tail, belongs, genesis, tail_of};
 use crate::entry::{Entry, Identity};
 use crate::ids::{ClusterId, EntryId};
-use crate::limits::{LEASE_TTL, PAGE_BYTES};
+use crate::limits::LEASE_TTL;
 use crate::port::{
     Appended, CheckError, Claim, Claimed, Claiming, Content, Expected, Heartbeat, Journal,
-    OpenError, Opened, Ops, Page, Place, PolicyOp, Projected, Promise, QueueOp, ReadError, Refusal,
-    Refused, Settled, Step, Trouble,
+    OpenError, Opened, Ops, Place, PolicyOp, Projected, Promise, QueueOp, Refusal, Refused,
+    Settled, Step, Trouble,
 };
 
 /// See the [module](self).
@@ -181,19 +183,22 @@ impl Journal for MemoryJournal {
         Ok(self.reach()?.from(id.seq).next().is_some_and(|(found, _)| *found == id))
     }
 
-    async fn read(&self, cursor: &Cursor) -> Result<Page, ReadError> {
-        let mut next = *cursor;
+    async fn stored(
+        &self,
+        from: Sequence,
+        most_bytes: usize,
+    ) -> Result<Vec<(EntryId, Bytes)>, Trouble> {
         let mut entries = Vec::new();
-        let mut bytes_left = PAGE_BYTES;
+        let mut bytes_left = most_bytes;
         let state = self.reach()?;
-        for (id, bytes) in state.from(cursor.seq() + 1) {
+        for (id, bytes) in state.from(from) {
             if bytes.len() > bytes_left && !entries.is_empty() {
                 break;
             }
             bytes_left = bytes_left.saturating_sub(bytes.len());
-            entries.push(next.accept(*id, bytes.clone())?);
+            entries.push((*id, bytes.clone()));
         }
-        Ok(Page { entries, next })
+        Ok(entries)
     }
 
     async fn append(&self, sealed: &Sealed) -> Appended {

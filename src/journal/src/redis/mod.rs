@@ -34,6 +34,8 @@ use std::time::Duration;
 
 use ::redis::{FromRedisValue, RedisError, Value, cmd, pipe};
 use async_trait::async_trait;
+use bytes::Bytes;
+use domain::ids::Sequence;
 use tokio::time::{Instant, sleep};
 
 use self::config::Keys;
@@ -41,13 +43,13 @@ pub use self::config::{Address, BadAddress, RedisConfig, Secret};
 use self::link::{Connection, Link, NoLink};
 use self::opening::Attempt;
 use self::reply::{Failure, describe};
-use crate::chain::{Cursor, Sealed, Tail};
+use crate::chain::{Sealed, Tail};
 use crate::entry::Identity;
 use crate::ids::EntryId;
-use crate::limits::{LEASE_TTL, PAGE_BYTES};
+use crate::limits::LEASE_TTL;
 use crate::port::{
     Appended, CheckError, Claim, Claimed, Claiming, Content, Expected, Heartbeat, Journal,
-    OpenError, Opened, Page, Place, Projected, ReadError, Refusal, Settled, Step, Trouble,
+    OpenError, Opened, Place, Projected, Refusal, Settled, Step, Trouble,
 };
 
 /// Pause between two tries at start.
@@ -210,9 +212,12 @@ impl Journal for RedisJournal {
         Ok(matches!(reply, Value::Array(entries) if !entries.is_empty()))
     }
 
-    async fn read(&self, cursor: &Cursor) -> Result<Page, ReadError> {
-        let from = format!("{}-0", cursor.seq().saturating_add(1));
-        let most = PAGE_BYTES.to_string();
+    async fn stored(
+        &self,
+        from: Sequence,
+        most_bytes: usize,
+    ) -> Result<Vec<(EntryId, Bytes)>, Trouble> {
+        let (from, most) = (format!("{from}-0"), most_bytes.to_string());
         let reply = self
             .call(&self.reads, async |to| {
                 let args = [from.as_bytes(), most.as_bytes()];
@@ -220,19 +225,17 @@ impl Journal for RedisJournal {
             })
             .await?;
         let strange = || Trouble::Denied("an unexpected reply to a read".into());
-        let Value::Array(items) = reply else { return Err(strange().into()) };
-        let mut next = *cursor;
+        let Value::Array(items) = reply else { return Err(strange()) };
         let mut entries = Vec::with_capacity(items.len() / 2);
         let mut items = items.into_iter();
         while let (Some(id), Some(body)) = (items.next(), items.next()) {
             let (Value::BulkString(id), Value::BulkString(body)) = (id, body) else {
-                return Err(strange().into());
+                return Err(strange());
             };
-            let id: EntryId =
-                std::str::from_utf8(&id).ok().and_then(|id| id.parse().ok()).ok_or_else(strange)?;
-            entries.push(next.accept(id, body.into())?);
+            let id = std::str::from_utf8(&id).ok().and_then(|id| id.parse().ok());
+            entries.push((id.ok_or_else(strange)?, body.into()));
         }
-        Ok(Page { entries, next })
+        Ok(entries)
     }
 
     async fn append(&self, sealed: &Sealed) -> Appended {

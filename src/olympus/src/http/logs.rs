@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use actix_web::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use api::query::LogsQuery;
 use api::{LogChunk, Stream, Time};
@@ -127,11 +127,7 @@ enum Form {
 
 impl Form {
     fn of(headers: &HeaderMap) -> Self {
-        let accepted = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
-        let lines = accepted
-            .split(',')
-            .any(|part| part.split(';').next().unwrap_or("").trim() == api::headers::NDJSON);
-        if lines { Self::Lines } else { Self::Text }
+        if read::accepts_lines(headers) { Self::Lines } else { Self::Text }
     }
 
     fn media_type(self) -> &'static str {

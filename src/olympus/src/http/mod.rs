@@ -15,6 +15,7 @@ mod batch;
 mod caller;
 mod courier;
 mod edge;
+mod events;
 mod health;
 mod judging;
 mod law;
@@ -49,6 +50,7 @@ use crate::house::{Door, House, State};
 
 pub use auth::{Auth, NewToken};
 pub use edge::UnderWay;
+pub use events::Feeds;
 pub use metrics::Meter;
 pub use problem::Fault;
 pub use routes::ROUTES;
@@ -85,6 +87,8 @@ pub struct AppState {
     pub index: AtomicU64,
     /// Requests that are not answered to the end.
     pub under_way: UnderWay,
+    /// Places for feeds.
+    pub feeds: Feeds,
 }
 
 impl AppState {
@@ -110,6 +114,7 @@ impl AppState {
             meter: Meter::default(),
             index: AtomicU64::new(0),
             under_way: UnderWay::default(),
+            feeds: Feeds::default(),
         }
     }
 

@@ -232,6 +232,37 @@ pub fn head_unknown(why: &dyn fmt::Display) -> Fault {
     Fault::of(503, code::JOURNAL_UNAVAILABLE, detail).retry_after(SOON_S)
 }
 
+/// 503: the journal could not be read.
+pub fn unread(why: &dyn fmt::Display) -> Fault {
+    let detail = format!("{why}: try again");
+    Fault::of(503, code::JOURNAL_UNAVAILABLE, detail).retry_after(SOON_S)
+}
+
+/// 503: a feed that would begin where nothing is yet.
+pub fn ahead(index: u64) -> Fault {
+    let detail = format!(
+        "there is no entry {index} here: try again later, or begin with an event that this journal \
+         has"
+    );
+    Fault::of(503, code::UNAVAILABLE, detail).retry_after(SOON_S)
+}
+
+/// 503: every place for a feed is taken.
+pub fn too_many_feeds() -> Fault {
+    let detail = "this instance serves as many feeds as it can: try again later, or ask for pages \
+                  with follow=false";
+    Fault::of(503, code::UNAVAILABLE, detail).retry_after(LATER_S)
+}
+
+/// 410: a place that the journal does not reach back to any more.
+pub fn trimmed(after: api::event::Place, oldest: u64) -> Fault {
+    let detail = format!(
+        "the journal does not reach back to {after}: it begins behind entry {oldest}; read on with \
+         after={oldest}, and read what is kept from there"
+    );
+    Fault::of(410, code::GONE, detail)
+}
+
 /// 503: this instance does not lead.
 pub fn shut(why: &str, leader: Option<&str>) -> Fault {
     let detail = match leader {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix::dev::ToEnvelope;
 use actix::prelude::SendError;
 use actix::{Actor, Addr, Handler, Message};
-use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use actix_web::{HttpRequest, web};
 use api::{Malformed, ReadQuery};
 use bytes::{Bytes, BytesMut};
@@ -91,6 +91,13 @@ fn is_text(content_type: &str) -> bool {
         // What curl says where nothing is said.
         || media == "application/x-www-form-urlencoded"
         || api::headers::is_yaml(&media)
+}
+
+/// Whether a caller asks for one JSON object a line.
+pub fn accepts_lines(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let mut kinds = accepted.split(',').map(|part| part.split(';').next().unwrap_or("").trim());
+    kinds.any(|kind| kind == api::headers::NDJSON)
 }
 
 /// The id in a path.

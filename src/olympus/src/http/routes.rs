@@ -5,16 +5,17 @@ use actix_web::{HttpRequest, Resource, Route, web};
 
 use super::problem::{self, Fault};
 use super::{
-    agent, batch, health, logs, metrics, nodes, openapi, policies, quarantine, queue, runs,
+    agent, batch, events, health, logs, metrics, nodes, openapi, policies, quarantine, queue, runs,
     templates,
 };
 
 /// Every path with its methods, as the description of the API lists them.
-pub const ROUTES: [(&str, &str); 23] = [
+pub const ROUTES: [(&str, &str); 25] = [
     ("/healthz", "GET"),
     ("/metrics", "GET"),
     ("/readyz", "GET"),
     ("/v1/agent/session", "GET"),
+    ("/v1/events", "GET"),
     ("/v1/nodes", "GET"),
     ("/v1/nodes/{id}", "GET"),
     ("/v1/openapi.json", "GET"),
@@ -30,6 +31,7 @@ pub const ROUTES: [(&str, &str); 23] = [
     ("/v1/runs", "GET, POST"),
     ("/v1/runs/{id}", "GET"),
     ("/v1/runs/{id}/cancel", "POST"),
+    ("/v1/runs/{id}/events", "GET"),
     ("/v1/runs/{id}/logs", "GET"),
     ("/v1/runs:batch", "POST"),
     ("/v1/templates", "GET"),
@@ -51,6 +53,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(resource("/metrics", "GET", [reading().to(metrics::get)]))
         .service(resource("/readyz", "GET", [reading().to(health::readyz)]))
         .service(resource("/v1/agent/session", "GET", [reading().to(agent::open)]))
+        .service(resource("/v1/events", "GET", [reading().to(events::feed)]))
         .service(resource("/v1/nodes", "GET", [reading().to(nodes::list)]))
         .service(resource("/v1/nodes/{id}", "GET", [reading().to(nodes::get)]))
         .service(resource("/v1/openapi.json", "GET", [reading().to(openapi::get)]))
@@ -84,6 +87,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(resource("/v1/queue/pause", "POST", [web::post().to(queue::pause)]))
         .service(resource("/v1/queue/resume", "POST", [web::post().to(queue::resume)]))
         .service(resource("/v1/runs/{id}/cancel", "POST", [web::post().to(runs::cancel)]))
+        .service(resource("/v1/runs/{id}/events", "GET", [reading().to(events::of_run)]))
         .service(resource("/v1/runs/{id}/logs", "GET", [reading().to(logs::get)]))
         .service(resource("/v1/templates", "GET", [reading().to(templates::list)]))
         .service(resource(

@@ -4,6 +4,7 @@ mod agent;
 mod auth;
 mod bad_requests;
 mod edge;
+mod events;
 mod law;
 mod lists;
 mod logs;

@@ -3,6 +3,7 @@
 pub mod completion;
 pub mod dev;
 pub mod doctor;
+pub mod events;
 pub mod healthcheck;
 pub mod inspect;
 pub mod kill;

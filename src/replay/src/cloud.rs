@@ -1,0 +1,105 @@
+//! An event of the journal under the names of CloudEvents: one form for feeds, lists and exports.
+//!
+//! Nothing is left out: `env`, `stdin` and the tokens of attempts are in it as the journal has them.
+
+use api::{CloudEvent, Time};
+use domain::Event;
+use domain::ids::Sequence;
+use journal::{ClusterId, catalog};
+use serde::{Serialize, Serializer};
+
+/// What an event says, in JSON as `docs/events.md` names its fields.
+#[derive(Clone, Copy, Debug)]
+pub struct Body<'e>(pub &'e Event);
+
+impl Serialize for Body<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        catalog::serialize_body(self.0, to)
+    }
+}
+
+/// The journal as CloudEvents name it.
+pub fn source(cluster: ClusterId) -> String {
+    format!("/clusters/{cluster}")
+}
+
+/// An event at its place in the journal.
+pub fn cloud_event(
+    source: impl Into<String>,
+    at: (Sequence, u32),
+    event: &Event,
+) -> CloudEvent<Body<'_>> {
+    let kind = catalog::type_of(event).name;
+    let shown = CloudEvent::new(source, at, kind, Time::from(event.at()), Body(event));
+    match subject(event) {
+        Some(subject) => shown.about(subject),
+        None => shown,
+    }
+}
+
+/// The run, node, policy or template that an event changes.
+fn subject(event: &Event) -> Option<String> {
+    if let Some(run) = event.run() {
+        return Some(run.to_string());
+    }
+    match event {
+        Event::NodeJoined(e) => Some(e.node.to_string()),
+        Event::NodeLost(e) => Some(e.node.to_string()),
+        Event::NodeDrained(e) => Some(e.node.to_string()),
+        Event::NodeUndrained(e) => Some(e.node.to_string()),
+        Event::NodeLabeled(e) => Some(e.node.to_string()),
+        Event::PolicyPut(e) => Some(e.policy.name.to_string()),
+        Event::PolicyDeleted(e) => Some(e.name.to_string()),
+        Event::TemplatePut(e) => Some(e.template.name.to_string()),
+        Event::TemplateDeleted(e) => Some(e.name.to_string()),
+        Event::LeaderStarted(_)
+        | Event::HeatTableSet(_)
+        | Event::QueuePaused(_)
+        | Event::QueueResumed(_)
+        | Event::RunAdmitted(_)
+        | Event::RunRejected(_)
+        | Event::RunAssigned(_)
+        | Event::RunStarted(_)
+        | Event::RunFinished(_)
+        | Event::RunLost(_)
+        | Event::RunCancelRequested(_)
+        | Event::RunCanceled(_)
+        | Event::RunForgotten(_)
+        | Event::RunEvicted(_)
+        | Event::RunReleased(_)
+        | Event::RunRefused(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::event::{Origin, Principal};
+    use domain::event::{RunStarted, TemplateDeleted};
+    use domain::{NodeId, RunId, Timestamp};
+    use journal::ClusterId;
+
+    use super::*;
+
+    #[test]
+    fn an_event_says_where_it_stands_and_what_it_is_about() {
+        let run = RunId("0194a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b".parse().expect("a uuid"));
+        let (at, node) = (Timestamp(1_700_000_000_000), NodeId::new("n1"));
+        let event = Event::RunStarted(RunStarted { run, at, attempt: 2, node });
+        let from = source(ClusterId(run.0));
+        let shown = serde_json::to_value(cloud_event(from.clone(), (17, 3), &event)).expect("JSON");
+        assert_eq!(
+            shown,
+            serde_json::json!({
+                "specversion": "1.0", "id": "17.3", "source": from, "type": "run.started",
+                "subject": run.to_string(), "time": "2023-11-14T22:13:20.000Z",
+                "sequence": 17, "n": 3, "datacontenttype": "application/json",
+                "data": {"run": run.to_string(), "at": 1_700_000_000_000_u64, "attempt": 2,
+                         "node": "n1"}
+            })
+        );
+        let origin = Origin { by: Principal::System, request: run.0 };
+        let name = "python".into();
+        let event = Event::TemplateDeleted(TemplateDeleted { at, origin, revision: 3, name });
+        assert_eq!(cloud_event("", (1, 0), &event).subject.as_deref(), Some("python"));
+    }
+}
