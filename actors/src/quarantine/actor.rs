@@ -3,25 +3,24 @@
 use actix::{Actor, Context, Handler, MessageResult};
 use domain::Event;
 use domain::fleet::Fleet;
-use domain::ledger::Ledger;
+use domain::law::Verdict;
+use domain::ledger::{Ledger, Stand};
 use domain::submission::Pool;
 
-use super::messages::{GetLedger, LedgerPage};
-use crate::answer::Mark;
+use super::messages::{CountQuarantine, QuarantineCounts};
 use crate::publish::Published;
-use crate::view::Seen;
 
 /// See the module.
 pub struct QuarantineActor {
     ledger: Ledger,
     fleet: Fleet,
-    mark: Mark,
+    sent: u64,
 }
 
 impl QuarantineActor {
     /// A router from a replayed ledger and fleet.
-    pub fn new(ledger: Ledger, fleet: Fleet, mark: Mark) -> Self {
-        Self { ledger, fleet, mark }
+    pub fn new(ledger: Ledger, fleet: Fleet) -> Self {
+        Self { ledger, fleet, sent: 0 }
     }
 
     fn nodes(&self) -> usize {
@@ -47,10 +46,15 @@ impl Handler<Published> for QuarantineActor {
         let moved = batch.events.iter().any(moves);
         let before = if moved { self.nodes() } else { 0 };
         for event in &batch.events {
+            let verdict = match event {
+                Event::RunAdmitted(e) => e.judgement.verdict,
+                Event::RunRejected(e) => e.judgement.verdict,
+                _ => Verdict::Accept,
+            };
+            self.sent += u64::from(verdict == Verdict::Quarantine);
             self.ledger.evolve(event);
             self.fleet.evolve(event);
         }
-        self.mark = Mark { index: batch.index, receipt: batch.receipt };
         if moved && before > 0 && self.nodes() == 0 {
             log::warn!(
                 "the last quarantine node is gone: quarantined runs wait, and new ones are \
@@ -60,17 +64,11 @@ impl Handler<Published> for QuarantineActor {
     }
 }
 
-impl Handler<GetLedger> for QuarantineActor {
-    type Result = MessageResult<GetLedger>;
+impl Handler<CountQuarantine> for QuarantineActor {
+    type Result = MessageResult<CountQuarantine>;
 
-    fn handle(
-        &mut self,
-        GetLedger { before, limit }: GetLedger,
-        _: &mut Self::Context,
-    ) -> Self::Result {
-        let mut rows = self.ledger.newest_first(before).map(|(run, entry)| (run, entry.clone()));
-        let entries: Vec<_> = rows.by_ref().take(limit).collect();
-        let next = rows.next().and(entries.last().map(|(run, _)| *run));
-        MessageResult(Seen { value: LedgerPage { entries, next }, mark: self.mark })
+    fn handle(&mut self, _: CountQuarantine, _: &mut Self::Context) -> Self::Result {
+        let runs = Stand::ALL.map(|stand| (stand, self.ledger.count(stand))).to_vec();
+        MessageResult(QuarantineCounts { runs, sent: self.sent, nodes: self.nodes() })
     }
 }

@@ -1,26 +1,20 @@
 //! What the quarantine router may be asked.
 
 use actix::Message;
-use domain::RunId;
-use domain::ledger::Entry;
+use domain::ledger::Stand;
 
-use crate::view::Seen;
-
-/// The ledger, newest first.
+/// How many runs stand how in quarantine.
 #[derive(Debug, Message)]
-#[rtype(result = "Seen<LedgerPage>")]
-pub struct GetLedger {
-    /// Older than this one.
-    pub before: Option<RunId>,
-    /// At most so many.
-    pub limit: usize,
-}
+#[rtype(result = "QuarantineCounts")]
+pub struct CountQuarantine;
 
-/// A page of the ledger.
-#[derive(Clone, Debug, Default)]
-pub struct LedgerPage {
-    /// Entries.
-    pub entries: Vec<(RunId, Entry)>,
-    /// Go on before this one, if there is more.
-    pub next: Option<RunId>,
+/// How many runs stand how in quarantine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QuarantineCounts {
+    /// Runs that are remembered, every stand with its number.
+    pub runs: Vec<(Stand, u64)>,
+    /// Runs that were sent to quarantine since this instance leads.
+    pub sent: u64,
+    /// Nodes that take them.
+    pub nodes: usize,
 }

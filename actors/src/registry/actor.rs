@@ -8,12 +8,14 @@ use actix::{Actor, AsyncContext, Context, Handler, Recipient};
 use domain::command::{self, Command};
 use domain::event::Event;
 use domain::ids::Hex;
-use domain::{Decision, Refusal, RunId, Token, World};
+use domain::{Decision, Refusal, Run, RunId, Token, World};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::commit::{Outbox, Undurable};
-use super::messages::{Admit, Admitted, Assign, Cancel, Enact, Enacted, Join, LoseNode, Report};
+use super::messages::{
+    Admit, Admitted, Assign, Cancel, Enact, Enacted, Join, LoseNode, Refuse, Release, Report,
+};
 use crate::answer::{Failure, Mark, Reply};
 use crate::clock::Clock;
 use crate::journal::Commit;
@@ -94,6 +96,30 @@ impl RegistryActor {
             Err(refusal) => (Vec::new(), Err(refusal)),
         };
         self.outbox.commit(events, 0, reply, answer.map(|value| move |_: Mark| value));
+    }
+
+    /// One command about a run; the answer is the run as it is then.
+    fn commit_to_run(&mut self, command: Command, run: RunId, reply: Reply<Run>) {
+        if !self.leading {
+            return not_leading(reply);
+        }
+        let (events, found) = match self.apply(command) {
+            Ok(decision) => {
+                (decision.events, self.world.runs.get(run).ok_or(Refusal::NoSuchRun(run)))
+            }
+            Err(refusal) => (Vec::new(), Err(refusal)),
+        };
+        let changed = !events.is_empty();
+        let answer = found.map(|found| {
+            let mut found = found.into_owned();
+            move |mark: Mark| {
+                if changed {
+                    found.index = mark.index;
+                }
+                found
+            }
+        });
+        self.outbox.commit(events, 0, reply, answer);
     }
 }
 
@@ -195,9 +221,24 @@ impl Handler<Cancel> for RegistryActor {
     type Result = ();
 
     fn handle(&mut self, Cancel { run, origin, reply }: Cancel, _: &mut Self::Context) {
-        self.commit(Command::Cancel { run, origin }, reply, move |world, _| {
-            world.runs.get(run).map(std::borrow::Cow::into_owned).ok_or(Refusal::NoSuchRun(run))
-        });
+        self.commit_to_run(Command::Cancel { run, origin }, run, reply);
+    }
+}
+
+impl Handler<Release> for RegistryActor {
+    type Result = ();
+
+    fn handle(&mut self, release: Release, _: &mut Self::Context) {
+        let Release { run, judged, reason, origin, reply } = release;
+        self.commit_to_run(Command::Release { run, judged, reason, origin }, run, reply);
+    }
+}
+
+impl Handler<Refuse> for RegistryActor {
+    type Result = ();
+
+    fn handle(&mut self, Refuse { run, reason, origin, reply }: Refuse, _: &mut Self::Context) {
+        self.commit_to_run(Command::Refuse { run, reason, origin }, run, reply);
     }
 }
 
@@ -254,6 +295,7 @@ impl Handler<Enact> for RegistryActor {
             let version = decision.events.iter().find_map(|event| match event {
                 Event::PolicyPut(e) => Some(e.version),
                 Event::TemplatePut(e) => Some(e.version),
+                Event::HeatTableSet(_) => world.law.heat_history().last().map(|last| last.version),
                 _ => None,
             });
             let revision = world.law.current().revision;

@@ -43,6 +43,36 @@ pub struct Cancel {
     pub reply: Reply<Run>,
 }
 
+/// Lets a run that waits in quarantine go, judged again.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Release {
+    /// The run.
+    pub run: domain::RunId,
+    /// What the judges say today.
+    pub judged: Box<Judged>,
+    /// Why, in the operator's words.
+    pub reason: Box<str>,
+    /// Who asks.
+    pub origin: Origin,
+    /// The run as it is then.
+    pub reply: Reply<Run>,
+}
+
+/// Rejects a run that waits in quarantine.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Refuse {
+    /// The run.
+    pub run: domain::RunId,
+    /// Why, in the operator's words.
+    pub reason: Box<str>,
+    /// Who asks.
+    pub origin: Origin,
+    /// The run as it is then.
+    pub reply: Reply<Run>,
+}
+
 /// Gives waiting runs to nodes, as far as each proposal still holds.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]

@@ -20,11 +20,11 @@ use crate::publish::Published;
 
 /// A scan yields to others after this many rows: 10,000 statuses are looked at in about a
 /// millisecond, which is as long as a read may keep a commit waiting.
-const SCAN_ROWS: usize = 10_000;
+pub(super) const SCAN_ROWS: usize = 10_000;
 
 /// See the module.
 pub struct ViewActor {
-    world: World,
+    pub(super) world: World,
     mark: Mark,
     clock: Arc<Clock>,
     waiting: BTreeMap<RunId, Vec<Waiter>>,
@@ -44,11 +44,11 @@ impl ViewActor {
         Self { world, mark, clock, waiting: BTreeMap::new(), awaiting: BTreeMap::new() }
     }
 
-    fn seen<T>(&self, value: T) -> Seen<T> {
+    pub(super) fn seen<T>(&self, value: T) -> Seen<T> {
         Seen { value, mark: self.mark }
     }
 
-    fn run(&self, id: RunId) -> Option<RunSeen> {
+    pub(super) fn run(&self, id: RunId) -> Option<RunSeen> {
         let run = self.world.runs.get(id)?.into_owned();
         Some(self.dress(run, &mut BTreeMap::new()))
     }

@@ -7,7 +7,8 @@ use actix::Message;
 use domain::event::RunAdmitted;
 use domain::fleet::Node;
 use domain::judge::Learned;
-use domain::law::RootFs;
+use domain::law::{HeatTable, Law, RootFs, Version};
+use domain::ledger::{Entry, Stand};
 use domain::placement::{Never, WaitReason};
 use domain::submission::{Heat, Pool};
 use domain::tenants::Holdings;
@@ -205,4 +206,45 @@ pub struct Summary {
     pub nodes_lost: usize,
     /// Latest log time.
     pub now: Timestamp,
+}
+
+/// Lists what is in quarantine, newest first.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ListQuarantine {
+    /// Only those that stand like this.
+    pub stand: Option<Stand>,
+    /// Only of this tenant.
+    pub tenant: Option<Box<str>>,
+    /// Older than this one.
+    pub before: Option<RunId>,
+    /// At most so many.
+    pub limit: usize,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Seen<QuarantinePage>>,
+}
+
+/// A page of the quarantine ledger.
+#[derive(Clone, Debug, Default)]
+pub struct QuarantinePage {
+    /// Entries, with their runs.
+    pub entries: Vec<(Entry, RunSeen)>,
+    /// Go on before this one, if there may be more.
+    pub next: Option<RunId>,
+}
+
+/// The thresholds of heat, and what is learned.
+#[derive(Debug, Message)]
+#[rtype(result = "Seen<HeatSeen>")]
+pub struct GetHeat;
+
+/// The thresholds of heat, and what is learned.
+#[derive(Clone, Debug)]
+pub struct HeatSeen {
+    /// The law in force.
+    pub law: Arc<Law>,
+    /// Every version of the thresholds, oldest first, without the published ones.
+    pub history: Vec<Version<HeatTable>>,
+    /// By template: attempts ever seen, what they come to, and whether there are enough.
+    pub learned: Vec<(Box<str>, u64, Learned, bool)>,
 }

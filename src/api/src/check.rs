@@ -116,7 +116,7 @@ impl Complaints {
     }
 
     /// Text without the byte that C ends strings with.
-    fn no_nul(&mut self, field: impl FnOnce() -> String, text: &str) {
+    pub(crate) fn no_nul(&mut self, field: impl FnOnce() -> String, text: &str) {
         if text.as_bytes().contains(&0) {
             self.add(|| format!("{} contains a NUL byte: leave it out", field()));
         }

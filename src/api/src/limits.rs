@@ -105,6 +105,19 @@ pub const JUDGE_REASON_MAX: usize = 1_024;
 /// Bytes of a rule's expression.
 pub const RULE_WHEN_MAX: usize = domain::rules::MAX_BYTES;
 
+/// Bytes of an operator's reason: a sentence or two, kept with the run.
+pub const REASON_MAX: usize = 1_024;
+/// Bytes of a request that carries a reason alone, with room for how JSON escapes it.
+pub const REASON_BODY_MAX: usize = 8 * REASON_MAX;
+
+/// Checks the size of a request that carries a reason.
+///
+/// # Errors
+/// It is over [`REASON_BODY_MAX`].
+pub fn check_reason_body(bytes: usize) -> Result<(), Malformed> {
+    check_body(bytes, REASON_BODY_MAX, "say it in fewer words")
+}
+
 /// Checks the size of a request that carries one run.
 ///
 /// # Errors

@@ -2,6 +2,8 @@
 //!
 //! An unknown parameter is refused by name, as an unknown field is.
 
+use domain::ledger::Stand;
+
 use crate::check::{Complaints, Invalid};
 use crate::duration::Duration;
 use crate::event::Place;
@@ -130,6 +132,19 @@ pub struct ListQuery {
     pub read: ReadQuery,
 }
 
+/// `GET /v1/quarantine`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QuarantineQuery {
+    /// How they stand.
+    pub status: Option<Stand>,
+    /// This tenant.
+    pub tenant: Option<String>,
+    /// The page.
+    pub page: Page,
+    /// How fresh.
+    pub read: ReadQuery,
+}
+
 const READ: [&str; 5] = ["index", "wait", "min_index", "consistent", "at"];
 const PAGE: [&str; 2] = ["limit", "cursor"];
 const RUNS: [&str; 9] =
@@ -251,6 +266,34 @@ impl ListQuery {
         let list = Self { page: reader.page(), read: reader.read_query() };
         reader.found.finish(list)
     }
+}
+
+impl QuarantineQuery {
+    /// Reads a query string.
+    ///
+    /// # Errors
+    /// Every parameter that is unknown or has no valid value.
+    pub fn parse(query: &str) -> Result<Self, Invalid> {
+        let mut reader = Reader::new(query, &[&["status", "tenant"], &PAGE, &READ], &[]);
+        let quarantine = Self {
+            status: reader.read("status", stand),
+            tenant: reader.value("tenant"),
+            page: reader.page(),
+            read: reader.read_query(),
+        };
+        reader.found.finish(quarantine)
+    }
+}
+
+/// The word for how a run stands in quarantine.
+///
+/// # Errors
+/// There is none like it; the text says which there are.
+pub fn stand(word: &str) -> Result<Stand, String> {
+    Stand::ALL.into_iter().find(|stand| stand.as_str() == word).ok_or_else(|| {
+        let known = Stand::ALL.map(Stand::as_str).join(", ");
+        format!("give one of {known}")
+    })
 }
 
 impl SubmitQuery {

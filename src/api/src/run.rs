@@ -261,6 +261,8 @@ pub struct Run {
     pub heat: Heat,
     /// The pool it ran in, or prefers while it waits.
     pub pool: Pool,
+    /// Whether it ran in another pool than its heat prefers, because no node there could hold it.
+    pub fallback: bool,
     /// The law it was judged by.
     pub policy: PolicyRef,
     /// Node of the latest attempt, kept after the end.

@@ -175,6 +175,7 @@ impl From<&runs::Run> for Run {
             quarantined: run.is_quarantined() && !matches!(run.birth, Birth::Rejected(_)),
             heat: judged.heat.heat,
             pool: run.pool.map_or(run.preferred_pool(), |(pool, _)| pool),
+            fallback: run.pool.is_some_and(|(_, fallback)| fallback),
             policy: PolicyRef::from(judged),
             node: run.node.as_ref().map(ToString::to_string),
             attempt: run.attempt,

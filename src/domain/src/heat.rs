@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Event, ExitCause, Next, RunFinished};
 use crate::ids::RunId;
 use crate::judge::Learned;
+use crate::law::HeatTable;
+use crate::submission::Heat;
 
 /// Attempts of a template before anything is said of it: with fewer, the 95th of 100 is the worst
 /// of all.
@@ -125,6 +127,13 @@ impl Profile {
     pub fn learned(&self) -> Option<Learned> {
         let enough = self.wall_ms.total() >= ENOUGH;
         enough.then(|| self.so_far())
+    }
+}
+
+impl Learned {
+    /// The level this makes for a run that asks for so much memory and no GPU.
+    pub fn heat(self, table: &HeatTable, mem_mb: u32) -> Heat {
+        table.heat_of(self.p95_cpu_milli, mem_mb, self.p95_wall_ms).0
     }
 }
 

@@ -518,7 +518,7 @@ pub fn classify(
 }
 
 impl HeatTable {
-    fn heat_of(&self, cpu_milli: u32, mem_mb: u32, wall_ms: u64) -> (Heat, HeatCause) {
+    pub(crate) fn heat_of(&self, cpu_milli: u32, mem_mb: u32, wall_ms: u64) -> (Heat, HeatCause) {
         if wall_ms >= self.inferno_ttl_ms {
             (Heat::Inferno, HeatCause::LongRunning)
         } else if cpu_milli >= self.hot_cpu_milli {

@@ -251,9 +251,7 @@ impl Rooms {
         };
         let quarantine = {
             let (ledger, fleet) = (world.ledger.clone(), world.fleet.clone());
-            QuarantineActor::start_in_arbiter(&hall, move |_| {
-                QuarantineActor::new(ledger, fleet, mark)
-            })
+            QuarantineActor::start_in_arbiter(&hall, move |_| QuarantineActor::new(ledger, fleet))
         };
         let placement = {
             let (line, fleet) = (world.line.clone(), world.fleet.clone());

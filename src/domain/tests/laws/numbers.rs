@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use domain::ledger::{Entry, Stand};
 use domain::line::Class;
 use domain::submission::Pool;
 use domain::tenants::Tenant;
-use domain::{Status, Timestamp, World};
+use domain::{RunId, Status, Timestamp, World};
 
 /// Every count kept is the count that counting gives.
 pub fn agree(world: &World) {
@@ -75,4 +76,21 @@ pub fn agree(world: &World) {
     }
     let bytes: Vec<_> = line.in_order().iter().map(|(key, _)| key.to_bytes()).collect();
     assert!(bytes.is_sorted_by(|a, b| a < b), "the bytes of a key sort as the key does");
+    for stand in Stand::ALL {
+        let stands = |(run, entry): &(RunId, &Entry)| {
+            let run = world.runs.get(*run).expect("the ledger outlives no run");
+            let found = match (run.status, &run.released) {
+                (_, Some(_)) => Stand::Released,
+                (Status::Pending, None) => Stand::Waiting,
+                (Status::Scheduled | Status::Running, None) => Stand::Running,
+                (Status::Rejected, None) => Stand::Rejected,
+                (Status::Succeeded | Status::Failed | Status::Canceled, None) => Stand::Ended,
+            };
+            assert_eq!(entry.stand, found, "{:?}", run.status);
+            entry.stand == stand
+        };
+        let listed = world.ledger.newest_first(Some(stand), None).filter(stands).count();
+        let counted = world.ledger.newest_first(None, None).filter(stands).count();
+        assert_eq!((listed as u64, counted as u64), (world.ledger.count(stand), listed as u64));
+    }
 }

@@ -1,9 +1,10 @@
 //! Typhon: who gets out of quarantine, who does not, and what is kept of it.
 
 use domain::command::{Command, Guard};
-use domain::event::{RunRefused, RunReleased};
+use domain::event::{End, FailReason, LostCause, Next, RejectCode, RunRefused, RunReleased};
 use domain::judge::judge_again;
 use domain::law::{Limits, Policy};
+use domain::ledger::Stand;
 use domain::runs::Birth;
 use domain::submission::{Heat, Pool};
 use domain::{Court, Event, Inputs, Judged, Refusal, Status, World};
@@ -132,13 +133,43 @@ fn the_ledger_keeps_who_did_what_and_why_until_the_run_is_forgotten() {
         let mut given = waiting();
         given.push(event);
         let world = world(&given);
-        let (of, entry) = world.ledger.newest_first(None).next().expect("it was quarantined");
+        let (of, entry) = world.ledger.newest_first(None, None).next().expect("it was quarantined");
         let resolved = entry.resolved.as_ref().expect("somebody did something");
         assert_eq!((of, resolved.released, &*resolved.reason), (run(1), released, reason));
         assert_eq!((resolved.at, &resolved.by), (T0, &origin().by));
     }
     let given = [waiting(), vec![refused(1), forgotten(1, T0.plus(DAY))]].concat();
     assert!(world(&given).ledger.is_empty());
+}
+
+#[test]
+fn the_ledger_says_how_each_run_stands() {
+    let over = |code, next| finished(1, 1, "q", exited(code), next);
+    let again = Next::Again { not_before: T0 };
+    let (ended, failed) = (Next::End(End::Succeeded), Next::End(End::Failed(FailReason::NodeLost)));
+    let let_go = released(&world(&waiting()), 1, Pool::Standard);
+    for (events, stand) in [
+        (vec![], Stand::Waiting),
+        (vec![assigned(1, 1, "q")], Stand::Running),
+        (vec![assigned(1, 1, "q"), over(1, again)], Stand::Waiting),
+        (vec![assigned(1, 1, "q"), over(0, ended)], Stand::Ended),
+        (vec![assigned(1, 1, "q"), lost(1, 1, "q", LostCause::NodeLost, failed)], Stand::Ended),
+        (vec![canceled(1)], Stand::Ended),
+        (vec![refused(1)], Stand::Rejected),
+        (vec![let_go.clone()], Stand::Released),
+        (vec![let_go, canceled(1)], Stand::Released),
+    ] {
+        let world = world(&[waiting(), events.clone()].concat());
+        let found = world.ledger.newest_first(None, None).next().map(|(_, entry)| entry.stand);
+        assert_eq!(found, Some(stand), "{events:?}");
+        for other in Stand::ALL {
+            let of = world.ledger.newest_first(Some(other), None);
+            let of = of.filter(|(_, entry)| entry.stand == other).count();
+            assert_eq!((of, world.ledger.count(other)), (usize::from(other == stand), of as u64));
+        }
+    }
+    let never = rejected(&World::default(), 1, quarantined(), RejectCode::QuarantineUnavailable);
+    assert_eq!(world(&[never]).ledger.count(Stand::Rejected), 1, "never let in");
 }
 
 #[test]
@@ -149,14 +180,17 @@ fn the_thresholds_have_a_version_that_a_guard_can_name() {
     };
     let mut world = World::default();
     for (guard, version) in
-        [(Guard::Absent, 1), (Guard::Version(1), 2), (Guard::None, 3), (Guard::Version(3), 4)]
+        [(Guard::Version(0), 1), (Guard::Version(1), 2), (Guard::None, 3), (Guard::Version(3), 4)]
     {
         tell(&mut world, T0, set(guard)).expect("the guard names what is in force");
         let last = world.law.heat_history().last().expect("one was set");
         assert_eq!((last.version, last.revision), (version, version));
     }
-    let stale = Refusal::VersionMismatch { expected: 1, found: 4 };
-    assert_eq!(world.decide(T0, set(Guard::Version(1))), Err(stale));
+    assert!(World::default().decide(T0, set(Guard::Absent)).is_ok());
+    for expected in [0, 1] {
+        let stale = Refusal::VersionMismatch { expected, found: 4 };
+        assert_eq!(world.decide(T0, set(Guard::Version(expected))), Err(stale));
+    }
     let exists = Refusal::Exists { name: "heat".into(), version: 4 };
     assert_eq!(world.decide(T0, set(Guard::Absent)), Err(exists));
 }

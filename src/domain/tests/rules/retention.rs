@@ -2,6 +2,7 @@
 
 use domain::event::{End, Next, RejectCode};
 use domain::judge::Request;
+use domain::ledger::Stand;
 use domain::submission::Retention;
 use domain::{Command, Event, World};
 
@@ -72,9 +73,9 @@ fn every_kind_of_end_expires() {
 fn the_quarantine_ledger_forgets_with_the_run() {
     let given = [joined("q1", NODE, QUARANTINE), admitted(1, quarantined()), canceled(1)];
     let mut world = world(&given);
-    let entry = world.ledger.newest_first(None).next().expect("it was quarantined").1.clone();
+    let entry = world.ledger.newest_first(None, None).next().expect("it was quarantined").1.clone();
     assert_eq!((entry.since, entry.admitted), (T0, true));
-    assert_eq!(entry.reasons, ["metadata.quarantine is \"true\"".into()]);
+    assert_eq!((&*entry.tenant, entry.stand), ("default", Stand::Ended));
     evolve(&mut world, &forgotten(1, T0.plus(DAY)));
     assert!(world.ledger.is_empty());
 }

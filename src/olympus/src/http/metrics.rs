@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::{HttpResponse, web};
+use olympus_actors::quarantine::CountQuarantine;
 use olympus_actors::queue::GetDepth;
 use olympus_actors::view::Summarize;
 
@@ -118,6 +119,17 @@ async fn house(open: &Open, text: &mut Text) {
         text.line("tartarus_nodes{status=\"READY\"}", summary.nodes_ready);
         text.line("tartarus_nodes{status=\"DRAINING\"}", summary.nodes_draining);
         text.line("tartarus_nodes{status=\"LOST\"}", summary.nodes_lost);
+    }
+    if let Ok(quarantine) = read::get(&open.quarantine, CountQuarantine).await {
+        text.head("tartarus_quarantine", "gauge", "Runs in the quarantine ledger, by state.");
+        for (stand, count) in &quarantine.runs {
+            text.line(&format!("tartarus_quarantine{{state=\"{}\"}}", stand.as_str()), count);
+        }
+        let help = "Runs sent to quarantine since this instance leads.";
+        text.head("tartarus_quarantine_runs_total", "counter", help);
+        text.line("tartarus_quarantine_runs_total", quarantine.sent);
+        let help = "Quarantine nodes that take work.";
+        text.gauge("tartarus_quarantine_nodes", help, quarantine.nodes);
     }
     if let Ok(queue) = read::get(&open.queue, GetDepth).await {
         let queue = queue.value;

@@ -17,6 +17,7 @@ mod courier;
 mod edge;
 mod events;
 mod health;
+mod heat;
 mod judging;
 mod law;
 mod logs;

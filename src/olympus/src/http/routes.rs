@@ -5,17 +5,19 @@ use actix_web::{HttpRequest, Resource, Route, web};
 
 use super::problem::{self, Fault};
 use super::{
-    agent, batch, events, health, logs, metrics, nodes, openapi, policies, quarantine, queue, runs,
+    agent, batch, events, health, heat, logs, metrics, nodes, openapi, policies, quarantine, queue, runs,
     templates,
 };
 
 /// Every path with its methods, as the description of the API lists them.
-pub const ROUTES: [(&str, &str); 25] = [
+pub const ROUTES: [(&str, &str); 29] = [
     ("/healthz", "GET"),
     ("/metrics", "GET"),
     ("/readyz", "GET"),
     ("/v1/agent/session", "GET"),
     ("/v1/events", "GET"),
+    ("/v1/heat", "GET, PUT"),
+    ("/v1/heat/versions", "GET"),
     ("/v1/nodes", "GET"),
     ("/v1/nodes/{id}", "GET"),
     ("/v1/openapi.json", "GET"),
@@ -33,6 +35,8 @@ pub const ROUTES: [(&str, &str); 25] = [
     ("/v1/runs/{id}/cancel", "POST"),
     ("/v1/runs/{id}/events", "GET"),
     ("/v1/runs/{id}/logs", "GET"),
+    ("/v1/runs/{id}/reject", "POST"),
+    ("/v1/runs/{id}/release", "POST"),
     ("/v1/runs:batch", "POST"),
     ("/v1/templates", "GET"),
     ("/v1/templates/{name}", "GET, PUT, DELETE"),
@@ -54,6 +58,12 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(resource("/readyz", "GET", [reading().to(health::readyz)]))
         .service(resource("/v1/agent/session", "GET", [reading().to(agent::open)]))
         .service(resource("/v1/events", "GET", [reading().to(events::feed)]))
+        .service(resource(
+            "/v1/heat",
+            "GET, PUT",
+            [reading().to(heat::get), web::put().to(heat::put)],
+        ))
+        .service(resource("/v1/heat/versions", "GET", [reading().to(heat::versions)]))
         .service(resource("/v1/nodes", "GET", [reading().to(nodes::list)]))
         .service(resource("/v1/nodes/{id}", "GET", [reading().to(nodes::get)]))
         .service(resource("/v1/openapi.json", "GET", [reading().to(openapi::get)]))
@@ -89,6 +99,8 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(resource("/v1/runs/{id}/cancel", "POST", [web::post().to(runs::cancel)]))
         .service(resource("/v1/runs/{id}/events", "GET", [reading().to(events::of_run)]))
         .service(resource("/v1/runs/{id}/logs", "GET", [reading().to(logs::get)]))
+        .service(resource("/v1/runs/{id}/reject", "POST", [web::post().to(quarantine::reject)]))
+        .service(resource("/v1/runs/{id}/release", "POST", [web::post().to(quarantine::release)]))
         .service(resource("/v1/templates", "GET", [reading().to(templates::list)]))
         .service(resource(
             "/v1/templates/{name}",

@@ -83,7 +83,7 @@ fn waiting(seen: &RunSeen, why: WaitReason) -> (&'static str, String) {
 }
 
 fn pool(run: &Run) -> &'static str {
-    match run.judgement().pool {
+    match run.preferred_pool() {
         Pool::Standard => "standard",
         Pool::HighCompute => "high-compute",
         Pool::Quarantine => "quarantine",

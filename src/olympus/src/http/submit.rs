@@ -28,7 +28,7 @@ use super::{AppState, Open, courier, read};
 /// A command that is undecided after this long is answered *unknown*: the house's rule.
 pub const DECIDED_WITHIN: Duration = Duration::from_secs(5);
 /// A submission is judged again so often when the law changes under it.
-const JUDGED_AGAIN: usize = 3;
+pub const JUDGED_AGAIN: usize = 3;
 
 /// One submission's outcome.
 pub enum Said {
@@ -235,7 +235,6 @@ pub async fn dry_run(
 ///
 /// # Errors
 /// Nobody judges.
-#[allow(dead_code, reason = "the release of a quarantined run asks it")]
 pub async fn judge_again(
     open: &Open,
     run: Arc<RunAdmitted>,
