@@ -1,5 +1,6 @@
 //! Heat: the thresholds as a document, and what is learned.
 
+use domain::event::Principal;
 use domain::law::HeatTable;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use crate::duration::Duration;
 use crate::given::Given;
 use crate::limits::{CPU_MILLI_MAX, CPU_MILLI_MIN, MEM_MB_MAX, MEM_MB_MIN, TTL_MS_MAX, TTL_MS_MIN};
 use crate::parse::object;
+use crate::time::Time;
 
 /// The thresholds. What is left out is as published; `version`, `revision` and `learned` are told,
 /// never taken.
@@ -151,6 +153,21 @@ impl HeatDocument {
     }
 }
 
+/// One version of the thresholds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeatVersion {
+    /// Its number.
+    pub version: u64,
+    /// The revision of the law it made.
+    pub revision: u64,
+    /// When.
+    pub at: Time,
+    /// Who.
+    pub by: Principal,
+    /// The thresholds.
+    pub document: HeatDocument,
+}
+
 /// The answer to `GET /v1/heat`: the thresholds in force, and what is learned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeatStatus {
@@ -221,6 +238,8 @@ mod tests {
         ] {
             assert_eq!(check(&text), Ok(table.clone()), "{text}");
         }
+        let text = serde_json::to_string(&status).unwrap();
+        assert_eq!(serde_json::from_str::<HeatStatus>(&text).unwrap(), status);
     }
 
     #[test]

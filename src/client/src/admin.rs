@@ -1,8 +1,10 @@
 //! The fleet, the line, the law, and how Olympus is.
 
+use api::heat::{HeatDocument, HeatStatus, HeatVersion};
 use api::law::{PolicyDocument, TemplateDocument};
 use api::problem::Problem;
-use api::run::List;
+use api::quarantine::{Quarantined, Word};
+use api::run::{List, Run};
 use api::{Node, QueueStatus, Readyz};
 use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -14,14 +16,25 @@ use crate::transport::{Client, body};
 impl Client {
     /// Every page of a list.
     async fn all<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, Error> {
+        self.all_of(path, "").await
+    }
+
+    /// Every page of a list with filters.
+    async fn all_of<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        filters: &str,
+    ) -> Result<Vec<T>, Error> {
         let limit = api::limits::PAGE_MAX;
         let mut all = Vec::new();
-        let mut next = format!("{path}?limit={limit}");
+        let mut next = format!("{path}?limit={limit}{filters}");
         loop {
             let page: List<T> = self.read(&next).await?;
             all.extend(page.items);
             match page.next_cursor {
-                Some(cursor) => next = format!("{path}?limit={limit}&cursor={}", part(&cursor)),
+                Some(cursor) => {
+                    next = format!("{path}?limit={limit}{filters}&cursor={}", part(&cursor));
+                }
                 None => return Ok(all),
             }
         }
@@ -131,6 +144,78 @@ impl Client {
     pub async fn delete_policy(&self, name: &str) -> Result<(), Error> {
         let path = format!("/v1/policies/{}", part(name));
         self.send(self.request(Method::DELETE, &path)).await.map(drop)
+    }
+
+    /// What is in quarantine, newest first; only those that stand in one way, or of one tenant.
+    ///
+    /// # Errors
+    /// Olympus can't be reached.
+    pub async fn quarantine(
+        &self,
+        stand: Option<&str>,
+        tenant: Option<&str>,
+    ) -> Result<Vec<Quarantined>, Error> {
+        let filters = [("status", stand), ("tenant", tenant)];
+        let filters = filters.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
+        let filters: String =
+            filters.map(|(name, value)| format!("&{name}={}", part(value))).collect();
+        self.all_of("/v1/quarantine", &filters).await
+    }
+
+    /// Lets a run that waits in quarantine go.
+    ///
+    /// # Errors
+    /// 403: today's policy rejects it. 409: it does not wait in quarantine. Sent once: an unknown
+    /// outcome is the caller's to look at.
+    pub async fn release(&self, id: &str, reason: Option<&str>) -> Result<Run, Error> {
+        self.word(id, "release", reason).await
+    }
+
+    /// Rejects a run that waits in quarantine.
+    ///
+    /// # Errors
+    /// As [`Client::release`], but that no policy is asked.
+    pub async fn reject(&self, id: &str, reason: Option<&str>) -> Result<Run, Error> {
+        self.word(id, "reject", reason).await
+    }
+
+    async fn word(&self, id: &str, verb: &str, reason: Option<&str>) -> Result<Run, Error> {
+        let path = format!("/v1/runs/{}/{verb}", part(id));
+        let word = Word { reason: reason.map(Into::into) };
+        self.once(self.request(Method::POST, &path).json(&word)).await
+    }
+
+    /// The thresholds of heat, and what is learned.
+    ///
+    /// # Errors
+    /// Olympus can't be reached.
+    pub async fn heat(&self) -> Result<HeatStatus, Error> {
+        self.read("/v1/heat").await
+    }
+
+    /// Every version of the thresholds, oldest first, as the history shows them.
+    ///
+    /// # Errors
+    /// Olympus can't be reached.
+    pub async fn heat_versions(&self) -> Result<List<HeatVersion>, Error> {
+        self.read("/v1/heat/versions").await
+    }
+
+    /// Sets the thresholds; `replaces` is the version that must be the current one.
+    ///
+    /// # Errors
+    /// They are not valid, or 412: another version is current. Sent once: an unknown outcome is the
+    /// caller's to look at.
+    pub async fn put_heat(
+        &self,
+        document: &HeatDocument,
+        replaces: Option<u64>,
+    ) -> Result<HeatDocument, Error> {
+        let mut put = self.request(Method::PUT, "/v1/heat").json(document);
+        if let Some(version) = replaces {
+            put = put.header("if-match", format!("\"{version}\""));
+        }
+        self.once(put).await
     }
 
     /// How Olympus is, and whether it is ready. Asked once.

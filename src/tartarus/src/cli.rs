@@ -58,6 +58,14 @@ pub enum Command {
     /// Look at the waiting line
     #[command(subcommand)]
     Queue(QueueVerb),
+    /// Look at what is quarantined, and let it go or reject it
+    #[command(subcommand)]
+    Quarantine(QuarantineVerb),
+    /// Show the thresholds of heat and what is learned, or set them
+    Heat {
+        #[command(subcommand)]
+        verb: Option<HeatVerb>,
+    },
     /// Manage what sandboxes start from
     #[command(subcommand)]
     Template(TemplateVerb),
@@ -99,6 +107,8 @@ impl Command {
             | Self::Kill { .. }
             | Self::Node(_)
             | Self::Queue(_)
+            | Self::Quarantine(_)
+            | Self::Heat { .. }
             | Self::Template(_)
             | Self::Policy(_)
             | Self::Doctor
@@ -263,6 +273,42 @@ pub enum QueueVerb {
 }
 
 #[derive(Debug, Subcommand)]
+pub enum QuarantineVerb {
+    /// List what is in quarantine, newest first
+    List {
+        /// Only what is waiting, running, ended, released or rejected
+        #[arg(short, long, value_parser = api::query::stand)]
+        status: Option<domain::ledger::Stand>,
+        /// Only of this tenant
+        #[arg(long)]
+        tenant: Option<String>,
+    },
+    /// Have a waiting run judged again, and let it go
+    Release(WordArgs),
+    /// Reject a waiting run
+    Reject(WordArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct WordArgs {
+    /// Id of the run
+    pub id: String,
+    /// Why; kept with the run
+    #[arg(short, long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum HeatVerb {
+    /// Print the thresholds as a document
+    Get,
+    /// Set the thresholds from a file; what it leaves out is as published
+    Apply(ApplyArgs),
+    /// List every version of the thresholds
+    History,
+}
+
+#[derive(Debug, Subcommand)]
 pub enum TemplateVerb {
     /// List all templates
     List,
@@ -412,6 +458,9 @@ mod tests {
             ("tartarus events -n 0", "0 is not in 1.."),
             ("tartarus kill", "required"),
             ("tartarus policy apply", "--file"),
+            ("tartarus heat apply", "--file"),
+            ("tartarus quarantine list --status lost", "give one of waiting, running, ended"),
+            ("tartarus quarantine release", "required"),
             ("tartarus ps -o xml", "possible values: table, json, yaml, wide"),
             ("tartarus completion csh", "possible values"),
         ] {

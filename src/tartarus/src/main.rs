@@ -69,6 +69,8 @@ fn dispatch(cli: Cli, terminal: &Terminal) -> Result<u8, Failure> {
         Command::Kill { ids } => commands::kill::run(&connected()?, &ids, format),
         Command::Node(verb) => commands::node::run(&connected()?, verb, format),
         Command::Queue(verb) => commands::queue::run(&connected()?, verb, format),
+        Command::Quarantine(verb) => commands::quarantine::run(&connected()?, verb, format),
+        Command::Heat { verb } => commands::heat::run(&connected()?, verb, format),
         Command::Template(verb) => commands::template::run(&connected()?, verb, format, terminal),
         Command::Policy(verb) => commands::policy::run(&connected()?, verb, format, terminal),
         Command::Doctor => commands::doctor::run(addr.as_deref(), format, terminal),

@@ -8,7 +8,7 @@ use tests::{Finished, House};
 const TOKEN: &str = "a-token-for-this-test-alone";
 
 /// Runs the command line beside the tasks of this test.
-async fn cli(house: &House, args: &[&str], env: &[(&str, &str)]) -> Finished {
+pub async fn cli(house: &House, args: &[&str], env: &[(&str, &str)]) -> Finished {
     let args: Vec<String> = args.iter().map(ToString::to_string).collect();
     let mut env: Vec<_> = env.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     env.push(("TARTARUS_ADDR".to_owned(), house.api.url.clone()));

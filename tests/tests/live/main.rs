@@ -10,6 +10,7 @@ mod fleet;
 mod law;
 mod lists;
 mod logs;
+mod quarantine;
 mod reads;
 mod submit;
 mod surface;

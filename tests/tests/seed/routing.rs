@@ -129,6 +129,10 @@ async fn s34_hot_falls_back_to_standard_but_never_to_quarantine() {
     let ended = house.api.ended(&run).await;
     assert_eq!((&ended["node"], &ended["pool"]), (&json!("standard"), &json!("standard")));
     assert_eq!(ended["heat"], "hot", "what it is stays, where it ran is said");
+    assert_eq!(ended["fallback"], true, "and so is that it is not where it belongs");
+    let _hot = node(&house, "hot", HOT_NODE).await;
+    let placed = house.api.ended(&id(&house.api.submit(&hinted("hot")).await)).await;
+    assert_eq!((&placed["node"], &placed["fallback"]), (&json!("hot"), &json!(false)));
 }
 
 #[tokio::test]
