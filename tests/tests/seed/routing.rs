@@ -223,3 +223,50 @@ async fn s36g_with_quarantine_off_its_verdict_is_a_rejection() {
     let run = house.api.run(refused["run_id"].as_str().expect("a run")).await;
     assert_eq!(run["status"], "REJECTED");
 }
+
+#[tokio::test]
+async fn s29_to_s32_learned_heat_goes_by_what_runs_have_used_where_the_policy_says_so() {
+    let house = generous().await;
+    let _standard = node(&house, "standard", "").await;
+    let long = || with(json!({"ttl": "1h"}));
+    let said = async || house.api.post("/v1/runs?dry_run=true", &long()).await.expect(200).json();
+    let runs: Vec<Value> = (0..20).map(|_| long()).collect();
+    let made = house.api.post("/v1/runs:batch", &json!({"runs": runs})).await.json();
+    for item in made["items"].as_array().into_iter().flatten() {
+        house.api.ended(&id(&item["run"])).await;
+    }
+    assert_eq!(said().await["heat_cause"], "long_running", "learned, and not asked for");
+    let learned = house.api.get("/v1/heat").await.expect(200).json();
+    let learned = &learned["learned"]["templates"][0];
+    assert_eq!(
+        (&learned["template"], &learned["runs"], &learned["enough"], &learned["used"]),
+        (&json!("host"), &json!(20), &json!(true), &json!(false))
+    );
+    let policy = json!({"match": {"templates": ["*"]}, "limits": {"gpu": 8}, "heat": "learned"});
+    house.api.put("/v1/policies/generous", &policy).await.expect(200);
+    let said = said().await;
+    assert_eq!((&said["heat"], &said["heat_cause"]), (&learned["heat"], &json!("learned")));
+    assert_eq!(said["pool"], "standard", "it asks for an hour, and is done in a moment: {said:#}");
+    let shown = house.api.get("/v1/heat").await.expect(200).json();
+    assert_eq!(shown["learned"]["templates"][0]["used"], true);
+}
+
+#[tokio::test]
+async fn s36b_a_rule_sends_to_quarantine_and_the_ledger_names_it() {
+    let house = House::memory().await;
+    let _quarantine = node(&house, "q", QUARANTINE_NODE).await;
+    let rule = json!({"name": "external-origin", "when": "request.metadata.origin == \"external\"",
+                      "verdict": "quarantine", "reason": "code from outside"});
+    let policy = json!({"match": {"templates": ["host"]}, "rules": [rule]});
+    house.api.put("/v1/policies/p", &policy).await.expect(201);
+    let mut run = host(&["true"]);
+    run["metadata"] = json!({"origin": "external"});
+    assert_eq!(lands(&house, &run).await.0, "q");
+    let entry = house.api.all("/v1/quarantine?status=ended").await.remove(0);
+    let judge = &entry["judges"][0];
+    assert_eq!(
+        (&judge["judge"], &judge["rule"]),
+        (&json!("rhadamanthus"), &json!("external-origin")),
+        "{entry:#}"
+    );
+}
