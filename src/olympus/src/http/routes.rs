@@ -5,8 +5,8 @@ use actix_web::{HttpRequest, Resource, Route, web};
 
 use super::problem::{self, Fault};
 use super::{
-    agent, batch, events, health, heat, logs, metrics, nodes, openapi, policies, quarantine, queue, runs,
-    templates,
+    agent, batch, events, health, heat, logs, metrics, nodes, openapi, policies, quarantine, queue,
+    runs, templates,
 };
 
 /// Every path with its methods, as the description of the API lists them.
