@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, WrapFuture};
+use domain::event::Place;
 use domain::fleet::Fleet;
 use domain::line::Line;
-use domain::placement::plan;
+use domain::placement::{Ask, LOOKS_MOST, Plan, Room};
 use domain::{Sequence, Timestamp};
 
 use crate::answer::ask;
@@ -23,11 +24,14 @@ const TICK: Duration = Duration::from_millis(100);
 pub struct PlacementActor {
     line: Line,
     fleet: Fleet,
+    room: Room,
     index: Sequence,
     clock: Arc<Clock>,
     registry: Addr<RegistryActor>,
     flight: Flight,
-    /// Whether anything has moved since the last plan found nothing.
+    /// Where the last plan stopped because it ran out of looks.
+    rest: Option<Place>,
+    /// Whether anything has moved since the last plan that began at the front of the line.
     stirred: bool,
     /// The next pause to run out, as of the last plan that found nothing.
     next_due: Option<Timestamp>,
@@ -53,12 +57,14 @@ impl PlacementActor {
         registry: Addr<RegistryActor>,
     ) -> Self {
         Self {
+            room: Room::of(&fleet),
             line,
             fleet,
             index,
             clock,
             registry,
             flight: Flight::Landed,
+            rest: None,
             stirred: true,
             next_due: None,
         }
@@ -70,14 +76,21 @@ impl PlacementActor {
             Flight::Until(index) if index <= self.index => self.flight = Flight::Landed,
             Flight::Out | Flight::Until(_) => return,
         }
-        if !self.stirred {
+        let from = self.rest.take();
+        if from.is_none() && !std::mem::take(&mut self.stirred) {
             return;
         }
         let now = self.clock.now();
-        let plan = plan(&self.line, &self.fleet, now, PLAN_MOST);
+        let asked = Ask { most: PLAN_MOST, looks: LOOKS_MOST, from };
+        let Plan { assignments: plan, rest } = self.room.plan(&self.line, &self.fleet, now, asked);
+        self.rest = rest;
         if plan.is_empty() {
-            self.stirred = false;
-            self.next_due = self.line.next_due(now);
+            if self.rest.is_some() || self.stirred {
+                // After what has come meanwhile.
+                context.notify(GoOn);
+            } else {
+                self.next_due = self.line.next_due(now);
+            }
             return;
         }
         self.flight = Flight::Out;
@@ -88,6 +101,7 @@ impl PlacementActor {
                 Ok(committed) => Flight::Until(committed.mark.index),
                 // Not taken, or not known: the tick tries again from what is published then.
                 Err(_) => {
+                    placement.stirred = true;
                     placement.flight = Flight::Landed;
                     return;
                 }
@@ -109,13 +123,28 @@ impl Actor for PlacementActor {
     }
 }
 
+/// Another plan, where one was not enough.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct GoOn;
+
+impl Handler<GoOn> for PlacementActor {
+    type Result = ();
+
+    fn handle(&mut self, _: GoOn, context: &mut Self::Context) {
+        self.plan(context);
+    }
+}
+
 impl Handler<Published> for PlacementActor {
     type Result = ();
 
     fn handle(&mut self, Published(batch): Published, context: &mut Self::Context) {
         for event in &batch.events {
             self.line.evolve(event, |_| {});
-            self.fleet.evolve(event);
+            if let Some(node) = self.fleet.evolve(event) {
+                self.room.touch(&self.fleet, &node);
+            }
         }
         self.index = batch.index;
         self.stirred = true;

@@ -8,6 +8,8 @@ use actix::{Actor, AsyncContext, Context, Handler, Recipient};
 use domain::command::{self, Command};
 use domain::event::Event;
 use domain::ids::Hex;
+use domain::selector::Test;
+use domain::submission::Placement;
 use domain::{Decision, Refusal, Run, RunId, Token, World};
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -125,11 +127,27 @@ impl RegistryActor {
 
 /// Upper bound of the bytes a submission takes in the journal: its texts with 10 bytes each for
 /// their lengths, and 512 for numbers, judgement and place.
-fn weight(submission: &domain::Submission) -> usize {
+fn weight(judged: &domain::Judged) -> usize {
+    let submission = judged.submission();
     let pairs = [&submission.env, &submission.metadata, &submission.labels];
     let pairs = pairs.into_iter().flatten().flat_map(|(key, value)| [key, value]);
     let texts = pairs.chain(&submission.command).chain([&submission.stdin, &submission.template]);
-    texts.map(|text| text.len() + 10).sum::<usize>() + 512
+    let asked = [Some(&submission.placement), judged.judgement().placement.as_deref()];
+    let placements: usize = asked.into_iter().flatten().map(placement_weight).sum();
+    texts.map(|text| text.len() + 10).sum::<usize>() + placements + 512
+}
+
+/// The same of a placement.
+fn placement_weight(placement: &Placement) -> usize {
+    let preferred = placement.prefer.iter().map(|preference| &preference.labels);
+    let requirements = preferred.chain([&placement.require]).flat_map(|s| &s.requirements);
+    let values = |test: &Test| match test {
+        Test::In(values) | Test::NotIn(values) => values.iter().map(|v| v.len() + 10).sum(),
+        Test::Exists | Test::Absent => 0,
+    };
+    let labels: usize = requirements.map(|r| r.key.len() + 20 + values(&r.test)).sum();
+    let names: usize = placement.isolation.iter().map(|name| name.len() + 10).sum();
+    labels + names
 }
 
 fn not_leading<T>(reply: Reply<T>) {
@@ -180,7 +198,7 @@ impl Handler<Admit> for RegistryActor {
             let _ = reply.send(Err(Failure::Unavailable(why)));
             return;
         }
-        let weight: usize = items.iter().map(|(_, judged)| weight(judged.submission())).sum();
+        let weight: usize = items.iter().map(|(_, judged)| weight(judged)).sum();
         if weight > ENTRY_BYTES {
             let refusal = Refusal::TooLarge { bytes: weight, limit: ENTRY_BYTES };
             let refused: Result<fn(Mark) -> Vec<_>, _> = Err(refusal);

@@ -17,3 +17,11 @@ pub(crate) struct Identity {
     pub(crate) runtime: Box<str>,
     pub(crate) version: Box<str>,
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_a_request_may_ask_to_be_enforced_is_what_a_probe_looks_for() {
+        assert_eq!(api::placement::ISOLATION, sandbox::Isolation::FEATURES);
+    }
+}

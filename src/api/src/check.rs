@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use domain::judge::Request;
-use domain::submission::{Placement, Resources, Retention, Retry};
+use domain::submission::{Resources, Retention, Retry};
 
 use crate::duration::Duration;
 use crate::given::{Given, Word};
@@ -17,6 +17,7 @@ use crate::limits::{
     METADATA_KEY_MAX, METADATA_VALUE_MAX, PRIORITY_MAX, RUN_TEXT_MAX, STDIN_MAX, TTL_MS_MAX,
     TTL_MS_MIN,
 };
+use crate::placement::text_bytes;
 use crate::problem::{Problem, code};
 use crate::run::{Batch, RunRequest, TextMap};
 
@@ -289,6 +290,7 @@ impl TryFrom<RunRequest> for Request {
         found.metadata(&metadata);
         let labels = given.labels.unwrap_or_default();
         found.labels("labels", &labels);
+        let placement = given.placement.unwrap_or_default().into_placement(&mut found);
 
         let request = Self {
             template: given.template.unwrap_or_default(),
@@ -307,12 +309,13 @@ impl TryFrom<RunRequest> for Request {
             retention,
             metadata,
             labels,
-            placement: Placement::default(),
+            placement,
         };
         let text = request.command.iter().map(|arg| arg.len()).sum::<usize>()
             + request.stdin.len()
             + map_bytes(&request.env)
-            + map_bytes(&request.metadata);
+            + map_bytes(&request.metadata)
+            + text_bytes(&request.placement);
         found.bytes("the text of the run", text, RUN_TEXT_MAX);
         found.finish(request)
     }
@@ -413,6 +416,11 @@ mod tests {
             "tenant",
             "quarantine",
             "labels",
+            "placement",
+            "require",
+            "prefer",
+            "isolation",
+            "strategy",
         ]);
         prop_oneof![9 => known.prop_map(str::to_owned), 1 => "\\PC{0,8}"]
     }

@@ -3,8 +3,15 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::Pool;
+use crate::check::{Complaints, Invalid};
+use crate::duration::Duration;
+use crate::given::Given;
+use crate::labels::shorten;
+use crate::limits::DRAIN_DEADLINE_MS_MAX;
+use crate::parse::{Malformed, parse};
 use crate::time::Time;
 
 /// Whether a node takes work.
@@ -47,6 +54,84 @@ impl From<domain::submission::Demand> for Capacity {
     }
 }
 
+/// An operator's wish that a node be empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    /// Since when.
+    pub since: Time,
+    /// When what still runs is moved; never where there is none.
+    pub deadline: Option<Time>,
+}
+
+/// The body of a drain; it may be left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DrainRequest {
+    /// How long what runs there may go on before it is moved; for ever where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Given<Duration>>,
+}
+
+impl DrainRequest {
+    /// Reads a body; an empty one asks for no deadline.
+    ///
+    /// # Errors
+    /// It is not of this shape.
+    pub fn read(body: &[u8]) -> Result<Self, Malformed> {
+        if body.trim_ascii().is_empty() { Ok(Self::default()) } else { parse(body) }
+    }
+
+    /// The deadline, in milliseconds from now.
+    ///
+    /// # Errors
+    /// It is no duration, or longer than any run lasts.
+    pub fn deadline_ms(self) -> Result<Option<u64>, Invalid> {
+        let mut found = Complaints::default();
+        let deadline = found.span("deadline", self.deadline, 0, DRAIN_DEADLINE_MS_MAX);
+        found.finish(deadline)
+    }
+}
+
+/// An operator's labels for a node; none as a value takes one of the agent's away.
+pub type Overlay = BTreeMap<Box<str>, Option<Box<str>>>;
+
+/// Reads the labels in a body: a map, or an object with the map as `labels`.
+///
+/// # Errors
+/// It is not of this shape.
+pub fn read_labels(body: &[u8]) -> Result<Overlay, Malformed> {
+    let given: Map<String, Value> = parse(body)?;
+    let given = match given.get("labels") {
+        Some(Value::Object(inner)) if given.len() == 1 => inner.clone(),
+        _ => given,
+    };
+    let mut overlay = Overlay::new();
+    for (key, value) in given {
+        let value = match value {
+            Value::String(text) => Some(text.into()),
+            Value::Null => None,
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                let error = "give text, or null to take the agent's label away".to_owned();
+                return Err(Malformed::Value { field: shorten(&key), error });
+            }
+        };
+        overlay.insert(key.into(), value);
+    }
+    Ok(overlay)
+}
+
+/// Checks labels that were read.
+///
+/// # Errors
+/// A key or value is no label, or there are too many.
+pub fn check_labels(overlay: &Overlay) -> Result<(), Invalid> {
+    let mut found = Complaints::default();
+    let keys = overlay.iter();
+    let texts = keys.map(|(key, value)| (key.clone(), value.clone().unwrap_or_default()));
+    found.labels("labels", &texts.collect());
+    found.finish(())
+}
+
 /// A node of the fleet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
@@ -56,8 +141,12 @@ pub struct Node {
     pub status: NodeState,
     /// The pool its labels put it in.
     pub pool: Pool,
-    /// Its labels.
+    /// Its labels: its agent's, and the operators' over them.
     pub labels: BTreeMap<String, String>,
+    /// The operators' labels; null takes one of the agent's away.
+    pub operator_labels: BTreeMap<String, Option<String>>,
+    /// Since when it takes no more work, where an operator wants it empty.
+    pub drain: Option<Drain>,
     /// What it has.
     pub capacity: Capacity,
     /// What is set aside for attempts.

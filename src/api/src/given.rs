@@ -9,7 +9,7 @@ use domain::law::{FailMode, HeatSource, OnExceeded};
 use serde::{Deserialize, Serialize};
 
 use crate::duration::Duration;
-use crate::{Heat, Network, OnLost, OnViolation, Verdict};
+use crate::{Heat, Network, OnLost, OnViolation, Strategy, Verdict};
 
 /// A value that is written as one word.
 pub trait Word: Sized {
@@ -75,6 +75,7 @@ words! {
     OnViolation: "reject or quarantine" {
         "reject" => OnViolation::Reject, "quarantine" => OnViolation::Quarantine,
     }
+    Strategy: "spread or pack" { "spread" => Strategy::Spread, "pack" => Strategy::Pack }
     Verdict: "accept, quarantine or reject" {
         "accept" => Verdict::Accept, "quarantine" => Verdict::Quarantine,
         "reject" => Verdict::Reject,

@@ -95,6 +95,7 @@ impl From<&Submission> for RunRequest {
             }),
             metadata: Some(s.metadata.clone()),
             labels: Some(s.labels.clone()),
+            placement: crate::placement::PlacementDocument::from_placement(&s.placement),
         }
     }
 }

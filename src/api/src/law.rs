@@ -5,7 +5,6 @@ mod demands;
 pub use demands::{JudgeDocument, QuotasDocument, RequireDocument};
 
 use domain::law::{HeatSource, Limits, OnViolation, Policy, RootFs, Rule, Template};
-use domain::submission::Placement;
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Complaints, Invalid};
@@ -17,6 +16,7 @@ use crate::limits::{
     PATTERNS_MAX, RULE_WHEN_MAX, RULES_MAX, TTL_MS_MAX, TTL_MS_MIN,
 };
 use crate::parse::{object, some_objects};
+use crate::placement::PlacementDocument;
 use crate::run::TextMap;
 use crate::{Heat, Network, Verdict};
 
@@ -67,6 +67,9 @@ pub struct PolicyDocument {
     /// Where heat comes from, when nobody gives a hint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heat: Option<Given<HeatSource>>,
+    /// What the nodes of its runs must and should be like, beside what each run asks.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "object")]
+    pub placement: Option<PlacementDocument>,
     /// Free words for the owners.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<TextMap>,
@@ -217,6 +220,7 @@ impl PolicyDocument {
             }
         }
         check_rules(&mut found, &rules);
+        let placement = self.placement.unwrap_or_default().into_placement(&mut found);
         let tags = self.tags.unwrap_or_default();
         found.labels("tags", &tags);
 
@@ -233,7 +237,7 @@ impl PolicyDocument {
             quotas: self.quotas.unwrap_or_default().check(&mut found),
             judges: demands::judges(&mut found, self.judges.unwrap_or_default()),
             heat: found.word("heat", self.heat).unwrap_or_default(),
-            placement: Placement::default(),
+            placement,
         };
         found.finish(policy)
     }
@@ -274,6 +278,7 @@ impl PolicyDocument {
             judges: (!policy.judges.is_empty())
                 .then(|| policy.judges.iter().map(JudgeDocument::from).collect()),
             heat: Some(Given::Known(policy.heat)),
+            placement: PlacementDocument::from_placement(&policy.placement),
             tags: Some(policy.tags.clone()),
         }
     }

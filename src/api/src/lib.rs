@@ -23,6 +23,7 @@ pub mod law;
 pub mod limits;
 pub mod logs;
 pub mod parse;
+pub mod placement;
 pub mod problem;
 pub mod quarantine;
 pub mod query;
@@ -35,7 +36,7 @@ pub mod time;
 
 pub use check::Invalid;
 pub use domain::law::{OnViolation, Verdict};
-pub use domain::submission::{Heat, Network, OnLost, Pool};
+pub use domain::submission::{Heat, Network, OnLost, Pool, Strategy};
 pub use duration::Duration;
 pub use event::CloudEvent;
 pub use fleet::{Capacity, Node, NodeState, QueueStatus};

@@ -82,6 +82,12 @@ pub const PAGE_MAX: u32 = 1_000;
 pub const PAGE_DEFAULT: u32 = 100;
 /// Longest `wait`; longer is clamped. Proxies commonly cut idle connections after more.
 pub const WAIT_MS_MAX: u64 = 300_000;
+/// Requirements of one selector in `placement`: each is asked of nodes again and again.
+pub const REQUIREMENTS_MAX: usize = 16;
+/// Entries of `placement.prefer`, for the same reason.
+pub const PREFERENCES_MAX: usize = 8;
+/// Longest `deadline` of a drain: no run lasts longer.
+pub const DRAIN_DEADLINE_MS_MAX: u64 = TTL_MS_MAX;
 /// Bytes of a label selector.
 pub const SELECTOR_MAX: usize = 4 * 1024;
 /// Patterns of one policy: each is held against every pattern of every other, to refuse a tie.

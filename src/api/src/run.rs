@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::duration::Duration;
 use crate::given::Given;
 use crate::parse::{object, objects};
+use crate::placement::{PlacementDocument, PlacementView};
 use crate::problem::Problem;
 use crate::status::Status;
 use crate::time::Time;
@@ -60,6 +61,9 @@ pub struct RunRequest {
     /// For selection in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<TextMap>,
+    /// Which nodes it may run on, and which it would rather.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "object")]
+    pub placement: Option<PlacementDocument>,
 }
 
 /// `resources` of a [`RunRequest`].
@@ -253,6 +257,8 @@ pub struct Run {
     pub metadata: TextMap,
     /// For selection.
     pub labels: TextMap,
+    /// Which nodes it may run on, and which it would rather: its own wishes and the policy's.
+    pub placement: PlacementView,
     /// What the judges said.
     pub verdict: Verdict,
     /// Whether it runs on quarantine nodes only.

@@ -10,7 +10,8 @@ use domain::runs::{self, Birth};
 
 use crate::Pool;
 use crate::duration::Duration;
-use crate::fleet::{Node, NodeState};
+use crate::fleet::{Drain, Node, NodeState};
+use crate::placement::PlacementView;
 use crate::problem::code;
 use crate::run::{OutputSize, PolicyRef, Run};
 use crate::status::Status;
@@ -171,6 +172,7 @@ impl From<&runs::Run> for Run {
             retention: asked.retention.into(),
             metadata: asked.metadata.clone(),
             labels: asked.labels.clone(),
+            placement: judged.placement.as_deref().map(PlacementView::from).unwrap_or_default(),
             verdict: judged.verdict,
             quarantined: run.is_quarantined() && !matches!(run.birth, Birth::Rejected(_)),
             heat: judged.heat.heat,
@@ -207,6 +209,15 @@ impl From<&fleet::Node> for Node {
             },
             pool: node.pool,
             labels: node.labels.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+            operator_labels: node
+                .overlay
+                .iter()
+                .map(|(k, v)| (k.to_string(), v.as_ref().map(ToString::to_string)))
+                .collect(),
+            drain: node.drain.map(|drain| Drain {
+                since: drain.since.into(),
+                deadline: drain.deadline.map(Time::from),
+            }),
             capacity: joined.capacity.into(),
             allocated: node.allocated.into(),
             isolation: text(&joined.isolation),

@@ -1,11 +1,12 @@
 //! The fleet, the line, the law, and how Olympus is.
 
+use api::fleet::{DrainRequest, Overlay};
 use api::heat::{HeatDocument, HeatStatus, HeatVersion};
 use api::law::{PolicyDocument, TemplateDocument};
 use api::problem::Problem;
 use api::quarantine::{Quarantined, Word};
 use api::run::{List, Run};
-use api::{Node, QueueStatus, Readyz};
+use api::{Duration, Given, Node, QueueStatus, Readyz};
 use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 
@@ -54,6 +55,35 @@ impl Client {
     /// There is none of that name, or Olympus can't be reached.
     pub async fn node(&self, id: &str) -> Result<Node, Error> {
         self.read(&format!("/v1/nodes/{}", part(id))).await
+    }
+
+    /// Lets no more work go to a node; what runs there is moved after `deadline`, if there is one.
+    ///
+    /// # Errors
+    /// There is no such node, or Olympus can't be reached. Asked again it only moves the deadline.
+    pub async fn drain(&self, id: &str, deadline: Option<Duration>) -> Result<Node, Error> {
+        let asked = DrainRequest { deadline: deadline.map(Given::Known) };
+        let path = format!("/v1/nodes/{}/drain", part(id));
+        self.persist(|| self.request(Method::POST, &path).json(&asked), body).await
+    }
+
+    /// Lets work go to a node again.
+    ///
+    /// # Errors
+    /// There is no such node, or Olympus can't be reached.
+    pub async fn undrain(&self, id: &str) -> Result<Node, Error> {
+        let path = format!("/v1/nodes/{}/undrain", part(id));
+        self.persist(|| self.request(Method::POST, &path), body).await
+    }
+
+    /// Sets all labels that operators lay over those of a node's agent.
+    ///
+    /// # Errors
+    /// There is no such node, a label is none, the node's pool would change under its runs, or
+    /// Olympus can't be reached.
+    pub async fn label(&self, id: &str, labels: &Overlay) -> Result<Node, Error> {
+        let path = format!("/v1/nodes/{}/labels", part(id));
+        self.persist(|| self.request(Method::PUT, &path).json(labels), body).await
     }
 
     /// The waiting line.

@@ -256,7 +256,13 @@ impl Fleet {
     ) -> impl Iterator<Item = (&NodeId, &Node)> {
         let index = self.live.get(&pool);
         let sets = index.map(|index| index.narrowest(placement)).unwrap_or_default();
-        let nodes = sets.into_iter().flatten().filter_map(|id| self.nodes.get_key_value(id));
+        // Looking many up by name takes longer than looking at all of them.
+        let many = sets.iter().map(|set| set.len()).sum::<usize>() > self.nodes.len() / 8;
+        let live = move |node: &Node| node.pool == pool && node.is_live();
+        let all = many.then(|| self.nodes.iter().filter(move |(_, node)| live(node)));
+        let few = (!many)
+            .then(|| sets.into_iter().flatten().filter_map(|id| self.nodes.get_key_value(id)));
+        let nodes = all.into_iter().flatten().chain(few.into_iter().flatten());
         nodes.filter(|(_, node)| node.suits(placement))
     }
 

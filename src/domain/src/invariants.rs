@@ -150,7 +150,8 @@ pub fn q1(world: &World) -> Result<(), Violation> {
 }
 
 /// a plan never passes over an earlier run of the same pool, tenant and priority that would
-/// have fitted the same node when its turn came. `now` and the state are those the plan was made
+/// have fitted the same node when its turn came, from where in the line the plan begins: its front,
+/// unless the plan before ran out of looks. `now` and the state are those the plan was made
 /// from; room is what the plan's own earlier items leave.
 pub fn q2(
     line: &Line,

@@ -5,6 +5,7 @@
 //! Proof:  Q-1 in [`crate::invariants`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -90,6 +91,8 @@ pub enum LineChange {
 pub struct Line {
     items: BTreeMap<RunId, Item>,
     classes: BTreeMap<Class, BTreeMap<Place, RunId>>,
+    /// The first of each class: there may be as many classes as runs.
+    heads: BTreeSet<(Place, RunId)>,
     delayed: BTreeSet<(Timestamp, RunId)>,
     oldest: BTreeSet<(Timestamp, RunId)>,
     depth: Depth,
@@ -176,6 +179,13 @@ impl Line {
     /// The waiting runs by class, each class in the order of the line.
     pub fn classes(&self) -> &BTreeMap<Class, BTreeMap<Place, RunId>> {
         &self.classes
+    }
+
+    /// The first of each class, in the order in which they will be taken, from a place on.
+    pub fn heads(&self, from: Option<Place>) -> impl Iterator<Item = (Place, RunId)> {
+        let first = from.map(|place| (place, RunId(uuid::Uuid::nil())));
+        let first = first.map_or(Bound::Unbounded, Bound::Included);
+        self.heads.range((first, Bound::Unbounded)).copied()
     }
 
     /// The waiting runs of every pool, in the order in which they will be taken.
@@ -278,7 +288,10 @@ impl Line {
         if not_before > item.since {
             self.delayed.insert((not_before, run));
         }
-        self.classes.entry(item.class()).or_default().insert(item.place, run);
+        let places = self.classes.entry(item.class()).or_default();
+        let before = first(places);
+        places.insert(item.place, run);
+        lead(&mut self.heads, before, first(places));
         changed(LineChange::Joined(LineKey { pool: item.pool, place: item.place }, run));
     }
 
@@ -290,11 +303,32 @@ impl Line {
         self.delayed.remove(&(item.not_before, run));
         let class = item.class();
         if let Some(places) = self.classes.get_mut(&class) {
+            let before = first(places);
             places.remove(&item.place);
+            lead(&mut self.heads, before, first(places));
             if places.is_empty() {
                 self.classes.remove(&class);
             }
         }
         changed(LineChange::Left(LineKey { pool: item.pool, place: item.place }, run));
+    }
+}
+
+/// The first of a class.
+fn first(places: &BTreeMap<Place, RunId>) -> Option<(Place, RunId)> {
+    places.first_key_value().map(|(place, run)| (*place, *run))
+}
+
+/// Puts the new first of a class among the heads, in place of the one before.
+fn lead(
+    heads: &mut BTreeSet<(Place, RunId)>,
+    before: Option<(Place, RunId)>,
+    after: Option<(Place, RunId)>,
+) {
+    if before != after {
+        if let Some(before) = before {
+            heads.remove(&before);
+        }
+        heads.extend(after);
     }
 }

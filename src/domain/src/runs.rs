@@ -371,6 +371,8 @@ impl Runs {
                 run.cancel_requested = true;
                 run.settle(e.at, Next::End(End::Canceled));
             }),
+            // Nothing of it is the run's own, but whoever waits for a change is told.
+            Event::RunEvicted(e) => self.change(e.run, index, |_| {}),
             Event::RunReleased(e) => {
                 self.change(e.run, index, |run| run.released = Some(e.clone()));
             }
@@ -398,8 +400,7 @@ impl Runs {
             | Event::QueueResumed(_)
             | Event::NodeDrained(_)
             | Event::NodeUndrained(_)
-            | Event::NodeLabeled(_)
-            | Event::RunEvicted(_) => {}
+            | Event::NodeLabeled(_) => {}
         }
     }
 

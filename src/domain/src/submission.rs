@@ -162,6 +162,11 @@ impl Placement {
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
+
+    /// Whether one node suits it and another does not, or not as well.
+    pub fn is_choosy(&self) -> bool {
+        !(self.require.is_empty() && self.prefer.is_empty() && self.isolation.is_empty())
+    }
 }
 
 /// Labels a node should have.

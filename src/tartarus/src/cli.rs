@@ -1,7 +1,8 @@
 //! The command line: what can be asked, in the words of the help.
 
 use api::given::Word;
-use api::{Duration, Heat, OnLost, Pool, Status};
+use api::placement::PreferenceDocument;
+use api::{Duration, Heat, OnLost, Pool, Status, Strategy};
 use clap::{Args, Parser, Subcommand};
 
 use crate::logging::Kind;
@@ -52,7 +53,7 @@ pub enum Command {
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
     },
-    /// Look at the fleet
+    /// Look at the fleet, drain nodes and label them
     #[command(subcommand)]
     Node(NodeVerb),
     /// Look at the waiting line
@@ -172,6 +173,18 @@ pub struct RunArgs {
     /// Who and why; tenant and quarantine mean something
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = pair)]
     pub metadata: Vec<(String, String)>,
+    /// Only nodes with these labels: a=b,c!=d,e in (f,g),!h
+    #[arg(long, value_name = "SELECTOR")]
+    pub require: Option<api::Selector>,
+    /// Rather nodes with these labels; weight 1 to 100, 50 where none is given
+    #[arg(long, value_name = "SELECTOR[:WEIGHT]", value_parser = preference)]
+    pub prefer: Vec<PreferenceDocument>,
+    /// Only nodes that enforce this, such as seccomp; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub isolation: Vec<String>,
+    /// spread or pack
+    #[arg(long, value_parser = Strategy::read)]
+    pub strategy: Option<Strategy>,
     /// The caller's own name for this submission: repeated within 24 hours, it gives the same run
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
@@ -264,7 +277,36 @@ pub struct EventsArgs {
 pub enum NodeVerb {
     /// List all nodes
     List,
+    /// Let no more work go to a node; what runs there finishes
+    Drain {
+        /// Its id
+        id: String,
+        /// Move what still runs after so long, such as 10m
+        #[arg(long, value_name = "DURATION", value_parser = Duration::read)]
+        deadline: Option<Duration>,
+        /// Wait until nothing runs there
+        #[arg(short, long)]
+        wait: bool,
+    },
+    /// Let work go to a node again
+    Undrain {
+        /// Its id
+        id: String,
+    },
+    /// Lay labels over those of a node's agent
+    #[command(after_help = LABEL_HELP)]
+    Label {
+        /// The node's id
+        id: String,
+        /// key=value sets a label, key- takes it away
+        #[arg(required = true, value_name = "LABEL", value_parser = label)]
+        labels: Vec<(String, Option<String>)>,
+    },
 }
+
+const LABEL_HELP: &str = "\
+key- takes an operator's label away, so that the agent's own is seen again; where there is none, it
+hides the agent's. A label that changes the node's pool is refused while the node has runs.";
 
 #[derive(Debug, Subcommand)]
 pub enum QueueVerb {
@@ -359,6 +401,27 @@ fn pair(text: &str) -> Result<(String, String), String> {
         Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
         None => Err("write key=value".to_owned()),
     }
+}
+
+fn label(text: &str) -> Result<(String, Option<String>), String> {
+    match (text.split_once('='), text.strip_suffix('-')) {
+        (Some((key, value)), _) => Ok((key.to_owned(), Some(value.to_owned()))),
+        (None, Some(key)) => Ok((key.to_owned(), None)),
+        (None, None) => Err("write key=value, or key- to take it away".to_owned()),
+    }
+}
+
+fn preference(text: &str) -> Result<PreferenceDocument, String> {
+    // No selector has a colon.
+    let (labels, weight) = match text.rsplit_once(':') {
+        None => (text, None),
+        Some((labels, weight)) => {
+            let weight = weight.parse().map_err(|_| "write SELECTOR:WEIGHT".to_owned())?;
+            (labels, Some(weight))
+        }
+    };
+    labels.parse::<api::Selector>().map_err(|error| error.to_string())?;
+    Ok(PreferenceDocument { labels: labels.into(), weight })
 }
 
 fn status(text: &str) -> Result<Status, String> {
@@ -456,6 +519,11 @@ mod tests {
             ("tartarus events --after last", "give the id of an event"),
             ("tartarus events --run seven", "give the id of a run"),
             ("tartarus events -n 0", "0 is not in 1.."),
+            ("tartarus run --require a=b=c -- true", "is no label value"),
+            ("tartarus run --prefer a=b:lots -- true", "write SELECTOR:WEIGHT"),
+            ("tartarus run --strategy random -- true", "give spread or pack"),
+            ("tartarus node drain n1 --deadline 10", "the unit is missing"),
+            ("tartarus node label n1 zone", "write key=value, or key-"),
             ("tartarus kill", "required"),
             ("tartarus policy apply", "--file"),
             ("tartarus heat apply", "--file"),

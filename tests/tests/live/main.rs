@@ -5,6 +5,7 @@
 
 mod cancel;
 mod cli;
+mod drain;
 mod events;
 mod fleet;
 mod law;

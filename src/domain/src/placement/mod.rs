@@ -4,18 +4,16 @@
 //!         with [`may_assign`].
 //! Proof:  and T-1 in [`crate::invariants`].
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
-
 mod consider;
+mod room;
 
 pub use consider::{Considered, Failed, FailedKind, Never, NodeTest, Resource, consider, never};
+pub use room::{Ask, LOOKS_MOST, Plan, Room};
 
-use crate::event::Place;
 use crate::fleet::{Fleet, Node};
 use crate::ids::{NodeId, RunId, Timestamp};
 use crate::line::{Class, Item, Line};
-use crate::submission::{Demand, Pool};
+use crate::submission::Pool;
 
 /// One proposal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,38 +27,10 @@ pub struct Assignment {
 }
 
 /// Plans at most `most` assignments, in the order of the line: no run is passed over by a later
-/// one that would have fitted the same node.
+/// one that would have fitted the same node. Whoever plans again and again keeps a [`Room`].
 pub fn plan(line: &Line, fleet: &Fleet, now: Timestamp, most: usize) -> Vec<Assignment> {
-    if line.paused() || line.waiting() == 0 {
-        return Vec::new();
-    }
-    let mut room = Room::of(fleet);
-    let mut plan = Vec::new();
-    // The heads of all classes, earliest place first. A class whose head finds no room is done:
-    // nobody behind it needs less.
-    let mut heads: BinaryHeap<Reverse<(Place, RunId, Class)>> = BinaryHeap::new();
-    let mut cursors: BTreeMap<Class, _> = BTreeMap::new();
-    let mut advance = |class: Class, heads: &mut BinaryHeap<_>| {
-        let Some(places) = line.classes().get(&class) else { return };
-        let cursor = cursors.entry(class.clone()).or_insert_with(|| places.iter());
-        let due = cursor
-            .by_ref()
-            .find(|(_, run)| line.item(**run).is_some_and(|item| item.not_before <= now));
-        if let Some((place, run)) = due {
-            heads.push(Reverse((*place, *run, class)));
-        }
-    };
-    for class in line.classes().keys() {
-        advance(class.clone(), &mut heads);
-    }
-    while plan.len() < most {
-        let Some(Reverse((_, run, class))) = heads.pop() else { break };
-        if let Some((node, fallback)) = room.take(&class) {
-            plan.push(Assignment { run, node, fallback });
-            advance(class, &mut heads);
-        }
-    }
-    plan
+    let ask = Ask { most, looks: usize::MAX, from: None };
+    Room::of(fleet).plan(line, fleet, now, ask).assignments
 }
 
 /// The pools that may take a run which prefers `pool`, in the order they are tried, and whether
@@ -80,65 +50,6 @@ fn pools(class: &Class, high_compute_can: impl FnOnce() -> bool) -> &'static [(P
 
 fn high_compute_can(fleet: &Fleet, class: &Class) -> bool {
     fleet.could_hold(Pool::HighCompute, class)
-}
-
-/// What is free while a plan is made.
-struct Room<'a> {
-    fleet: &'a Fleet,
-    /// Per pool: free CPU, so that the emptiest node is tried first (least-loaded), then the rest.
-    pools: BTreeMap<Pool, BTreeSet<Free<'a>>>,
-}
-
-/// Field order is sort order.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Free<'a> {
-    cpu_milli: Reverse<u32>,
-    /// Place of the node among all ids: names are slow to compare.
-    rank: usize,
-    node: &'a NodeId,
-    mem_mb: u32,
-    gpu: u32,
-}
-
-impl<'a> Room<'a> {
-    fn of(fleet: &'a Fleet) -> Self {
-        let mut pools: BTreeMap<Pool, Vec<Free<'a>>> = BTreeMap::new();
-        let ready = fleet.nodes().iter().filter(|(_, node)| node.is_ready());
-        for (rank, (id, node)) in ready.enumerate() {
-            let Demand { cpu_milli, mem_mb, gpu } = node.free();
-            let free = Free { cpu_milli: Reverse(cpu_milli), rank, node: id, mem_mb, gpu };
-            pools.entry(node.pool).or_default().push(free);
-        }
-        let sorted = |(pool, free): (Pool, Vec<Free<'a>>)| (pool, free.into_iter().collect());
-        Self { fleet, pools: pools.into_iter().map(sorted).collect() }
-    }
-
-    fn take(&mut self, class: &Class) -> Option<(NodeId, bool)> {
-        for (pool, fallback) in pools(class, || high_compute_can(self.fleet, class)) {
-            let Some(free) = self.pools.get_mut(pool) else { continue };
-            let need = class.demand;
-            let found = free
-                .iter()
-                .take_while(|f| f.cpu_milli.0 >= need.cpu_milli)
-                .filter(|f| f.mem_mb >= need.mem_mb && f.gpu >= need.gpu)
-                .find(|f| {
-                    let node = self.fleet.node(f.node);
-                    let suited = |placement| node.is_some_and(|node| node.suits(placement));
-                    class.placement.as_deref().is_none_or(suited)
-                })
-                .cloned();
-            if let Some(mut node) = found {
-                free.remove(&node);
-                node.cpu_milli = Reverse(node.cpu_milli.0 - need.cpu_milli);
-                node.mem_mb -= need.mem_mb;
-                node.gpu -= need.gpu;
-                let id = node.node.clone();
-                free.insert(node);
-                return Some((id, *fallback));
-            }
-        }
-        None
-    }
 }
 
 /// Whether a proposal holds in this state; its pool and whether that is a fallback, if it does.

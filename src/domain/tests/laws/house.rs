@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use domain::command::{Admit, Guard, Report, Reported};
 use domain::event::{End, KeyUse, LeaderStarted, Next, NodeLostCause, Output, Usage};
-use domain::fleet::Fleet;
+use domain::fleet::{Fleet, HIGH_COMPUTE_LABEL};
 use domain::heat::Profiles;
 use domain::ids::{Hex, Sequence};
 use domain::invariants;
@@ -18,9 +18,10 @@ use domain::keys::Keys;
 use domain::law::{Law, LawBook, Limits, Policy, Verdict};
 use domain::ledger::Ledger;
 use domain::line::{Line, LineChange, LineKey};
-use domain::placement::{Assignment, may_assign, plan};
+use domain::placement::{Ask, Assignment, Plan, Room, may_assign, plan};
 use domain::runs::{Birth, Runs};
-use domain::submission::{Demand, Pool, Retention, Submission};
+use domain::selector::{Requirement, Selector, Test};
+use domain::submission::{Demand, Placement, Pool, Preference, Retention, Strategy, Submission};
 use domain::tenants::Tenants;
 use domain::{
     Command, Court, Decision, Event, Inputs, Judgement, NodeId, Refusal, RunId, Status, Timestamp,
@@ -28,7 +29,7 @@ use domain::{
 };
 
 use crate::numbers;
-use crate::script::{Asked, Guarded, Shown, Step, What};
+use crate::script::{Asked, Guarded, Shown, Step, What, Wish};
 use crate::support::*;
 use crate::wire;
 
@@ -53,6 +54,8 @@ pub struct House {
     drawn: u64,
     earlier_law: Option<Arc<Law>>,
     planned: Vec<Assignment>,
+    /// Kept up as placement keeps it.
+    room: Room,
 }
 
 /// Every part of a World, folded by itself.
@@ -128,6 +131,21 @@ impl House {
             }
             Step::Join { node, boot, labels, capacity } => self.join(node, boot, labels, capacity),
             Step::Lose { node, right_boot, cause } => self.lose(node, right_boot, cause),
+            Step::Drain { node, deadline_ms } => {
+                let node = node_named(&name(node));
+                let known = self.lived.fleet.node(&node).is_some();
+                let drain = Command::DrainNode { node, deadline_ms, origin: origin() };
+                assert_eq!(self.ask(drain).is_ok(), known);
+            }
+            Step::Undrain { node } => {
+                let node = node_named(&name(node));
+                let known = self.lived.fleet.node(&node).is_some();
+                assert_eq!(
+                    self.ask(Command::UndrainNode { node, origin: origin() }).is_ok(),
+                    known
+                );
+            }
+            Step::Label { node, labels } => self.label(node, labels),
             Step::PutPolicy { name, pattern, limits, on, guard } => {
                 let name = format!("p{name}");
                 let policy = Policy { limits, on_violation: on, ..policy(&name, &[pattern]) };
@@ -177,7 +195,8 @@ impl House {
                 self.ask(Command::ResumeQueue { origin: origin() }).expect("always allowed");
             }
             Step::Tick { most } => {
-                let due = self.lived.runs.expired(self.now, usize::MAX).len();
+                let due = self.lived.runs.expired(self.now, usize::MAX).len()
+                    + self.lived.fleet.overstaying(self.now).count();
                 let done = self.ask(Command::Tick { most }).expect("always allowed").events.len();
                 assert_eq!(done, due.min(most));
             }
@@ -238,9 +257,12 @@ impl House {
 
     /// Plans on the state as it is, checks the plan, and does it: all of it must hold.
     pub fn place(&mut self, most: usize) {
-        let plan_now = |house: &Self, most| {
+        let plan_now = |house: &mut Self, most| {
             let (line, fleet) = (&house.lived.line, &house.lived.fleet);
-            let plan = plan(line, fleet, house.now, most);
+            let ask = Ask { most, looks: usize::MAX, from: None };
+            let Plan { assignments: plan, rest } = house.room.plan(line, fleet, house.now, ask);
+            assert_eq!(rest, None);
+            assert!(house.room == Room::of(fleet), "a plan takes nothing");
             let fair = invariants::q2(line, fleet, house.now, &plan);
             fair.unwrap_or_else(|broken| panic!("{plan:?}: {broken}"));
             plan
@@ -344,7 +366,7 @@ impl House {
         assert!(answer.is_ok() || (busy && !anew), "only a busy node is refused: {answer:?}");
         if answer.is_ok() {
             let node = self.lived.fleet.node(&node).expect("it joined");
-            assert!(node.is_ready() && node.joined.boot == boot);
+            assert!(node.is_live() && node.joined.boot == boot);
             assert!(!anew || node.attempts.is_empty(), "what an agent ran before is gone");
         }
     }
@@ -355,10 +377,25 @@ impl House {
         let right = known.as_ref().map_or(boot(9), |known| known.joined.boot);
         let boot = if right_boot { right } else { boot(8) };
         let answer = self.ask(Command::LoseNode { node: node.clone(), boot, cause });
-        let there = known.filter(|known| known.is_ready() && right_boot);
+        let there = known.filter(|known| known.is_live() && right_boot);
         assert_eq!(answer.is_ok(), there.is_some());
         if let (Ok(decision), Some(there)) = (answer, there) {
             assert_eq!(decision.events.len(), 1 + there.attempts.len(), "each run by its name");
+        }
+    }
+
+    fn label(&mut self, n: u8, labels: &[(&str, Option<&str>)]) {
+        let node = node(&name(n));
+        let labels = labels.iter().map(|(key, value)| ((*key).into(), value.map(Into::into)));
+        let labels = labels.collect();
+        let known = self.lived.fleet.node(&node).cloned();
+        let answer = self.ask(Command::LabelNode { node: node.clone(), labels, origin: origin() });
+        match known {
+            None => assert_eq!(answer, Err(Refusal::UnknownNode(node))),
+            Some(known) => {
+                let busy = !known.attempts.is_empty();
+                assert!(answer.is_ok() || busy, "only a busy node keeps its pool: {answer:?}");
+            }
         }
     }
 
@@ -409,7 +446,11 @@ impl House {
         self.lived.evolve(0, event);
         self.folded.evolve(0, &heard);
         self.replayed.evolve(sequence, &heard);
-        self.alone.evolve(&heard);
+        let touched = self.alone.evolve(&heard);
+        if let Some(node) = touched {
+            self.room.touch(&self.alone.fleet, &node);
+        }
+        assert!(self.room == Room::of(&self.lived.fleet), "room that is kept is the fleet's");
         self.project(&heard);
 
         let step = invariants::step(&before, event, &self.lived);
@@ -500,14 +541,15 @@ impl House {
 
 impl Parts {
     /// Everything but the line, which its projector folds.
-    fn evolve(&mut self, event: &Event) {
+    fn evolve(&mut self, event: &Event) -> Option<NodeId> {
         self.runs.evolve(0, event);
-        self.fleet.evolve(event);
+        let touched = self.fleet.evolve(event);
         self.law.evolve(event);
         self.ledger.evolve(event);
         self.tenants.evolve(event);
         self.keys.evolve(event);
         self.profiles.evolve(event);
+        touched
     }
 
     fn agree_with(&self, world: &World) {
@@ -529,6 +571,10 @@ fn expect_cancel(world: &World, run: RunId, next: Next) {
 }
 
 pub const NO_LIMITS: Limits = Limits { cpu_milli: None, mem_mb: None, gpu: 0, ttl_ms: None };
+
+fn node_named(name: &str) -> NodeId {
+    node(name)
+}
 
 fn name(node: u8) -> String {
     format!("node-{node}")
@@ -565,6 +611,29 @@ fn request_of(asked: Asked, tenant: &str) -> Request {
         on_lost: asked.on_lost,
         retention: Some(Retention { max_age_ms: asked.max_age_ms, keep_output: true }),
         metadata,
+        placement: wished(asked.placement),
         ..request()
+    }
+}
+
+fn wished(wish: Wish) -> Placement {
+    let of = |key: &str, test| Requirement { key: key.into(), test };
+    let zone = |zone: &str| of("zone", Test::In([zone.into()].into()));
+    let selector = |requirements| Selector { requirements };
+    let requires =
+        |requirements| Placement { require: selector(requirements), ..Placement::default() };
+    let enforces =
+        |feature: &str| Placement { isolation: [feature.into()].into(), ..Placement::default() };
+    match wish {
+        Wish::None => Placement::default(),
+        Wish::ZoneA => requires(vec![zone("a")]),
+        Wish::PlainZoneA => requires(vec![of(HIGH_COMPUTE_LABEL, Test::Absent), zone("a")]),
+        Wish::RatherB => {
+            let preference = Preference { labels: selector(vec![zone("b")]), weight: 50 };
+            Placement { prefer: vec![preference], ..Placement::default() }
+        }
+        Wish::Isolated => enforces("pid"),
+        Wish::Unheard => enforces("unheard"),
+        Wish::Packed => Placement { strategy: Strategy::Pack, ..Placement::default() },
     }
 }

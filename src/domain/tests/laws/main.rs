@@ -15,7 +15,7 @@ mod wire;
 use house::House;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
-use script::{asked, capacity, day, repeats};
+use script::{asked, capacity, day, fleet_days, repeats};
 use support::{HIGH_COMPUTE, QUARANTINE, STANDARD};
 
 /// So many cases, or as many as the environment asks for.
@@ -75,6 +75,27 @@ proptest! {
                 let quarantined = asks.submission().asks_for_quarantine();
                 let quarantine_node = node.joined.labels.contains_key(domain::fleet::QUARANTINE_LABEL);
                 prop_assert_eq!(quarantined, quarantine_node);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(48))]
+
+    /// T-1: nothing that operators or agents say of nodes lets a run into quarantine, or out of it.
+    #[test]
+    fn no_label_drain_or_loss_opens_quarantine(steps in fleet_days(100)) {
+        let mut house = House::new();
+        for step in steps {
+            house.live(step);
+            for node in house.lived.fleet.nodes().values() {
+                for run in node.attempts.keys() {
+                    let run = house.lived.runs.live(*run).expect("it is on a node");
+                    let quarantined = run.submission().asks_for_quarantine();
+                    let there = node.labels.get(domain::fleet::QUARANTINE_LABEL);
+                    prop_assert_eq!(quarantined, there.is_some_and(|value| &**value == "true"));
+                }
             }
         }
     }

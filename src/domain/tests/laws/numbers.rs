@@ -1,7 +1,8 @@
 //! Every number that is kept, counted again from what there is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use domain::fleet::Node;
 use domain::ledger::{Entry, Stand};
 use domain::line::Class;
 use domain::submission::Pool;
@@ -51,6 +52,19 @@ pub fn agree(world: &World) {
         assert!(!idle || kept.last_tag > newcomer, "{name} is kept for nothing");
     }
     assert!(tenants.is_empty(), "tenants with runs that nobody counts: {tenants:?}");
+    let wishes: Vec<_> =
+        world.line.items().filter_map(|(_, item)| item.placement.clone()).collect();
+    for (pool, wish) in Pool::ALL.into_iter().flat_map(|pool| wishes.iter().map(move |w| (pool, w)))
+    {
+        let suits = |node: &Node| node.pool == pool && node.is_live() && node.suits(wish);
+        let counted = world.fleet.nodes().iter().filter(|(_, node)| suits(node));
+        let found: BTreeSet<_> = world.fleet.suited(pool, wish).map(|(id, _)| id).collect();
+        assert_eq!(found, counted.map(|(id, _)| id).collect(), "{pool:?} {wish:?}");
+    }
+    let mut heads: Vec<_> = world.line.classes().values().filter_map(|c| c.iter().next()).collect();
+    heads.sort();
+    let kept: Vec<_> = world.line.heads(None).collect();
+    assert!(kept.iter().map(|(place, run)| (place, run)).eq(heads), "the first of each class");
     for pool in Pool::ALL {
         let ready: Vec<_> = world.fleet.ready(pool).map(|(_, node)| node.joined.capacity).collect();
         assert_eq!(world.fleet.has_ready(pool), !ready.is_empty(), "{pool:?}");

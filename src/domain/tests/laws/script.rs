@@ -35,6 +35,12 @@ pub enum Step {
     Join { node: u8, boot: u8, labels: &'static [(&'static str, &'static str)], capacity: Demand },
     /// A node is lost.
     Lose { node: u8, right_boot: bool, cause: NodeLostCause },
+    /// An operator wants a node empty, at once or after so long, or does not any more.
+    Drain { node: u8, deadline_ms: Option<u64> },
+    /// An operator lets work go there again.
+    Undrain { node: u8 },
+    /// An operator labels a node.
+    Label { node: u8, labels: &'static [(&'static str, Option<&'static str>)] },
     /// A policy is put.
     PutPolicy { name: u8, pattern: &'static str, limits: Limits, on: OnViolation, guard: Guarded },
     /// A policy is deleted.
@@ -74,6 +80,25 @@ pub struct Asked {
     pub quarantine: bool,
     pub quarantine_on: bool,
     pub learned: Option<Learned>,
+    pub placement: Wish,
+}
+
+/// What a run asks of its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    None,
+    /// A node of zone a.
+    ZoneA,
+    /// A node of zone a that is not of high compute.
+    PlainZoneA,
+    /// Rather a node of zone b.
+    RatherB,
+    /// A node that enforces what all enforce.
+    Isolated,
+    /// A node that enforces what none does.
+    Unheard,
+    /// The fullest node.
+    Packed,
 }
 
 /// What an agent says.
@@ -139,6 +164,8 @@ fn step() -> impl Strategy<Value = Step> {
         12 => report(),
         3 => any::<Index>().prop_map(|run| Step::Cancel { run }),
         6 => join(),
+        3 => drain(),
+        3 => label(),
         2 => (0..4u8, prop::bool::weighted(0.8), any::<bool>()).prop_map(|(node, right_boot, left)| {
             let cause = if left { NodeLostCause::Left } else { NodeLostCause::HeartbeatExpired };
             Step::Lose { node, right_boot, cause }
@@ -178,27 +205,30 @@ pub fn asked() -> impl Strategy<Value = Asked> {
         (select(&[0, 0, 0, 1, 2][..]), 0..3u8, demand(), select(&[SECOND, 60 * SECOND, HOUR][..])),
         (heat(), select(&[0, 50, 50, 50, 100][..]), retry(), any::<bool>()),
         select(&[0, HOUR, DAY, 7 * DAY][..]),
-        (prop::bool::weighted(0.2), prop::bool::weighted(0.9), learned()),
+        (prop::bool::weighted(0.2), prop::bool::weighted(0.9), learned(), wish()),
     )
-        .prop_map(|(what, how, max_age_ms, (quarantine, quarantine_on, learned))| {
-            let (template, tenant, demand, ttl_ms) = what;
-            let (heat, priority, retry, retries) = how;
-            let on_lost = if retries { OnLost::Retry } else { OnLost::Fail };
-            Asked {
-                template,
-                tenant,
-                demand,
-                ttl_ms,
-                heat,
-                priority,
-                retry,
-                on_lost,
-                max_age_ms,
-                quarantine,
-                quarantine_on,
-                learned,
-            }
-        })
+        .prop_map(
+            |(what, how, max_age_ms, (quarantine, quarantine_on, learned, placement))| {
+                let (template, tenant, demand, ttl_ms) = what;
+                let (heat, priority, retry, retries) = how;
+                let on_lost = if retries { OnLost::Retry } else { OnLost::Fail };
+                Asked {
+                    template,
+                    tenant,
+                    demand,
+                    ttl_ms,
+                    heat,
+                    priority,
+                    retry,
+                    on_lost,
+                    max_age_ms,
+                    quarantine,
+                    quarantine_on,
+                    learned,
+                    placement,
+                }
+            },
+        )
 }
 
 /// What judging is told of the template's past: it is an input like any other.
@@ -207,6 +237,59 @@ fn learned() -> impl Strategy<Value = Option<Learned>> {
     let used =
         used.prop_map(|(wall, cpu)| Learned { runs: 20, p95_wall_ms: wall, p95_cpu_milli: cpu });
     prop::option::weighted(0.2, used)
+}
+
+fn wish() -> impl Strategy<Value = Wish> {
+    use Wish::{Isolated, None, Packed, PlainZoneA, RatherB, Unheard, ZoneA};
+    select(&[None, None, None, ZoneA, ZoneA, PlainZoneA, RatherB, Isolated, Unheard, Packed][..])
+}
+
+/// Little but what an operator and the agents say of nodes, and runs of every kind.
+pub fn fleet_days(steps: usize) -> impl Strategy<Value = Vec<Step>> {
+    let lose = (0..4u8).prop_map(|node| Step::Lose {
+        node,
+        right_boot: true,
+        cause: NodeLostCause::HeartbeatExpired,
+    });
+    let step = prop_oneof![
+        6 => prop::collection::vec(asked(), 1..4).prop_map(|runs| Step::Submit {
+            runs,
+            key: None,
+            stale: false,
+            queue_max: 100,
+        }),
+        6 => (1..9usize).prop_map(|most| Step::Place { most }),
+        3 => any::<(Index, Index)>().prop_map(|(run, node)| Step::Propose { run, node }),
+        4 => join(),
+        4 => drain(),
+        4 => label(),
+        2 => lose,
+        4 => report(),
+        2 => select(&[1, SECOND, HOUR][..]).prop_map(Step::Wait),
+        3 => (1..5usize).prop_map(|most| Step::Tick { most }),
+    ];
+    prop::collection::vec(step, 1..steps)
+}
+
+fn drain() -> impl Strategy<Value = Step> {
+    let deadline = select(&[Option::None, Some(0), Some(SECOND), Some(HOUR)][..]);
+    prop_oneof![
+        3 => (0..4u8, deadline).prop_map(|(node, deadline_ms)| Step::Drain { node, deadline_ms }),
+        2 => (0..4u8).prop_map(|node| Step::Undrain { node }),
+    ]
+}
+
+fn label() -> impl Strategy<Value = Step> {
+    const LABELS: &[&[(&str, Option<&str>)]] = &[
+        &[],
+        &[("zone", Some("a"))],
+        &[("zone", Some("b"))],
+        &[("zone", Option::None)],
+        &[("tartarus.io/typhon", Some("true"))],
+        &[("tartarus.io/typhon", Option::None), ("zone", Some("a"))],
+        &[("tartarus.io/phlegethon", Some("true")), ("zone", Some("a"))],
+    ];
+    (0..4u8, select(LABELS)).prop_map(|(node, labels)| Step::Label { node, labels })
 }
 
 fn demand() -> impl Strategy<Value = Demand> {
@@ -261,7 +344,8 @@ fn report() -> impl Strategy<Value = Step> {
 }
 
 fn join() -> impl Strategy<Value = Step> {
-    let labels = select(&[STANDARD, STANDARD, HIGH_COMPUTE, QUARANTINE][..]);
+    const ZONE: &[(&str, &str)] = &[("zone", "a")];
+    let labels = select(&[STANDARD, ZONE, HIGH_COMPUTE, QUARANTINE][..]);
     (0..4u8, select(&[0, 0, 0, 1][..]), labels, capacity())
         .prop_map(|(node, boot, labels, capacity)| Step::Join { node, boot, labels, capacity })
 }

@@ -5,6 +5,7 @@
 mod support;
 
 mod admission;
+mod choice;
 mod consider;
 mod fairness;
 mod heat;

@@ -2,14 +2,17 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use api::fleet::{DrainRequest, check_labels, read_labels};
 use api::query::ListQuery;
 use api::{Node, ReadQuery, Time};
-use domain::{NodeId, fleet};
+use domain::{Command, NodeId, fleet};
+use olympus_actors::Mark;
 use olympus_actors::sessions::LastHeard;
 use olympus_actors::view::{GetNode, ListNodes};
 
+use super::caller::Caller;
 use super::problem::{self, Fault};
-use super::{AppState, Open, answer, paging, read};
+use super::{AppState, Open, answer, law, paging, read, runs};
 
 /// `GET /v1/nodes`.
 pub async fn list(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, Fault> {
@@ -45,12 +48,76 @@ pub async fn get(
     let (node, mark) = read::collection(&state, &open, &query, read, |_, _| true).await?;
     match node {
         Some(node) => Ok(answer::json(StatusCode::OK, &shown(&open, &node).await?, mark, false)),
-        None => {
-            let id: String = id.chars().take(100).collect();
-            let words = format!("node {id:?} does not exist: list nodes with GET /v1/nodes");
-            Err(problem::not_found(words).at(mark))
-        }
+        None => Err(unknown(&id).at(mark)),
     }
+}
+
+/// `POST /v1/nodes/{id}/drain`.
+pub async fn drain(
+    request: HttpRequest,
+    payload: web::Payload,
+    id: web::Path<String>,
+    state: web::Data<AppState>,
+    caller: Caller,
+) -> Result<HttpResponse, Fault> {
+    let body = read::body(&request, payload, api::limits::check_document_body).await?;
+    let deadline_ms = DrainRequest::read(&body)?.deadline_ms()?;
+    let origin = caller.origin();
+    change(&request, &state, &id, |node| Command::DrainNode { node, deadline_ms, origin }).await
+}
+
+/// `POST /v1/nodes/{id}/undrain`.
+pub async fn undrain(
+    request: HttpRequest,
+    id: web::Path<String>,
+    state: web::Data<AppState>,
+    caller: Caller,
+) -> Result<HttpResponse, Fault> {
+    let origin = caller.origin();
+    change(&request, &state, &id, |node| Command::UndrainNode { node, origin }).await
+}
+
+/// `PUT /v1/nodes/{id}/labels`.
+pub async fn label(
+    request: HttpRequest,
+    payload: web::Payload,
+    id: web::Path<String>,
+    state: web::Data<AppState>,
+    caller: Caller,
+) -> Result<HttpResponse, Fault> {
+    let body = read::body(&request, payload, api::limits::check_document_body).await?;
+    let labels = read_labels(&body)?;
+    check_labels(&labels)?;
+    let origin = caller.origin();
+    change(&request, &state, &id, |node| Command::LabelNode { node, labels, origin }).await
+}
+
+/// Changes a node; the answer is the node as it is then.
+async fn change(
+    request: &HttpRequest,
+    state: &AppState,
+    id: &str,
+    command: impl FnOnce(NodeId) -> Command,
+) -> Result<HttpResponse, Fault> {
+    runs::no_query(request)?;
+    if id.len() > NodeId::MAX_LEN {
+        return Err(unknown(id));
+    }
+    let node = NodeId::new(id);
+    let open = state.open_for_writes()?;
+    let mark = law::enact(state, &open, command(node.clone())).await?.mark;
+    let seen = read::get(&open.view, GetNode(node)).await?;
+    let mark = Mark { index: seen.mark.index, receipt: mark.receipt };
+    match seen.value {
+        Some(node) => Ok(answer::json(StatusCode::OK, &shown(&open, &node).await?, mark, true)),
+        // Forgotten between the two: it was lost, and a day has passed.
+        None => Err(unknown(id).at(mark)),
+    }
+}
+
+fn unknown(id: &str) -> Fault {
+    let id: String = id.chars().take(100).collect();
+    problem::not_found(format!("node {id:?} does not exist: list nodes with GET /v1/nodes"))
 }
 
 /// A node, and when it was last heard.

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Every path with its methods, as the description of the API lists them.
-pub const ROUTES: [(&str, &str); 29] = [
+pub const ROUTES: [(&str, &str); 32] = [
     ("/healthz", "GET"),
     ("/metrics", "GET"),
     ("/readyz", "GET"),
@@ -20,6 +20,9 @@ pub const ROUTES: [(&str, &str); 29] = [
     ("/v1/heat/versions", "GET"),
     ("/v1/nodes", "GET"),
     ("/v1/nodes/{id}", "GET"),
+    ("/v1/nodes/{id}/drain", "POST"),
+    ("/v1/nodes/{id}/labels", "PUT"),
+    ("/v1/nodes/{id}/undrain", "POST"),
     ("/v1/openapi.json", "GET"),
     ("/v1/policies", "GET"),
     ("/v1/policies/{name}", "GET, PUT, DELETE"),
@@ -66,6 +69,9 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(resource("/v1/heat/versions", "GET", [reading().to(heat::versions)]))
         .service(resource("/v1/nodes", "GET", [reading().to(nodes::list)]))
         .service(resource("/v1/nodes/{id}", "GET", [reading().to(nodes::get)]))
+        .service(resource("/v1/nodes/{id}/drain", "POST", [web::post().to(nodes::drain)]))
+        .service(resource("/v1/nodes/{id}/labels", "PUT", [web::put().to(nodes::label)]))
+        .service(resource("/v1/nodes/{id}/undrain", "POST", [web::post().to(nodes::undrain)]))
         .service(resource("/v1/openapi.json", "GET", [reading().to(openapi::get)]))
         .service(resource("/v1/policies", "GET", [reading().to(policies::list)]))
         .service(resource(

@@ -1,12 +1,18 @@
 //! `tartarus node`: the fleet.
 
+use std::time::Duration;
+
 use api::Node;
+use api::fleet::Overlay;
 use client::Client;
 
 use crate::cli::NodeVerb;
 use crate::connect::block_on;
 use crate::exit::{DONE, Failure};
 use crate::print::{Columns, Format, age, now, print};
+
+/// Between two looks at a node that is to become empty.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Does what the verb says.
 ///
@@ -18,8 +24,55 @@ pub fn run(client: &Client, verb: NodeVerb, format: Format) -> Result<u8, Failur
             let nodes = block_on(async { Ok(client.nodes().await?) })?;
             print(format, &nodes, || columns(&nodes))?;
         }
+        NodeVerb::Drain { id, deadline, wait } => {
+            let node = block_on(async {
+                let node = client.drain(&id, deadline).await?;
+                if wait { emptied(client, node).await } else { Ok(node) }
+            })?;
+            show(format, node)?;
+        }
+        NodeVerb::Undrain { id } => {
+            show(format, block_on(async { Ok(client.undrain(&id).await?) })?)?;
+        }
+        NodeVerb::Label { id, labels } => {
+            let node = block_on(async {
+                let known = client.node(&id).await?;
+                Ok(client.label(&id, &overlay(known, labels)).await?)
+            })?;
+            show(format, node)?;
+        }
     }
     Ok(DONE)
+}
+
+fn show(format: Format, node: Node) -> Result<(), Failure> {
+    print(format, &node, || columns(std::slice::from_ref(&node)))
+}
+
+/// The node, once nothing runs there.
+async fn emptied(client: &Client, mut node: Node) -> Result<Node, Failure> {
+    while node.runs > 0 {
+        if node.drain.is_none() {
+            return Err(Failure::failed(format!("node {} was undrained meanwhile", node.id)));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+        node = client.node(&node.id).await?;
+    }
+    Ok(node)
+}
+
+/// The operators' labels of a node, changed as asked.
+fn overlay(node: Node, changes: Vec<(String, Option<String>)>) -> Overlay {
+    let mut labels = node.operator_labels;
+    for (key, value) in changes {
+        let set_here = labels.get(&key).is_some_and(Option::is_some);
+        if value.is_none() && set_here {
+            labels.remove(&key);
+        } else {
+            labels.insert(key, value);
+        }
+    }
+    labels.into_iter().map(|(key, value)| (key.into(), value.map(Into::into))).collect()
 }
 
 fn columns(nodes: &[Node]) -> Columns {

@@ -10,6 +10,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use api::limits::STDIN_MAX;
+use api::placement::PlacementDocument;
 use api::query::LogsQuery;
 use api::run::{ResourcesRequest, RetentionRequest, RetryRequest, RunRequest, TextMap};
 use api::{Given, Run, Status};
@@ -99,6 +100,13 @@ fn request(args: &RunArgs) -> Result<RunRequest, Failure> {
     };
     let retry =
         RetryRequest { max_attempts: args.max_attempts, backoff: args.backoff.map(Given::Known) };
+    let placement = PlacementDocument {
+        require: args.require.as_ref().map(|selector| selector.to_string().into()),
+        prefer: (!args.prefer.is_empty()).then(|| args.prefer.clone()),
+        isolation: (!args.isolation.is_empty())
+            .then(|| args.isolation.iter().map(|name| name.as_str().into()).collect()),
+        strategy: args.strategy.map(Given::Known),
+    };
     Ok(RunRequest {
         template: Some(args.template.as_str().into()),
         command: (!args.command.is_empty())
@@ -117,6 +125,7 @@ fn request(args: &RunArgs) -> Result<RunRequest, Failure> {
         }),
         metadata: some(map(&args.metadata)),
         labels: some(map(&args.label)),
+        placement: (placement != PlacementDocument::default()).then_some(placement),
     })
 }
 
