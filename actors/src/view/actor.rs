@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::{Actor, AsyncContext, Context, Handler, MessageResult};
+use domain::explain::{Standing, explain};
 use domain::line::Class;
-use domain::placement::{Never, WaitReason, never, why_waiting};
+use domain::placement::{Never, WaitReason, consider, never, why_waiting};
 use domain::runs::Birth;
 use domain::{Run, RunId, Status, World};
 use tokio::sync::oneshot;
 
 use super::messages::{
-    AwaitIndex, Facts, Filter, GetNode, GetRun, JudgingFacts, ListNodes, ListRuns, RunPage,
-    RunSeen, Seen, Summarize, Summary, Until, Want, WantsOf,
+    AwaitIndex, ExplainRun, Facts, Filter, GetNode, GetRun, JudgingFacts, ListNodes, ListRuns,
+    RunExplained, RunPage, RunSeen, Seen, Summarize, Summary, Until, Want, WantsOf,
 };
+use super::pace::{self, Pace};
 use crate::answer::Mark;
 use crate::clock::Clock;
 use crate::publish::Published;
@@ -22,6 +24,9 @@ use crate::publish::Published;
 /// millisecond, which is as long as a read may keep a commit waiting.
 pub(super) const SCAN_ROWS: usize = 10_000;
 
+/// Nodes that an explanation shows by name: a screen of them; the others are counted.
+const NODES_SHOWN: usize = 10;
+
 /// See the module.
 pub struct ViewActor {
     pub(super) world: World,
@@ -29,6 +34,7 @@ pub struct ViewActor {
     clock: Arc<Clock>,
     waiting: BTreeMap<RunId, Vec<Waiter>>,
     awaiting: BTreeMap<u64, Vec<oneshot::Sender<Mark>>>,
+    pace: Pace,
 }
 
 struct Waiter {
@@ -41,7 +47,8 @@ impl ViewActor {
     /// registry's to answer, and a key weighs as much as half a run.
     pub fn new(mut world: World, mark: Mark, clock: Arc<Clock>) -> Self {
         world.keys.clear();
-        Self { world, mark, clock, waiting: BTreeMap::new(), awaiting: BTreeMap::new() }
+        let (waiting, awaiting) = (BTreeMap::new(), BTreeMap::new());
+        Self { world, mark, clock, waiting, awaiting, pace: Pace::default() }
     }
 
     pub(super) fn seen<T>(&self, value: T) -> Seen<T> {
@@ -66,6 +73,23 @@ impl ViewActor {
             _ => None,
         };
         RunSeen { run, waiting, never }
+    }
+
+    fn explain(&self, id: RunId) -> Option<RunExplained> {
+        let seen = self.run(id)?;
+        let why = explain(&self.world.law, &seen.run)?;
+        let standing = seen.waiting.and_then(|why| {
+            let (World { line, fleet, .. }, now) = (&self.world, self.clock.now());
+            let item = line.item(id)?;
+            Some(Standing {
+                why,
+                ahead: line.rank(id)?,
+                since: item.since,
+                pace: self.pace.of(item.pool, now),
+                considered: consider(line, fleet, now, item, NODES_SHOWN),
+            })
+        });
+        Some(RunExplained { seen, why, standing })
     }
 
     fn is_due(&self, id: RunId, until: Until) -> bool {
@@ -107,6 +131,11 @@ impl Handler<Published> for ViewActor {
     fn handle(&mut self, Published(batch): Published, _: &mut Self::Context) {
         for event in &batch.events {
             self.world.evolve(batch.index, event);
+            if let Some((run, at)) = pace::assigned(event)
+                && let Some(item) = self.world.line.item(run)
+            {
+                self.pace.assigned(item.pool, at);
+            }
         }
         self.world.keys.clear();
         self.mark = Mark { index: batch.index, receipt: batch.receipt };
@@ -129,6 +158,14 @@ impl Handler<GetRun> for ViewActor {
         } else {
             self.waiting.entry(run).or_default().push(Waiter { until, reply });
         }
+    }
+}
+
+impl Handler<ExplainRun> for ViewActor {
+    type Result = MessageResult<ExplainRun>;
+
+    fn handle(&mut self, ExplainRun(run): ExplainRun, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.seen(self.explain(run)))
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use actix::Message;
 use domain::event::RunAdmitted;
+use domain::explain::{Explained, Standing};
 use domain::fleet::Node;
 use domain::judge::Learned;
 use domain::law::{HeatTable, Law, RootFs, Version};
@@ -58,6 +59,22 @@ pub struct GetRun {
     pub until: Until,
     /// Where the answer goes.
     pub reply: oneshot::Sender<Seen<Option<RunSeen>>>,
+}
+
+/// Explains a run; none when there is none.
+#[derive(Debug, Message)]
+#[rtype(result = "Seen<Option<RunExplained>>")]
+pub struct ExplainRun(pub RunId);
+
+/// A run, and why it is where it is.
+#[derive(Clone, Debug)]
+pub struct RunExplained {
+    /// The run.
+    pub seen: RunSeen,
+    /// Its judgement, opened up.
+    pub why: Explained,
+    /// How it stands, if it waits.
+    pub standing: Option<Standing>,
 }
 
 /// Which runs a list shows.

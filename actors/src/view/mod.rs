@@ -9,6 +9,7 @@
 
 mod actor;
 mod messages;
+mod pace;
 mod router;
 #[cfg(test)]
 mod tests;

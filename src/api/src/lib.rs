@@ -13,6 +13,7 @@ pub mod check;
 pub mod document;
 pub mod duration;
 pub mod event;
+pub mod explain;
 pub mod fleet;
 pub mod given;
 pub mod headers;

@@ -94,6 +94,22 @@ impl Client {
         self.read("/v1/queue").await
     }
 
+    /// Stops giving runs to nodes; says how the line is then. Asking again changes nothing.
+    ///
+    /// # Errors
+    /// Olympus can't be reached.
+    pub async fn pause_queue(&self) -> Result<QueueStatus, Error> {
+        self.persist(|| self.request(Method::POST, "/v1/queue/pause"), body).await
+    }
+
+    /// Gives runs to nodes again; says how the line is then. Asking again changes nothing.
+    ///
+    /// # Errors
+    /// Olympus can't be reached.
+    pub async fn resume_queue(&self) -> Result<QueueStatus, Error> {
+        self.persist(|| self.request(Method::POST, "/v1/queue/resume"), body).await
+    }
+
     /// All templates.
     ///
     /// # Errors

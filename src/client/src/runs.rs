@@ -90,6 +90,14 @@ impl Client {
         self.read(&format!("/v1/runs/{}", part(id))).await
     }
 
+    /// Why a run is where it is.
+    ///
+    /// # Errors
+    /// There is none of that id, or Olympus can't be reached.
+    pub async fn explain(&self, id: &str) -> Result<api::explain::Explanation, Error> {
+        self.read(&format!("/v1/runs/{}/explain", part(id))).await
+    }
+
     /// A run, when it has ended.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use crate::event::{
 use crate::ids::{Hex, NodeId, RunId, Sequence, Timestamp};
 use crate::judge::Judgement;
 use crate::pack::{pack, unpack};
-use crate::runs::{Birth, Run, Status};
+use crate::runs::{Birth, Past, Run, Status};
 use crate::submission::{Pool, Submission};
 
 /// What the two kinds of birth do not share.
@@ -34,8 +34,8 @@ type LifeRead = (Attempts, Option<NodeId>, Times, Option<ExitRead>, Ending);
 type Attempts = (u32, u32, u32, u32, bool);
 type Times = (Option<u64>, Option<u64>, Option<u64>, Option<u64>);
 type Ending = (Option<(Pool, bool)>, Option<LostCause>, Option<End>, Sequence, Word);
-/// What an operator said of it in quarantine.
-type Word = (Option<Arc<RunReleased>>, Option<Arc<RunRefused>>);
+/// What an operator said of it in quarantine, and its attempts before the latest.
+type Word = (Option<Arc<RunReleased>>, Option<Arc<RunRefused>>, Vec<Past>);
 /// Its node is none where it is the run's.
 type ExitRead = (u64, u32, Option<NodeId>, Exit, Usage, Output, Next);
 
@@ -67,7 +67,7 @@ pub(crate) fn pack_run(run: &Run) -> Box<[u8]> {
     });
     let attempts: Attempts =
         (run.attempt, run.failures, run.losses, run.moves, run.cancel_requested);
-    let word = (run.released.clone(), run.refused.clone());
+    let word = (run.released.clone(), run.refused.clone(), run.past.clone());
     let ending: Ending = (run.pool, run.last_loss, run.end, run.index, word);
     pack(&(birth, (attempts, &run.node, times, exit, ending)))
 }
@@ -100,7 +100,7 @@ pub(crate) fn unpack_run(id: RunId, status: Status, packed: &[u8]) -> Run {
     };
     let (attempts, node, times, exit, ending) = life;
     let (attempt, failures, losses, moves, cancel_requested) = attempts;
-    let (pool, last_loss, end, index, (released, refused)) = ending;
+    let (pool, last_loss, end, index, (released, refused, past)) = ending;
     let time = |after: u64| Timestamp(at.0.wrapping_add(after));
     let last_exit = exit.and_then(|(at, attempt, elsewhere, exit, usage, output, next)| {
         let (at, node) = (time(at), elsewhere.or_else(|| node.clone())?);
@@ -123,6 +123,7 @@ pub(crate) fn unpack_run(id: RunId, status: Status, packed: &[u8]) -> Run {
         last_exit,
         last_loss,
         end,
+        past,
         released,
         refused,
         index,

@@ -8,6 +8,7 @@ pub mod command;
 pub mod court;
 mod ended;
 pub mod event;
+pub mod explain;
 pub mod fleet;
 pub mod heat;
 pub mod ids;

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -93,6 +94,47 @@ pub enum Birth {
     Rejected(Arc<RunRejected>),
 }
 
+/// An attempt that ended without ending its run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Past {
+    /// Its number.
+    pub attempt: u32,
+    /// Its node.
+    pub node: NodeId,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It was reported ended.
+    Ended(ExitCause, Option<i32>),
+    /// It was not.
+    Lost(LostCause),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = match self {
+            Self::Ended(ExitCause::Exited, Some(code)) => {
+                return write!(f, "exited with code {code}");
+            }
+            Self::Ended(ExitCause::Exited, None) => "ended by a signal",
+            Self::Ended(ExitCause::TimedOut, _) => "its time ran out",
+            Self::Ended(ExitCause::OutOfMemory, _) => "out of memory",
+            Self::Ended(ExitCause::Canceled, _) => "stopped because the run was cancelled",
+            Self::Ended(ExitCause::NotExecutable, _) => "the command can't be executed",
+            Self::Ended(ExitCause::SandboxFailed, _) => "the node could not make the sandbox",
+            Self::Lost(LostCause::NodeLost) => "lost with its node",
+            Self::Lost(LostCause::NodeRestarted) => "lost when its node's agent started anew",
+            Self::Lost(LostCause::Unknown) => "given up by its node's agent",
+            Self::Lost(LostCause::Drained) => "moved, because its node was drained",
+        };
+        f.write_str(words)
+    }
+}
+
 /// A run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
@@ -128,6 +170,8 @@ pub struct Run {
     pub last_loss: Option<LostCause>,
     /// How it ended.
     pub end: Option<End>,
+    /// Attempts before the latest that ended without ending the run.
+    pub past: Vec<Past>,
     /// An operator's word that let it out of quarantine.
     pub released: Option<Arc<RunReleased>>,
     /// An operator's word that rejected it in quarantine.
@@ -155,6 +199,7 @@ impl Run {
             last_exit: None,
             last_loss: None,
             end: None,
+            past: Vec::new(),
             released: None,
             refused: None,
             index,
@@ -204,6 +249,15 @@ impl Run {
         self.released.as_ref().map_or(self.judgement().pool, |released| released.pool)
     }
 
+    /// What became of the latest attempt; none while it goes on.
+    pub fn latest_outcome(&self) -> Option<Outcome> {
+        if let Some(cause) = self.last_loss {
+            return Some(Outcome::Lost(cause));
+        }
+        let exit = self.last_exit.as_ref().filter(|exit| exit.attempt == self.attempt)?;
+        Some(Outcome::Ended(exit.exit.cause, exit.exit.code))
+    }
+
     fn settle(&mut self, at: Timestamp, next: Next) {
         match next {
             Next::End(end) => {
@@ -216,6 +270,9 @@ impl Run {
                 };
             }
             Next::Again { not_before } => {
+                if let (Some(outcome), Some(node)) = (self.latest_outcome(), self.node.clone()) {
+                    self.past.push(Past { attempt: self.attempt, node, outcome });
+                }
                 self.status = Status::Pending;
                 self.not_before = Some(not_before);
             }

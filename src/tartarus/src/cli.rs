@@ -43,6 +43,11 @@ pub enum Command {
         /// Id of the run
         id: String,
     },
+    /// Tell why a run is where it is: judges, heat, pool, place in line, nodes, nearest miss
+    Explain {
+        /// Id of the run
+        id: String,
+    },
     /// Print a run's output
     Logs(LogsArgs),
     /// Print what has happened, event by event, from the journal's first on
@@ -103,6 +108,7 @@ impl Command {
             Self::Run(_)
             | Self::Ps(_)
             | Self::Inspect { .. }
+            | Self::Explain { .. }
             | Self::Logs(_)
             | Self::Events(_)
             | Self::Kill { .. }
@@ -312,6 +318,10 @@ hides the agent's. A label that changes the node's pool is refused while the nod
 pub enum QueueVerb {
     /// Depth by pool, heat and tenant; the oldest wait
     Status,
+    /// Give no more runs to nodes; what runs goes on
+    Pause,
+    /// Give runs to nodes again
+    Resume,
 }
 
 #[derive(Debug, Subcommand)]

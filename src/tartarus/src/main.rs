@@ -64,6 +64,7 @@ fn dispatch(cli: Cli, terminal: &Terminal) -> Result<u8, Failure> {
         Command::Run(args) => commands::run::run(addr.as_deref(), *args, format, terminal),
         Command::Ps(args) => commands::ps::run(&connected()?, *args, format, terminal),
         Command::Inspect { id } => commands::inspect::run(&connected()?, &id, format),
+        Command::Explain { id } => commands::explain::run(&connected()?, &id, format),
         Command::Logs(args) => commands::logs::run(&connected()?, args, format, terminal),
         Command::Events(args) => commands::events::run(&connected()?, args, format),
         Command::Kill { ids } => commands::kill::run(&connected()?, &ids, format),

@@ -7,6 +7,8 @@ mod cancel;
 mod cli;
 mod drain;
 mod events;
+mod examples;
+mod explain;
 mod fleet;
 mod law;
 mod lists;

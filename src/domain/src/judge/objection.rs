@@ -136,17 +136,24 @@ pub enum Limited {
     MaxAgeMs,
 }
 
+impl Limited {
+    /// The field's name in a request, and the unit of its numbers.
+    pub fn name_and_unit(self) -> (&'static str, &'static str) {
+        match self {
+            Self::CpuMilli => ("resources.cpu_milli", ""),
+            Self::MemMb => ("resources.mem_mb", ""),
+            Self::Gpu => ("resources.gpu", ""),
+            Self::TtlMs => ("resources.ttl", "ms"),
+            Self::MaxAgeMs => ("retention.max_age", "ms"),
+        }
+    }
+}
+
 impl std::fmt::Display for Objection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::OverLimit { field, asked, limit } => {
-                let (name, unit) = match field {
-                    Limited::CpuMilli => ("resources.cpu_milli", ""),
-                    Limited::MemMb => ("resources.mem_mb", ""),
-                    Limited::Gpu => ("resources.gpu", ""),
-                    Limited::TtlMs => ("resources.ttl", "ms"),
-                    Limited::MaxAgeMs => ("retention.max_age", "ms"),
-                };
+                let (name, unit) = field.name_and_unit();
                 write!(f, "{name} is {asked}{unit}, the limit is {limit}{unit}")
             }
             Self::NetworkNotAllowed(Network::None) => f.write_str("network none is not allowed"),

@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::judge::RuleFault;
 pub use facts::{Facts, PolicyFacts, TenantFacts};
-pub use hint::hint;
+pub use hint::{Hint, hint};
 pub use reads::Reads;
 
 /// Longest rule, in bytes: a page that a person reads in one look.

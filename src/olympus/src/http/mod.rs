@@ -16,6 +16,7 @@ mod caller;
 mod courier;
 mod edge;
 mod events;
+mod explain;
 mod health;
 mod heat;
 mod judging;

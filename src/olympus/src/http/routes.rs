@@ -5,12 +5,12 @@ use actix_web::{HttpRequest, Resource, Route, web};
 
 use super::problem::{self, Fault};
 use super::{
-    agent, batch, events, health, heat, logs, metrics, nodes, openapi, policies, quarantine, queue,
-    runs, templates,
+    agent, batch, events, explain, health, heat, logs, metrics, nodes, openapi, policies,
+    quarantine, queue, runs, templates,
 };
 
 /// Every path with its methods, as the description of the API lists them.
-pub const ROUTES: [(&str, &str); 32] = [
+pub const ROUTES: [(&str, &str); 33] = [
     ("/healthz", "GET"),
     ("/metrics", "GET"),
     ("/readyz", "GET"),
@@ -37,6 +37,7 @@ pub const ROUTES: [(&str, &str); 32] = [
     ("/v1/runs/{id}", "GET"),
     ("/v1/runs/{id}/cancel", "POST"),
     ("/v1/runs/{id}/events", "GET"),
+    ("/v1/runs/{id}/explain", "GET"),
     ("/v1/runs/{id}/logs", "GET"),
     ("/v1/runs/{id}/reject", "POST"),
     ("/v1/runs/{id}/release", "POST"),
@@ -104,6 +105,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(resource("/v1/queue/resume", "POST", [web::post().to(queue::resume)]))
         .service(resource("/v1/runs/{id}/cancel", "POST", [web::post().to(runs::cancel)]))
         .service(resource("/v1/runs/{id}/events", "GET", [reading().to(events::of_run)]))
+        .service(resource("/v1/runs/{id}/explain", "GET", [reading().to(explain::get)]))
         .service(resource("/v1/runs/{id}/logs", "GET", [reading().to(logs::get)]))
         .service(resource("/v1/runs/{id}/reject", "POST", [web::post().to(quarantine::reject)]))
         .service(resource("/v1/runs/{id}/release", "POST", [web::post().to(quarantine::release)]))

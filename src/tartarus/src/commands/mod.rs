@@ -4,6 +4,7 @@ pub mod completion;
 pub mod dev;
 pub mod doctor;
 pub mod events;
+pub mod explain;
 pub mod healthcheck;
 pub mod heat;
 pub mod inspect;

@@ -13,12 +13,14 @@ use crate::print::{Columns, Format, print};
 /// # Errors
 /// Olympus can't be reached.
 pub fn run(client: &Client, verb: QueueVerb, format: Format) -> Result<u8, Failure> {
-    match verb {
-        QueueVerb::Status => {
-            let status = block_on(async { Ok(client.queue().await?) })?;
-            print(format, &status, || columns(&status))?;
-        }
-    }
+    let status = block_on(async {
+        Ok(match verb {
+            QueueVerb::Status => client.queue().await?,
+            QueueVerb::Pause => client.pause_queue().await?,
+            QueueVerb::Resume => client.resume_queue().await?,
+        })
+    })?;
+    print(format, &status, || columns(&status))?;
     Ok(DONE)
 }
 

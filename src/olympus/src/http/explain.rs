@@ -1,0 +1,31 @@
+//! `GET /v1/runs/{id}/explain`: why.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use api::ReadQuery;
+use api::explain::Explanation;
+use olympus_actors::view::ExplainRun;
+
+use super::problem::Fault;
+use super::{AppState, answer, read, show};
+
+/// See the module.
+pub async fn get(
+    request: HttpRequest,
+    id: web::Path<String>,
+    state: web::Data<AppState>,
+) -> Result<HttpResponse, Fault> {
+    let query = ReadQuery::parse(request.query_string())?;
+    let id = read::run_id(&id)?;
+    let open = state.open()?;
+    read::freshness(&open, &query).await?;
+    let seen = read::get(&open.view, ExplainRun(id)).await?;
+    state.saw(seen.mark.index);
+    let Some(explained) = seen.value else {
+        return Err(Fault::from(domain::Refusal::NoSuchRun(id)).at(seen.mark));
+    };
+    let shown = show::seen(&explained.seen);
+    let standing = explained.standing.as_ref();
+    let why = Explanation::new(shown, &explained.seen.run, &explained.why, standing);
+    Ok(answer::json(StatusCode::OK, &why, seen.mark, false))
+}
