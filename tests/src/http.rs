@@ -98,6 +98,11 @@ impl Api {
         self.post("/v1/runs", run).await.expect(202).json()
     }
 
+    /// Submits a run that the judges must reject; the problem is the answer.
+    pub async fn submit_rejected(&self, run: &Value) -> Value {
+        self.post("/v1/runs", run).await.problem(403, "policy_rejected")
+    }
+
     /// Submits a command on the host template.
     pub async fn submit_command(&self, command: &[&str]) -> Value {
         self.submit(&host(command)).await

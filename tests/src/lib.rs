@@ -9,6 +9,7 @@ pub mod cli;
 pub mod dice;
 pub mod house;
 pub mod http;
+pub mod judge;
 pub mod net;
 pub mod process;
 pub mod program;

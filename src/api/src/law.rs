@@ -4,7 +4,8 @@ mod demands;
 
 pub use demands::{JudgeDocument, QuotasDocument, RequireDocument};
 
-use domain::law::{HeatSource, Limits, OnViolation, Policy, RootFs, Rule, Template};
+use domain::event::Principal;
+use domain::law::{HeatSource, Limits, OnViolation, Policy, RootFs, Rule, Template, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Complaints, Invalid};
@@ -18,6 +19,7 @@ use crate::limits::{
 use crate::parse::{object, some_objects};
 use crate::placement::PlacementDocument;
 use crate::run::TextMap;
+use crate::time::Time;
 use crate::{Heat, Network, Verdict};
 
 /// A policy. `version` and `revision` are told, never taken.
@@ -280,6 +282,39 @@ impl PolicyDocument {
             heat: Some(Given::Known(policy.heat)),
             placement: PlacementDocument::from_placement(&policy.placement),
             tags: Some(policy.tags.clone()),
+        }
+    }
+}
+
+/// One version of a policy, in its history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PolicyVersion {
+    /// Its number; a deletion repeats the number of what it deleted.
+    pub version: u64,
+    /// The revision of the law that it made.
+    pub revision: u64,
+    /// When, in log time.
+    pub at: Time,
+    /// Who.
+    pub by: Principal,
+    /// Whether this is the end of the one before.
+    pub deleted: bool,
+    /// The policy; none for a deletion.
+    pub document: Option<PolicyDocument>,
+}
+
+impl From<&Version<Policy>> for PolicyVersion {
+    fn from(version: &Version<Policy>) -> Self {
+        let Version { version, revision, at, by, body } = version;
+        let document =
+            body.as_ref().map(|body| PolicyDocument::from_policy(body, *version, *revision));
+        Self {
+            version: *version,
+            revision: *revision,
+            at: (*at).into(),
+            by: by.clone(),
+            deleted: body.is_none(),
+            document,
         }
     }
 }

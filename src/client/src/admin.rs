@@ -2,7 +2,7 @@
 
 use api::fleet::{DrainRequest, Overlay};
 use api::heat::{HeatDocument, HeatStatus, HeatVersion};
-use api::law::{PolicyDocument, TemplateDocument};
+use api::law::{PolicyDocument, PolicyVersion, TemplateDocument};
 use api::problem::Problem;
 use api::quarantine::{Quarantined, Word};
 use api::run::{List, Run};
@@ -262,6 +262,35 @@ impl Client {
             put = put.header("if-match", format!("\"{version}\""));
         }
         self.once(put).await
+    }
+
+    /// Every version of a policy, oldest first.
+    ///
+    /// # Errors
+    /// There never was one of that name.
+    pub async fn policy_versions(&self, name: &str) -> Result<Vec<PolicyVersion>, Error> {
+        let list: List<_> = self.read(&format!("/v1/policies/{}/versions", part(name))).await?;
+        Ok(list.items)
+    }
+
+    /// Puts a version of a policy into force again; `replaces` is the version that must be the
+    /// current one.
+    ///
+    /// # Errors
+    /// There is no such version, or 412: another one is current. Sent once: an unknown outcome is
+    /// the caller's to look at.
+    pub async fn restore_policy(
+        &self,
+        name: &str,
+        version: u64,
+        replaces: Option<u64>,
+    ) -> Result<PolicyDocument, Error> {
+        let path = format!("/v1/policies/{}/versions/{version}/restore", part(name));
+        let mut post = self.request(Method::POST, &path);
+        if let Some(version) = replaces {
+            post = post.header("if-match", format!("\"{version}\""));
+        }
+        self.once(post).await
     }
 
     /// How Olympus is, and whether it is ready. Asked once.

@@ -5,7 +5,7 @@
 //! Says:   its answer, or why there is none, and how long that took: never an error.
 //! Never:  follows a redirect, goes through a proxy, reads more than [`ANSWER_MAX`], decides what
 //!         no answer means (that is the law's: `fail`).
-//! Proof:  `tests/live/law.rs`.
+//! Proof:  `tests/live/judges.rs`.
 
 use std::time::Duration;
 

@@ -394,6 +394,40 @@ pub enum PolicyVerb {
         /// Its name
         name: String,
     },
+    /// List every version of a policy
+    History {
+        /// Its name
+        name: String,
+    },
+    /// Show what is different between two versions of a policy, or a file and the current one;
+    /// exit with 1 where something is
+    Diff(DiffArgs),
+    /// Put a version of a policy into force again, as a new version
+    Restore {
+        /// Its name
+        name: String,
+        /// Number of the version
+        version: u64,
+        /// Only if this version is the current one
+        #[arg(long, value_name = "VERSION")]
+        if_version: Option<u64>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// Name of the policy; with --file it may be left out
+    #[arg(required_unless_present = "file")]
+    pub name: Option<String>,
+    /// The older version [default: the one before the newer]
+    #[arg(value_name = "OLD", conflicts_with = "file")]
+    pub old: Option<u64>,
+    /// The newer version [default: the current one]
+    #[arg(value_name = "NEW", conflicts_with = "file")]
+    pub new: Option<u64>,
+    /// Compare the current version with this file; - is stdin
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<std::path::PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -539,6 +573,9 @@ mod tests {
             ("tartarus heat apply", "--file"),
             ("tartarus quarantine list --status lost", "give one of waiting, running, ended"),
             ("tartarus quarantine release", "required"),
+            ("tartarus policy diff", "NAME"),
+            ("tartarus policy diff p 1 -f p.yaml", "cannot be used with"),
+            ("tartarus policy restore p", "VERSION"),
             ("tartarus ps -o xml", "possible values: table, json, yaml, wide"),
             ("tartarus completion csh", "possible values"),
         ] {

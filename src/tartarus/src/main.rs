@@ -10,6 +10,7 @@
 mod cli;
 mod commands;
 mod connect;
+mod diff;
 mod exit;
 mod logging;
 mod print;

@@ -1,6 +1,6 @@
 //! Data on stdout, in the format that was asked for.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use api::Time;
 use comfy_table::{ContentArrangement, Table, presets};
@@ -93,7 +93,11 @@ fn json<T: Serialize>(value: &T) -> Result<String, Failure> {
     text.map(|text| text + "\n").map_err(|e| Failure::error(format!("cannot write JSON: {e}")))
 }
 
-fn yaml<T: Serialize>(value: &T) -> Result<String, Failure> {
+/// A value as YAML.
+///
+/// # Errors
+/// It can't be written so.
+pub fn yaml<T: Serialize>(value: &T) -> Result<String, Failure> {
     let mut text = api::document::to_yaml(value)
         .map_err(|e| Failure::error(format!("cannot write YAML: {e}")))?;
     if !text.ends_with('\n') {
@@ -111,6 +115,12 @@ pub fn write(bytes: &[u8]) -> Result<(), Failure> {
     stdout.write_all(bytes)?;
     stdout.flush()?;
     Ok(())
+}
+
+/// Whether stdout is a terminal that shows colours (no-color.org).
+pub fn is_colored() -> bool {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stdout().is_terminal() && !plain
 }
 
 /// Now, by the clock of this machine.

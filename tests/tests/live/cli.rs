@@ -80,3 +80,43 @@ async fn a_token_is_needed_where_olympus_asks_for_one() {
     let shown = cli(&house, &["ps", "-o", "json"], &[("TARTARUS_TOKEN", TOKEN)]).await.expect(0);
     assert_eq!(shown.json(), Value::Array(Vec::new()));
 }
+
+#[tokio::test]
+async fn a_policy_has_a_history_that_can_be_compared_and_restored() {
+    let house = House::memory().await;
+    let file = house.path("p.yaml");
+    let apply = async |mem_mb: u32| {
+        let text = format!("name: p\nmatch: {{templates: [host]}}\nlimits: {{mem_mb: {mem_mb}}}\n");
+        std::fs::write(&file, text).expect("a file");
+        cli(&house, &["policy", "apply", "-f", &file.display().to_string()], &[]).await.expect(0);
+    };
+    apply(256).await;
+    let alone = cli(&house, &["policy", "diff", "p"], &[]).await.expect(1);
+    assert!(alone.stderr.contains("one version"), "{}", alone.stderr);
+    apply(512).await;
+    let told = cli(&house, &["policy", "diff", "p"], &[]).await.expect(1).stdout;
+    assert!(told.starts_with("--- p version 1\n+++ p version 2\n@@ "), "{told}");
+    let lines: Vec<&str> = told.lines().skip(2).filter(|l| l.starts_with(['-', '+'])).collect();
+    assert_eq!(lines, ["-  mem_mb: 256", "+  mem_mb: 512"], "{told}");
+    let back = cli(&house, &["policy", "diff", "p", "2", "1"], &[]).await.expect(1).stdout;
+    assert!(back.contains("+  mem_mb: 256"), "{back}");
+    let path = file.display().to_string();
+    cli(&house, &["policy", "diff", "-f", &path], &[]).await.expect(0);
+    std::fs::write(&file, "name: p\nmatch: {templates: [host]}\nlimits: {mem_mb: 1024}\n")
+        .expect("a file");
+    let draft = cli(&house, &["policy", "diff", "-f", &path], &[]).await.expect(1).stdout;
+    assert!(draft.contains("+  mem_mb: 1024"), "{draft}");
+    cli(&house, &["policy", "restore", "p", "1", "--if-version", "1"], &[]).await.expect(1);
+    cli(&house, &["policy", "restore", "p", "1", "--if-version", "2"], &[]).await.expect(0);
+    let shown = house.api.get("/v1/policies/p").await.expect(200).json();
+    assert_eq!((&shown["version"], &shown["limits"]["mem_mb"]), (&json!(3), &json!(256)));
+    let history = cli(&house, &["policy", "history", "p"], &[]).await.expect(0).stdout;
+    assert!(history.starts_with("VERSION") && history.lines().count() == 4, "{history}");
+    let json = cli(&house, &["policy", "history", "p", "-o", "json"], &[]).await.expect(0).json();
+    let api = house.api.get("/v1/policies/p/versions").await.expect(200).json();
+    assert_eq!(json, api["items"]);
+    std::fs::write(&file, "name: p\nmatch: {templates: [host]}\nrules: [{name: r, when: request.colour, verdict: reject}]\n").expect("a file");
+    let refused = cli(&house, &["policy", "apply", "-f", &path], &[]).await.expect(2);
+    assert!(refused.stderr.contains("rules[0] \"r\" line 1, column"), "{}", refused.stderr);
+    cli(&house, &["policy", "diff", "nobody"], &[]).await.expect(1);
+}

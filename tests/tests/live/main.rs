@@ -10,6 +10,7 @@ mod events;
 mod examples;
 mod explain;
 mod fleet;
+mod judges;
 mod law;
 mod lists;
 mod logs;

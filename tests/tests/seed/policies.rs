@@ -1,4 +1,4 @@
-//! S21 to S24 and S28: the law in Redis, its versions, and its enforcement.
+//! S21 to S24, S26 and S28: the law in Redis, its versions, and its enforcement.
 
 use std::collections::BTreeMap;
 
@@ -82,4 +82,58 @@ async fn s28_s36h_every_judge_answers_and_the_severest_decides() {
     house.api.put("/v1/policies/p", &policy(8192)).await.expect(201);
     let said = house.api.post("/v1/runs?dry_run=true", &greedy).await.expect(200).json();
     assert_eq!(said["verdict"], "quarantine", "another policy, another verdict: {said:#}");
+}
+
+#[tokio::test]
+async fn s23_of_concurrent_writers_one_wins_and_the_others_are_told_both_versions() {
+    let house = House::redis().await;
+    house.api.put("/v1/policies/p", &policy(100)).await.expect(201);
+    let bodies: Vec<Value> = (0..8).map(|n| policy(200 + n)).collect();
+    let put = |body| {
+        let request = house.api.request(reqwest::Method::PUT, "/v1/policies/p");
+        house.api.send(request.header("If-Match", "\"1\"").json(body))
+    };
+    let answers = futures_util::future::join_all(bodies.iter().map(put)).await;
+    let (won, lost): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
+    assert_eq!(won.len(), 1);
+    for answer in lost {
+        let detail = answer.problem(412, "stale")["detail"].to_string();
+        assert!(detail.contains("version 2") && detail.contains("not 1"), "{detail}");
+    }
+    assert_eq!(shown(&house)["p"]["limits"]["mem_mb"], won[0].json()["limits"]["mem_mb"]);
+}
+
+#[tokio::test]
+async fn s26_an_instance_says_which_revision_it_enforces_and_enforces_it_from_the_answer_on() {
+    let house = House::redis().await;
+    for (n, mem_mb) in [(1, 64), (2, 4096), (3, 64), (4, 4096)] {
+        let answer = house.api.put("/v1/policies/p", &policy(mem_mb)).await;
+        assert_eq!(answer.json()["revision"], n);
+        assert_eq!(house.api.get("/readyz").await.json()["policy_revision"], n);
+        let run = json!({"template": "host", "command": ["true"], "resources": {"mem_mb": 128}});
+        let status = house.api.post("/v1/runs", &run).await.status;
+        assert_eq!(status, if mem_mb < 128 { 403 } else { 202 }, "revision {n}");
+    }
+}
+
+#[tokio::test]
+async fn s28_a_changed_rule_changes_the_next_verdict_also_after_a_restart() {
+    let mut house = House::with(Some(RedisServer::durable()), &[]).await;
+    let ruled = |team: &str, verdict: &str| {
+        let when = format!("request.labels.team == \"{team}\"");
+        json!({"match": {"templates": ["*"]},
+               "rules": [{"name": "team", "when": when, "verdict": verdict, "reason": "not them"}]})
+    };
+    let run = json!({"template": "host", "command": ["true"], "labels": {"team": "ml"}});
+    for (policy, status) in
+        [(ruled("ml", "reject"), 403), (ruled("web", "reject"), 202), (ruled("ml", "accept"), 202)]
+    {
+        house.api.put("/v1/policies/p", &policy).await;
+        house.api.post("/v1/runs", &run).await.expect(status);
+    }
+    house.api.put("/v1/policies/p", &ruled("ml", "reject")).await.expect(200);
+    house.olympus.restart().await;
+    let problem = house.api.post("/v1/runs", &run).await.problem(403, "policy_rejected");
+    assert_eq!(problem["reasons"], json!(["rule team: not them"]));
+    assert_eq!(shown(&house)["p"]["rules"][0]["reason"], "not them");
 }

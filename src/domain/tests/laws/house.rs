@@ -9,27 +9,24 @@ use std::sync::Arc;
 
 use domain::command::{Admit, Guard, Report, Reported};
 use domain::event::{End, KeyUse, LeaderStarted, Next, NodeLostCause, Output, Usage};
-use domain::fleet::{Fleet, HIGH_COMPUTE_LABEL};
-use domain::heat::Profiles;
 use domain::ids::{Hex, Sequence};
 use domain::invariants;
-use domain::judge::{Request, judge, judge_again, judge_resolved};
-use domain::keys::Keys;
-use domain::law::{Law, LawBook, Limits, Policy, Verdict};
-use domain::ledger::Ledger;
-use domain::line::{Line, LineChange, LineKey};
+use domain::judge::{judge, judge_again, judge_resolved};
+use domain::law::{Law, Limits, OnExceeded, Policy, Quotas, Verdict};
+use domain::line::{LineChange, LineKey};
 use domain::placement::{Ask, Assignment, Plan, Room, may_assign, plan};
-use domain::runs::{Birth, Runs};
-use domain::selector::{Requirement, Selector, Test};
-use domain::submission::{Demand, Placement, Pool, Preference, Retention, Strategy, Submission};
-use domain::tenants::Tenants;
+use domain::runs::Birth;
+use domain::submission::{Demand, Pool, Submission};
+use domain::tenants::Holdings;
 use domain::{
     Command, Court, Decision, Event, Inputs, Judgement, NodeId, Refusal, RunId, Status, Timestamp,
     Token, World,
 };
 
+use crate::asks::*;
 use crate::numbers;
-use crate::script::{Asked, Guarded, Shown, Step, What, Wish};
+use crate::parts::Parts;
+use crate::script::{Asked, Shown, Step, What};
 use crate::support::*;
 use crate::wire;
 
@@ -53,22 +50,11 @@ pub struct House {
     sequence: Sequence,
     drawn: u64,
     earlier_law: Option<Arc<Law>>,
+    /// Every submission that became a run: when, whose, and whether it was let in.
+    born: Vec<(Timestamp, String, bool)>,
     planned: Vec<Assignment>,
     /// Kept up as placement keeps it.
     room: Room,
-}
-
-/// Every part of a World, folded by itself.
-#[derive(Default)]
-struct Parts {
-    runs: Runs,
-    line: Line,
-    fleet: Fleet,
-    law: LawBook,
-    ledger: Ledger,
-    tenants: Tenants,
-    keys: Keys,
-    profiles: Profiles,
 }
 
 struct Keyed {
@@ -84,6 +70,14 @@ impl House {
         house.lead();
         let open = Policy { limits: Limits { gpu: 64, ..NO_LIMITS }, ..policy("open", &["*"]) };
         house.ask(put(open, Guard::Absent)).expect("there is none yet");
+        house
+    }
+
+    /// The same, where no tenant may have more than this.
+    pub fn within(quotas: Quotas) -> Self {
+        let mut house = Self::new();
+        let open = Policy { limits: Limits { gpu: 64, ..NO_LIMITS }, ..policy("open", &["*"]) };
+        house.ask(put(Policy { quotas, ..open }, Guard::None)).expect("it may be replaced");
         house
     }
 
@@ -146,9 +140,9 @@ impl House {
                 );
             }
             Step::Label { node, labels } => self.label(node, labels),
-            Step::PutPolicy { name, pattern, limits, on, guard } => {
+            Step::PutPolicy { name, pattern, terms, guard } => {
                 let name = format!("p{name}");
-                let policy = Policy { limits, on_violation: on, ..policy(&name, &[pattern]) };
+                let policy = on_terms(terms, policy(&name, &[pattern]));
                 let found = self.lived.law.current().policies.get(&*name).map_or(0, |p| p.version);
                 let guard = guard_of(guard, found);
                 self.enact(put(policy, guard));
@@ -215,12 +209,22 @@ impl House {
     ) {
         let current = self.lived.law.current().clone();
         let law = stale.unwrap_or(&current);
-        let inputs = Inputs { learned: asked.learned, ..Inputs::bare(asked.quarantine_on) };
         let tenant = format!("tenant-{}", asked.tenant);
+        let inputs = Inputs {
+            at: self.now,
+            index: self.sequence,
+            tenant: self.lived.tenants.holdings(&tenant, self.now),
+            learned: asked.learned,
+            ..Inputs::bare(asked.quarantine_on)
+        };
         let Ok(judged) = judge(&Court::from(law.clone()), request_of(asked, &tenant), &inputs)
         else {
             return;
         };
+        let submitter = tenant.clone();
+        let applied = law.policies.get(&judged.judgement().policy.name);
+        let quotas = applied.map_or(Quotas::default(), |policy| policy.body.quotas);
+        let demand = judged.submission().resources.into();
         let key = key.map(|(name, body)| (format!("key-{name}"), body));
         let known = key.as_ref().and_then(|(name, body)| {
             let keyed = self.keyed.get(&(tenant, name.clone()))?;
@@ -246,9 +250,20 @@ impl House {
             Some(Some(None)) | None => match answer {
                 Err(Refusal::StaleLaw { .. }) => assert!(revision < current.revision),
                 Err(Refusal::QueueFull { .. }) => assert!(waiting >= queue_max),
+                Err(Refusal::QuotaExceeded { .. }) => {
+                    assert_eq!(quotas.on_exceeded, OnExceeded::Throttle);
+                    let held = self.held_by(&submitter, 61_000);
+                    assert!(numbers::over(&quotas, held, demand), "{quotas:?} {held:?}");
+                }
                 Ok(decision) => {
                     assert_eq!(revision, current.revision);
                     assert_eq!((decision.run, decision.events.len()), (Some(run), 1));
+                    if let Some(Event::RunAdmitted(_)) = decision.events.first() {
+                        // Without the one that was just let in there was room for it.
+                        let held = self.held_by(&submitter, 60_000);
+                        let before = numbers::without(held, demand);
+                        assert!(!numbers::over(&quotas, before, demand), "{quotas:?} {held:?}");
+                    }
                 }
                 Err(refusal) => panic!("a submission is never refused like this: {refusal}"),
             },
@@ -414,6 +429,25 @@ impl House {
         self.happens(&Event::LeaderStarted(Arc::new(started)));
     }
 
+    /// What a tenant has, counted anew: submissions of the last `window_ms` among it.
+    fn held_by(&self, tenant: &str, window_ms: u64) -> Holdings {
+        let born = self.born.iter().rev().take_while(|(at, ..)| self.now.since(*at) < window_ms);
+        let last_minute = born.filter(|(_, of, _)| of == tenant).count();
+        let last_minute = u32::try_from(last_minute).expect("a day has few");
+        Holdings { last_minute, ..numbers::counted(&self.lived, tenant) }
+    }
+
+    /// How many runs each tenant got in the last `window_ms`.
+    pub fn admitted_within(&self, window_ms: u64) -> BTreeMap<&str, u32> {
+        let mut all = BTreeMap::new();
+        for (at, tenant, admitted) in &self.born {
+            if *admitted && self.now.since(*at) < window_ms {
+                *all.entry(&**tenant).or_default() += 1;
+            }
+        }
+        all
+    }
+
     fn draw(&mut self) -> u64 {
         self.drawn += 1;
         self.drawn
@@ -500,6 +534,8 @@ impl House {
             _ => return,
         };
         let (run, submission, judgement, key) = birth;
+        let admitted = matches!(event, Event::RunAdmitted(_));
+        self.born.push((self.now, submission.tenant().to_owned(), admitted));
         self.remade(submission, judgement);
         assert_eq!(world.runs.status(run), None, "an id is used once");
         if let Some((key, position)) = key {
@@ -539,101 +575,8 @@ impl House {
     }
 }
 
-impl Parts {
-    /// Everything but the line, which its projector folds.
-    fn evolve(&mut self, event: &Event) -> Option<NodeId> {
-        self.runs.evolve(0, event);
-        let touched = self.fleet.evolve(event);
-        self.law.evolve(event);
-        self.ledger.evolve(event);
-        self.tenants.evolve(event);
-        self.keys.evolve(event);
-        self.profiles.evolve(event);
-        touched
-    }
-
-    fn agree_with(&self, world: &World) {
-        assert!(self.runs == world.runs, "runs alone");
-        assert!(self.line == world.line, "line alone");
-        assert!(self.fleet == world.fleet, "fleet alone");
-        assert!(self.law == world.law, "law alone");
-        assert!(self.ledger == world.ledger, "ledger alone");
-        assert!(self.tenants == world.tenants, "tenants alone");
-        assert!(self.keys == world.keys, "keys alone");
-        assert!(self.profiles == world.profiles, "what is learned alone");
-    }
-}
-
 fn expect_cancel(world: &World, run: RunId, next: Next) {
     let run = world.runs.live(run).expect("what ends was alive");
     let canceled = next == Next::End(End::Canceled);
     assert_eq!(canceled, run.cancel_requested, "a cancelled run never waits again");
-}
-
-pub const NO_LIMITS: Limits = Limits { cpu_milli: None, mem_mb: None, gpu: 0, ttl_ms: None };
-
-fn node_named(name: &str) -> NodeId {
-    node(name)
-}
-
-fn name(node: u8) -> String {
-    format!("node-{node}")
-}
-
-fn template_name(template: u8) -> String {
-    if template == 0 { "host".to_owned() } else { format!("t{}", template - 1) }
-}
-
-fn guard_of(guard: Guarded, found: u64) -> Guard {
-    match guard {
-        Guarded::Not => Guard::None,
-        Guarded::Right => Guard::Version(found),
-        Guarded::Wrong => Guard::Version(found + 1),
-        Guarded::Absent => Guard::Absent,
-    }
-}
-
-fn request_of(asked: Asked, tenant: &str) -> Request {
-    let Demand { cpu_milli, mem_mb, gpu } = asked.demand;
-    let mut metadata = map(&[("tenant", tenant)]);
-    if asked.quarantine {
-        metadata.insert("quarantine".into(), "true".into());
-    }
-    Request {
-        template: template_name(asked.template).into(),
-        cpu_milli: Some(cpu_milli),
-        mem_mb: Some(mem_mb),
-        gpu: Some(gpu),
-        ttl_ms: Some(asked.ttl_ms),
-        heat: asked.heat,
-        priority: Some(asked.priority),
-        retry: Some(asked.retry),
-        on_lost: asked.on_lost,
-        retention: Some(Retention { max_age_ms: asked.max_age_ms, keep_output: true }),
-        metadata,
-        placement: wished(asked.placement),
-        ..request()
-    }
-}
-
-fn wished(wish: Wish) -> Placement {
-    let of = |key: &str, test| Requirement { key: key.into(), test };
-    let zone = |zone: &str| of("zone", Test::In([zone.into()].into()));
-    let selector = |requirements| Selector { requirements };
-    let requires =
-        |requirements| Placement { require: selector(requirements), ..Placement::default() };
-    let enforces =
-        |feature: &str| Placement { isolation: [feature.into()].into(), ..Placement::default() };
-    match wish {
-        Wish::None => Placement::default(),
-        Wish::ZoneA => requires(vec![zone("a")]),
-        Wish::PlainZoneA => requires(vec![of(HIGH_COMPUTE_LABEL, Test::Absent), zone("a")]),
-        Wish::RatherB => {
-            let preference = Preference { labels: selector(vec![zone("b")]), weight: 50 };
-            Placement { prefer: vec![preference], ..Placement::default() }
-        }
-        Wish::Isolated => enforces("pid"),
-        Wish::Unheard => enforces("unheard"),
-        Wish::Packed => Placement { strategy: Strategy::Pack, ..Placement::default() },
-    }
 }

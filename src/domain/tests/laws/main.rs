@@ -7,11 +7,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod asks;
 mod house;
 mod numbers;
+mod parts;
 mod script;
 mod wire;
 
+use domain::law::{OnExceeded, Quotas};
 use house::House;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
@@ -46,6 +49,38 @@ proptest! {
         let mut house = House::new();
         for step in steps {
             house.live(step);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(48))]
+
+    /// Minos: whatever comes together, and whatever becomes of it, no tenant ever asks for more
+    /// than its quota, nor submits more in a minute.
+    #[test]
+    fn no_tenant_ever_has_more_than_its_quota(
+        steps in day(80),
+        cpu_milli in 0..6_000u64,
+        per_minute in 0..6u32,
+        throttle in any::<bool>(),
+    ) {
+        let on_exceeded = if throttle { OnExceeded::Throttle } else { OnExceeded::Reject };
+        let quotas =
+            Quotas { cpu_milli: Some(cpu_milli), per_minute: Some(per_minute), on_exceeded, ..Quotas::default() };
+        let mut house = House::within(quotas);
+        let is_law = |step: &script::Step| {
+            matches!(step, script::Step::PutPolicy { .. } | script::Step::DeletePolicy { .. })
+        };
+        for step in steps.into_iter().filter(|step| !is_law(step)) {
+            house.live(step);
+            for (tenant, _) in house.lived.tenants.iter() {
+                let held = numbers::counted(&house.lived, tenant);
+                prop_assert!(held.asked.cpu_milli <= cpu_milli, "{} has {:?}", tenant, held);
+            }
+            for (tenant, admitted) in house.admitted_within(60_000) {
+                prop_assert!(admitted <= per_minute, "{tenant} got {admitted} in a minute");
+            }
         }
     }
 }

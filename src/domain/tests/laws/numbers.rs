@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::fleet::Node;
+use domain::law::Quotas;
 use domain::ledger::{Entry, Stand};
 use domain::line::Class;
-use domain::submission::Pool;
-use domain::tenants::Tenant;
+use domain::submission::{Demand, Pool};
+use domain::tenants::{Holdings, Tenant};
 use domain::{RunId, Status, Timestamp, World};
 
 /// Every count kept is the count that counting gives.
@@ -107,4 +108,41 @@ pub fn agree(world: &World) {
         let counted = world.ledger.newest_first(None, None).filter(stands).count();
         assert_eq!((listed as u64, counted as u64), (world.ledger.count(stand), listed as u64));
     }
+}
+
+/// What a tenant has, counted from its runs; what it submitted is not known from them.
+pub fn counted(world: &World, tenant: &str) -> Holdings {
+    let mut held = Holdings::default();
+    for (id, status) in world.runs.newest_first(None) {
+        let Some(run) = world.runs.get(id) else { continue };
+        if run.submission().tenant() != tenant {
+            continue;
+        }
+        if status.is_terminal() {
+            continue;
+        }
+        held.asked.add(run.submission().resources.into());
+        match status {
+            Status::Pending => held.pending += 1,
+            _ => held.running += 1,
+        }
+    }
+    held
+}
+
+/// The same without one that waits.
+pub fn without(held: Holdings, demand: Demand) -> Holdings {
+    let Holdings { pending, last_minute, mut asked, .. } = held;
+    asked.remove(demand);
+    Holdings { pending: pending - 1, last_minute: last_minute - 1, asked, ..held }
+}
+
+/// Whether one more would be over a quota, by the words of the contract.
+pub fn over(quotas: &Quotas, held: Holdings, demand: Demand) -> bool {
+    let beyond = |limit: Option<u64>, has: u64, more: u64| limit.is_some_and(|l| has + more > l);
+    beyond(quotas.running.map(Into::into), held.running.into(), 1)
+        || beyond(quotas.pending.map(Into::into), held.pending.into(), 1)
+        || beyond(quotas.cpu_milli, held.asked.cpu_milli, demand.cpu_milli.into())
+        || beyond(quotas.mem_mb, held.asked.mem_mb, demand.mem_mb.into())
+        || beyond(quotas.per_minute.map(Into::into), held.last_minute.into(), 1)
 }

@@ -5,7 +5,7 @@
 
 use domain::event::{ExitCause, NodeLostCause};
 use domain::judge::Learned;
-use domain::law::{HeatTable, Limits, OnViolation};
+use domain::law::{HeatTable, Limits, OnExceeded, OnViolation, Quotas};
 use domain::submission::{Demand, Heat, OnLost, Retry};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -42,7 +42,7 @@ pub enum Step {
     /// An operator labels a node.
     Label { node: u8, labels: &'static [(&'static str, Option<&'static str>)] },
     /// A policy is put.
-    PutPolicy { name: u8, pattern: &'static str, limits: Limits, on: OnViolation, guard: Guarded },
+    PutPolicy { name: u8, pattern: &'static str, terms: Terms, guard: Guarded },
     /// A policy is deleted.
     DeletePolicy { name: u8, guard: Guarded },
     /// A template is put.
@@ -170,10 +170,9 @@ fn step() -> impl Strategy<Value = Step> {
             let cause = if left { NodeLostCause::Left } else { NodeLostCause::HeartbeatExpired };
             Step::Lose { node, right_boot, cause }
         }),
-        2 => (0..3u8, select(&["*", "host", "h*", "t?", "t0"][..]), limits(), any::<bool>(), guard())
-            .prop_map(|(name, pattern, limits, strict, guard)| {
-                let on = if strict { OnViolation::Reject } else { OnViolation::Quarantine };
-                Step::PutPolicy { name, pattern, limits, on, guard }
+        2 => (0..3u8, select(&["*", "host", "h*", "t?", "t0"][..]), terms(), guard())
+            .prop_map(|(name, pattern, terms, guard)| {
+                Step::PutPolicy { name, pattern, terms, guard }
             }),
         1 => (0..3u8, guard()).prop_map(|(name, guard)| Step::DeletePolicy { name, guard }),
         1 => (0..3u8, heat(), guard())
@@ -308,6 +307,45 @@ fn retry() -> impl Strategy<Value = Retry> {
 
 fn heat() -> impl Strategy<Value = Option<Heat>> {
     prop::option::weighted(0.3, select(&Heat::ALL[..]))
+}
+
+/// What a policy says.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    pub limits: Limits,
+    pub on: OnViolation,
+    pub rules: Vec<&'static str>,
+    pub quotas: Quotas,
+}
+
+/// Rules that hold for some, fail for some, and one that no version of the program compiles.
+const RULES: &[&str] = &[
+    "request.resources.cpu_milli > 1500",
+    "tenant.running > 0 || tenant.pending > 2",
+    "tenant.cpu_milli + request.resources.cpu_milli > 2000",
+    "now.getSeconds() < 20",
+    "1000 / (request.priority - 50) > 10",
+    "request.metadata.tenant == \"tenant-1\"",
+    "request.colour == \"red\"",
+];
+
+fn terms() -> impl Strategy<Value = Terms> {
+    let rules = prop::collection::vec(select(RULES), 0..3);
+    (limits(), any::<bool>(), rules, quotas()).prop_map(|(limits, strict, rules, quotas)| {
+        let on = if strict { OnViolation::Reject } else { OnViolation::Quarantine };
+        Terms { limits, on, rules, quotas }
+    })
+}
+
+pub fn quotas() -> impl Strategy<Value = Quotas> {
+    let few = || prop::option::weighted(0.3, 0..4u32);
+    let much = || prop::option::weighted(0.3, 0..6_000u64);
+    (few(), few(), much(), much(), few(), any::<bool>()).prop_map(
+        |(running, pending, cpu_milli, mem_mb, per_minute, throttle)| {
+            let on_exceeded = if throttle { OnExceeded::Throttle } else { OnExceeded::Reject };
+            Quotas { running, pending, cpu_milli, mem_mb, per_minute, on_exceeded }
+        },
+    )
 }
 
 fn limits() -> impl Strategy<Value = Limits> {

@@ -79,7 +79,8 @@ pub async fn readyz(state: web::Data<AppState>) -> HttpResponse {
         role: Role::Leader,
         epoch: summary.epoch,
         applied_index: summary.index,
-        policy_revision: summary.revision,
+        // What the judges enforce, which is what is asked.
+        policy_revision: open.judges.court().law().revision,
         journal_lag: 0,
         leader: Some(state.url.clone()),
         durability: open.durability.to_string(),

@@ -2,6 +2,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use api::law::PolicyVersion;
 use api::query::ListQuery;
 use api::{List, PolicyDocument, ReadQuery};
 use domain::command::{Command, Guard};
@@ -11,7 +12,7 @@ use olympus_actors::view::Seen;
 use std::sync::Arc;
 
 use super::caller::Caller;
-use super::law::{self, VersionShown};
+use super::law;
 use super::problem::{self, Fault};
 use super::{AppState, Open, answer, paging, read, runs};
 
@@ -198,7 +199,7 @@ pub async fn versions(
     if history.is_empty() {
         return Err(unknown(&name).at(mark));
     }
-    let items = history.iter().map(|v| VersionShown::new(v, PolicyDocument::from_policy));
+    let items = history.iter().map(PolicyVersion::from);
     let list = List { items: items.collect(), next_cursor: None };
     Ok(answer::json(StatusCode::OK, &list, mark, false))
 }
@@ -216,7 +217,7 @@ pub async fn version(
     let seen = history(&open, &name).await?;
     let version =
         law::version_in(&seen.value, &number, KIND, &name).map_err(|f| f.at(seen.mark))?;
-    let shown = VersionShown::new(version, PolicyDocument::from_policy);
+    let shown = PolicyVersion::from(version);
     Ok(answer::json(StatusCode::OK, &shown, seen.mark, false))
 }
 

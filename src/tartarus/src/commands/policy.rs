@@ -3,11 +3,16 @@
 use api::PolicyDocument;
 use client::Client;
 
+use api::Given;
+use api::law::PolicyVersion;
+use domain::event::Principal;
+
 use super::documents::{name_of, read};
-use crate::cli::{ApplyArgs, PolicyVerb};
+use crate::cli::{ApplyArgs, DiffArgs, PolicyVerb};
 use crate::connect::block_on;
-use crate::exit::{DONE, Failure};
-use crate::print::{Columns, Format, print, print_document};
+use crate::diff;
+use crate::exit::{DONE, ERROR, Failure};
+use crate::print::{self, Columns, Format, print, print_document};
 use crate::terminal::Terminal;
 
 /// Does what the verb says.
@@ -37,8 +42,109 @@ pub fn run(
             block_on(async { Ok(client.delete_policy(&name).await?) })?;
             terminal.note(&format!("deleted policy {name}"));
         }
+        PolicyVerb::History { name } => {
+            let all = block_on(async { Ok(client.policy_versions(&name).await?) })?;
+            print(format, &all, || history(&all))?;
+        }
+        PolicyVerb::Diff(args) => return compare(client, &args, terminal),
+        PolicyVerb::Restore { name, version, if_version } => {
+            let restored =
+                block_on(async { Ok(client.restore_policy(&name, version, if_version).await?) })?;
+            let restored = vec![restored];
+            print(format, &restored, || columns(&restored))?;
+        }
     }
     Ok(DONE)
+}
+
+/// Prints what is different between two documents, as lines of YAML.
+fn compare(client: &Client, args: &DiffArgs, terminal: &Terminal) -> Result<u8, Failure> {
+    let (old, new) = match &args.file {
+        Some(path) => {
+            let document: PolicyDocument = read(path)?;
+            let own = args.name.as_deref().or(document.name.as_deref());
+            let name = name_of(own, path)?;
+            let policy = document
+                .into_policy(Some(&name))
+                .map_err(|e| Failure::Usage(format!("{}: {e}", path.display())))?;
+            let current = block_on(async { Ok(client.policy(&name).await?) })?;
+            let label = format!("{name} version {}", current.version.unwrap_or(0));
+            // As it would be shown, so that spelling out a default is no difference.
+            let file = PolicyDocument::from_policy(&policy, 0, 0);
+            ((label, current), (path.display().to_string(), file))
+        }
+        None => {
+            let name = args.name.as_deref().unwrap_or_default();
+            let all = block_on(async { Ok(client.policy_versions(name).await?) })?;
+            two_of(name, all, args.old, args.new)?
+        }
+    };
+    let text = |(label, document): (String, PolicyDocument)| {
+        let bare = PolicyDocument { version: None, revision: None, ..document };
+        Ok::<_, Failure>((label, print::yaml(&bare)?))
+    };
+    let ((old_label, old), (new_label, new)) = (text(old)?, text(new)?);
+    let Some(lines) = diff::unified(&old_label, &old, &new_label, &new) else {
+        terminal.note(&format!("{old_label} and {new_label} say the same"));
+        return Ok(DONE);
+    };
+    print::write(diff::painted(&lines, print::is_colored()).as_bytes())?;
+    Ok(ERROR)
+}
+
+type Labelled = (String, PolicyDocument);
+
+/// The two versions that are asked for: without numbers, the current one and the one before.
+fn two_of(
+    name: &str,
+    all: Vec<PolicyVersion>,
+    old: Option<u64>,
+    new: Option<u64>,
+) -> Result<(Labelled, Labelled), Failure> {
+    let kept: Vec<(u64, PolicyDocument)> =
+        all.into_iter().filter_map(|v| Some((v.version, v.document?))).collect();
+    let find = |version: u64| {
+        let found = kept.iter().find(|(number, _)| *number == version);
+        let (_, document) = found.ok_or_else(|| {
+            Failure::error(format!(
+                "policy {name} has no version {version}: `tartarus policy history {name}` lists them"
+            ))
+        })?;
+        Ok::<_, Failure>((format!("{name} version {version}"), document.clone()))
+    };
+    let last = kept.last().map_or(0, |(number, _)| *number);
+    let new = new.unwrap_or(last);
+    let before = kept.iter().map(|(number, _)| *number).rfind(|number| *number < new);
+    match old.or(before) {
+        Some(old) => Ok((find(old)?, find(new)?)),
+        None => Err(Failure::error(format!(
+            "policy {name} has one version: there is nothing to compare it with"
+        ))),
+    }
+}
+
+fn history(all: &[PolicyVersion]) -> Columns {
+    let now = print::now();
+    let row = |version: &PolicyVersion| {
+        let rules = version.document.as_ref().and_then(|d| d.rules.as_ref()).map_or(0, Vec::len);
+        vec![
+            version.version.to_string(),
+            version.revision.to_string(),
+            print::age(version.at, now),
+            match &version.by {
+                Principal::System => "system".to_owned(),
+                Principal::Anonymous => "anonymous".to_owned(),
+                Principal::Token(token) => format!("token {token}"),
+                Principal::Node(node) => format!("node {node}"),
+            },
+            if version.deleted { "deleted".to_owned() } else { format!("{rules} rules") },
+        ]
+    };
+    Columns {
+        head: vec!["VERSION", "REVISION", "AGE", "BY", "WHAT"],
+        narrow: 5,
+        rows: all.iter().rev().map(row).collect(),
+    }
 }
 
 /// Every file is read, and checked, before the first is sent.
@@ -70,8 +176,8 @@ fn columns(all: &[PolicyDocument]) -> Columns {
         let limits = document.limits.clone().unwrap_or_default();
         let number = |n: Option<i64>| n.map_or("-".to_owned(), |n| n.to_string());
         let ttl = match limits.ttl {
-            Some(api::Given::Known(span)) => span.to_string(),
-            Some(api::Given::Unknown(_)) | None => "-".to_owned(),
+            Some(Given::Known(span)) => span.to_string(),
+            Some(Given::Unknown(_)) | None => "-".to_owned(),
         };
         let templates = document.matches.clone().unwrap_or_default().templates;
         vec![
