@@ -130,7 +130,7 @@ async fn an_operators_labels_decide_where_runs_go_and_never_change_a_pool_under_
     assert_eq!(house.api.until_status(&waits, "RUNNING").await["node"], "n2");
     let pool = json!({"tartarus.io/typhon": "true"});
     house.api.put(path, &pool).await.problem(409, "conflict");
-    house.api.post(&format!("/v1/runs/{waits}/cancel"), &json!({})).await.expect(200);
+    house.api.post(&format!("/v1/runs/{waits}/cancel"), &json!({})).await.expect(202);
     house.api.ended(&waits).await;
     let shown = house.api.put(path, &pool).await.expect(200).json();
     assert_eq!((&shown["pool"], &shown["labels"]["zone"]), (&json!("quarantine"), &json!("b")));
