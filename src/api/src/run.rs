@@ -258,6 +258,7 @@ pub struct Run {
     /// For selection.
     pub labels: TextMap,
     /// Which nodes it may run on, and which it would rather: its own wishes and the policy's.
+    #[serde(default)]
     pub placement: PlacementView,
     /// What the judges said.
     pub verdict: Verdict,
@@ -268,6 +269,7 @@ pub struct Run {
     /// The pool it ran in, or prefers while it waits.
     pub pool: Pool,
     /// Whether it ran in another pool than its heat prefers, because no node there could hold it.
+    #[serde(default)]
     pub fallback: bool,
     /// The law it was judged by.
     pub policy: PolicyRef,
