@@ -60,7 +60,7 @@ const LINKS: &[(&str, &[&str])] = &[
     ("replay", &["api", "domain", "journal"]),
     ("olympus", &["api", "domain", "journal", "olympus-actors", "replay"]),
     ("tartarus", &["agent", "api", "client", "domain", "olympus", "replay", "sandbox"]),
-    ("bench", &["api", "domain", "journal", "olympus", "sandbox"]),
+    ("bench", &["api", "domain", "journal", "olympus", "replay", "sandbox"]),
     ("tests", &["api"]),
 ];
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use domain::command::{Admit, Command};
-use domain::event::{Origin, Principal};
+use domain::event::{LeaderStarted, Origin, Principal};
 use domain::judge::{Request, judge};
-use domain::{Court, Inputs, RunId, Timestamp, World};
+use domain::{Court, Event, Inputs, RunId, Timestamp, World};
 use journal::{Batch, Chain, Journal, MemoryJournal, Outcome, RedisConfig, RedisJournal, Writer};
 use uuid::Uuid;
 
@@ -26,6 +26,9 @@ pub struct Replay {
     /// From a Redis, as at a start; otherwise from memory.
     #[arg(long)]
     redis: bool,
+    /// Audits it as `tartarus replay verify` does, instead of folding it as a start does.
+    #[arg(long)]
+    audit: bool,
     /// Rounds.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -45,6 +48,16 @@ impl Replay {
         println!("{events} events, {:.0} bytes each in the journal", bytes as f64 / events as f64);
         let mut rates = Vec::new();
         for round in 1..=self.rounds {
+            if self.audit {
+                let mut source = ::replay::Source::journal(journal.clone());
+                let report = ::replay::verify::verify(&mut source, |_, _| {}).await?;
+                if !report.good || report.digest != Some(world.digest().to_string()) {
+                    return Err(format!("the audit found {:?}", report.findings).into());
+                }
+                println!("{round:>5} {:>12} events/s", report.events_per_s);
+                rates.push(report.events_per_s as f64);
+                continue;
+            }
             let tail = journal.check().await?;
             let began = Instant::now();
             let recovered = olympus::recover::recover(&journal, tail).await?;
@@ -71,6 +84,14 @@ impl Replay {
         let origin = || Origin { by: Principal::Anonymous, request: Uuid::nil() };
         let (court, mut bytes) = (Court::default(), 0);
         let mut at = Timestamp(1_700_000_000_000);
+        let (epoch, url, version) = (chain.epoch(), "bench".into(), "0".into());
+        let led = LeaderStarted { at, epoch, boot: Uuid::nil(), url, version };
+        let led = Event::LeaderStarted(Arc::new(led));
+        world.evolve(0, &led);
+        let barrier = chain.seal(at.0, journal::catalog::batch([&led])?)?;
+        if writer.commit(&barrier).await != Outcome::Committed {
+            return Err("not committed".into());
+        }
         let mut number = 0_u128;
         while number < u128::from(self.runs) {
             let mut batch = Batch::new();

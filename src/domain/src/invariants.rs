@@ -7,7 +7,7 @@ use crate::fleet::{Fleet, NodeStatus};
 use crate::ids::{NodeId, RunId, Timestamp};
 use crate::line::Line;
 use crate::placement::{Assignment, allowed};
-use crate::runs::Status;
+use crate::runs::{Run, Status};
 use crate::submission::{Demand, Pool};
 use crate::world::World;
 
@@ -87,14 +87,59 @@ pub enum Violation {
     },
 }
 
-/// a run that has ended never changes (forgetting is the only end after the end).
-pub fn r1(before: &World, event: &Event, after: &World) -> Result<(), Violation> {
-    let Some(run) = event.run() else { return Ok(()) };
-    let ended = before.runs.status(run).is_some_and(Status::is_terminal);
-    if ended && after.runs.status(run).is_some() && before.runs.get(run) != after.runs.get(run) {
-        return Err(Violation::EndedRunChanged(run));
+/// What the rules about a step need to know of the state before it: so little that it can be asked
+/// of every event of a replay.
+#[derive(Clone, Debug)]
+pub struct Before {
+    /// The run that the event is about, where it had ended.
+    ended: Option<Run>,
+    revision: u64,
+    /// The pool of the node that the event is about.
+    pool: Option<Pool>,
+    epoch: u64,
+}
+
+impl Before {
+    /// What matters of a state to an event that is about to be folded.
+    pub fn of(world: &World, event: &Event) -> Self {
+        let ended =
+            event.run().filter(|run| world.runs.status(*run).is_some_and(Status::is_terminal));
+        Self {
+            ended: ended.and_then(|run| Some(world.runs.get(run)?.into_owned())),
+            revision: world.law.current().revision,
+            pool: labeled(event).and_then(|id| Some(world.fleet.node(id)?.pool)),
+            epoch: world.epoch,
+        }
     }
-    Ok(())
+
+    /// Every rule about the step that folding the event was.
+    ///
+    /// # Errors
+    /// The first rule that does not hold.
+    pub fn check(&self, event: &Event, after: &World) -> Result<(), Violation> {
+        r1(self, after)?;
+        p1_revision(self, event, after)?;
+        t1_labels(self, event, after)?;
+        j4(self, after)
+    }
+}
+
+/// The node whose labels an event may change.
+fn labeled(event: &Event) -> Option<&NodeId> {
+    match event {
+        Event::NodeJoined(joined) => Some(&joined.node),
+        Event::NodeLabeled(labeled) => Some(&labeled.node),
+        _ => None,
+    }
+}
+
+/// a run that has ended never changes (forgetting is the only end after the end).
+fn r1(before: &Before, after: &World) -> Result<(), Violation> {
+    let Some(ended) = &before.ended else { return Ok(()) };
+    match after.runs.get(ended.id()) {
+        Some(now) if *now != *ended => Err(Violation::EndedRunChanged(ended.id())),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// at most one live attempt a run, and exactly one while it is on a node.
@@ -204,7 +249,7 @@ pub fn p1(world: &World) -> Result<(), Violation> {
 }
 
 /// P-1: the law's revision grows by one with every change, and by nothing else.
-pub fn p1_revision(before: &World, event: &Event, after: &World) -> Result<(), Violation> {
+fn p1_revision(before: &Before, event: &Event, after: &World) -> Result<(), Violation> {
     let step = match event {
         Event::PolicyPut(_)
         | Event::PolicyDeleted(_)
@@ -232,7 +277,7 @@ pub fn p1_revision(before: &World, event: &Event, after: &World) -> Result<(), V
         | Event::RunReleased(_)
         | Event::RunRefused(_) => 0,
     };
-    let (before, after) = (before.law.current().revision, after.law.current().revision);
+    let (before, after) = (before.revision, after.law.current().revision);
     if after == before + step { Ok(()) } else { Err(Violation::Revision { before, after }) }
 }
 
@@ -255,22 +300,18 @@ pub fn t1(world: &World) -> Result<(), Violation> {
 }
 
 /// T-1: a node's pool changes only while nothing is allocated on it.
-pub fn t1_labels(before: &World, event: &Event, after: &World) -> Result<(), Violation> {
-    let id = match event {
-        Event::NodeJoined(joined) => &joined.node,
-        Event::NodeLabeled(labeled) => &labeled.node,
-        _ => return Ok(()),
-    };
-    let pool = |world: &World| world.fleet.node(id).map(|node| node.pool);
-    let busy = after.fleet.node(id).is_some_and(|node| !node.attempts.is_empty());
-    if busy && pool(before) != pool(after) {
+fn t1_labels(before: &Before, event: &Event, after: &World) -> Result<(), Violation> {
+    let Some(id) = labeled(event) else { return Ok(()) };
+    let node = after.fleet.node(id);
+    let busy = node.is_some_and(|node| !node.attempts.is_empty());
+    if busy && before.pool != node.map(|node| node.pool) {
         return Err(Violation::PoolChanged(id.clone()));
     }
     Ok(())
 }
 
 /// J-4: epochs never decrease.
-pub fn j4(before: &World, _: &Event, after: &World) -> Result<(), Violation> {
+fn j4(before: &Before, after: &World) -> Result<(), Violation> {
     let (before, after) = (before.epoch, after.epoch);
     if after >= before { Ok(()) } else { Err(Violation::Epoch { before, after }) }
 }
@@ -286,8 +327,5 @@ pub fn state(world: &World) -> Result<(), Violation> {
 
 /// Every rule about a step.
 pub fn step(before: &World, event: &Event, after: &World) -> Result<(), Violation> {
-    r1(before, event, after)?;
-    p1_revision(before, event, after)?;
-    t1_labels(before, event, after)?;
-    j4(before, event, after)
+    Before::of(before, event).check(event, after)
 }

@@ -2,10 +2,11 @@
 //!
 //! Nothing is left out: `env`, `stdin` and the tokens of attempts are in it as the journal has them.
 
-use api::{CloudEvent, Time};
+use api::{CloudEvent, Invalid, Time};
 use domain::Event;
 use domain::ids::Sequence;
-use journal::{ClusterId, catalog};
+use journal::ClusterId;
+use journal::catalog::{self, TYPES};
 use serde::{Serialize, Serializer};
 
 /// What an event says, in JSON as `docs/events.md` names its fields.
@@ -16,6 +17,21 @@ impl Serialize for Body<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         catalog::serialize_body(self.0, to)
     }
+}
+
+/// The number of an event type, by its name.
+///
+/// # Errors
+/// There is none of that name.
+pub fn type_number(name: &str) -> Result<u16, Invalid> {
+    let known = TYPES.iter().find(|of| of.name == name);
+    known.map(|of| of.kind).ok_or_else(|| {
+        let names: Vec<&str> = TYPES.iter().map(|of| of.name).collect();
+        let near = api::parse::nearest(name, &names)
+            .map_or(String::new(), |near| format!("did you mean {near:?}? "));
+        let shown: String = name.chars().take(64).collect();
+        Invalid::one(format!("type is {shown:?}: {near}There is {}", names.join(", ")))
+    })
 }
 
 /// The journal as CloudEvents name it.

@@ -1,9 +1,24 @@
-//! The memory: what the journal says to those who were not there.
+//! The memory: what the journal says to those who were not there, and whether it can be believed.
 //!
-//! Owns:   how an event reads outside ([`cloud`]).
-//! Hears:  entries of a journal.
-//! Says:   each event in the one form that feeds, lists and exports have.
-//! Never:  writes, decides, links an actor.
-//! Proof:  the tests beside the code.
+//! Owns:   reading a journal or an export of one ([`Source`]), the audit of it ([`verify`]), the
+//!         state at any point ([`state`]), and how an event reads outside ([`cloud`]).
+//! Hears:  entries, believed in nothing before they are checked.
+//! Says:   what was found, and how far what is good reaches.
+//! Never:  writes to a journal, decides, links an actor: the past has one implementation, the
+//!         `evolve` that lived it.
+//! Fails:  as [`Unreadable`] where nothing can be said; what is wrong with a journal is an answer.
+//! Proof:  `src/replay/tests`, `tests/tests/live/replay.rs`.
 
+pub mod again;
 pub mod cloud;
+pub mod diff;
+pub mod export;
+pub mod fold;
+pub mod import;
+pub mod show;
+pub mod source;
+pub mod state;
+pub mod verify;
+
+pub use fold::Point;
+pub use source::{Finding, Source, Unreadable};

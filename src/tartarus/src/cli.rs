@@ -78,6 +78,12 @@ pub enum Command {
     /// Manage what submissions may ask for
     #[command(subcommand)]
     Policy(PolicyVerb),
+    /// Verify the journal, and look at the past: without a server, and writing nothing
+    #[command(subcommand)]
+    Replay(ReplayVerb),
+    /// Take the journal away in a form that anyone can verify
+    #[command(subcommand)]
+    Audit(AuditVerb),
     /// Check this machine, its configuration and its Redis
     Doctor,
     /// Ask a URL, and fail unless it answers 200: what a container's health check calls
@@ -118,6 +124,8 @@ impl Command {
             | Self::Heat { .. }
             | Self::Template(_)
             | Self::Policy(_)
+            | Self::Replay(_)
+            | Self::Audit(_)
             | Self::Doctor
             | Self::Healthcheck { .. }
             | Self::Completion { .. } => Kind::Client,
@@ -430,6 +438,100 @@ pub struct DiffArgs {
     pub file: Option<std::path::PathBuf>,
 }
 
+/// Where the journal is; without either, where Olympus would keep it (REDIS_ADDR)
+#[derive(Debug, Args)]
+pub struct SourceArgs {
+    /// The journal in this Redis; REDIS_DB, REDIS_PASSWORD and TARTARUS_KEY_PREFIX count
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "file")]
+    pub redis: Option<String>,
+    /// A file that `tartarus audit export` wrote
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<std::path::PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ReplayVerb {
+    /// Verify the chain, and decide everything again; exit 1 where anything is wrong
+    Verify(SourceArgs),
+    /// Print events
+    Show(ShowArgs),
+    /// Show the state, or a run, as it was
+    At(AtArgs),
+    /// Show what changed between two points
+    Diff(DiffArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Only events of this run
+    #[arg(long, value_name = "ID", value_parser = run_id)]
+    pub run: Option<uuid::Uuid>,
+    /// Only events of this type, such as run.finished; may be repeated
+    #[arg(short = 't', long = "type", value_name = "TYPE")]
+    pub types: Vec<String>,
+    /// Only events of this tenant's runs
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// From an entry (17), a time (RFC 3339) or so long ago on
+    #[arg(long, value_name = "POINT", value_parser = point)]
+    pub since: Option<replay::Point>,
+    /// Up to an entry, a time or so long ago
+    #[arg(long, value_name = "POINT", value_parser = point)]
+    pub until: Option<replay::Point>,
+}
+
+#[derive(Debug, Args)]
+pub struct AtArgs {
+    /// After this entry (17), at this time (RFC 3339), or so long ago
+    #[arg(value_parser = point)]
+    pub point: replay::Point,
+    /// This run, as it was then
+    #[arg(long, value_name = "ID", value_parser = run_id)]
+    pub run: Option<uuid::Uuid>,
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The earlier point: an entry (17), a time (RFC 3339), or so long ago
+    #[arg(value_parser = point)]
+    pub from: replay::Point,
+    /// The later point
+    #[arg(value_parser = point)]
+    pub to: replay::Point,
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AuditVerb {
+    /// Write entries with their events: lines to read, and bytes to verify
+    Export(ExportArgs),
+    /// Verify an export, without a server and without Redis
+    Verify {
+        /// The file
+        file: std::path::PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Where to; without, to stdout
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<std::path::PathBuf>,
+    /// From an entry (17), a time (RFC 3339) or so long ago on
+    #[arg(long, value_name = "POINT", value_parser = point)]
+    pub since: Option<replay::Point>,
+    /// Up to an entry, a time or so long ago
+    #[arg(long, value_name = "POINT", value_parser = point)]
+    pub until: Option<replay::Point>,
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
 #[derive(Debug, Args)]
 pub struct ApplyArgs {
     /// YAML or JSON; - is stdin
@@ -479,6 +581,15 @@ fn pool(text: &str) -> Result<Pool, String> {
         .into_iter()
         .find(|pool| pool.as_str() == text)
         .ok_or_else(|| format!("give one of {}", Pool::ALL.map(Pool::as_str).join(", ")))
+}
+
+fn point(text: &str) -> Result<replay::Point, String> {
+    if let Ok(sequence) = text.parse() {
+        return Ok(replay::Point::Sequence(sequence));
+    }
+    let moment = text.parse::<api::time::Moment>();
+    let moment = moment.map_err(|e| format!("give the sequence of an entry, or {e}"))?;
+    Ok(replay::Point::Time(moment.resolve(crate::print::now())))
 }
 
 fn run_id(text: &str) -> Result<uuid::Uuid, String> {
@@ -568,6 +679,10 @@ mod tests {
             ("tartarus run --strategy random -- true", "give spread or pack"),
             ("tartarus node drain n1 --deadline 10", "the unit is missing"),
             ("tartarus node label n1 zone", "write key=value, or key-"),
+            ("tartarus replay at", "required"),
+            ("tartarus replay at yesterday", "give the sequence of an entry, or write a time"),
+            ("tartarus replay verify --redis a:1 --file b", "cannot be used with"),
+            ("tartarus audit verify", "required"),
             ("tartarus kill", "required"),
             ("tartarus policy apply", "--file"),
             ("tartarus heat apply", "--file"),

@@ -47,6 +47,9 @@ pub enum Failure {
     /// Olympus refused or can't be reached.
     #[error(transparent)]
     Client(#[from] Error),
+    /// A journal, or an export of one, that says nothing.
+    #[error(transparent)]
+    Memory(#[from] replay::Unreadable),
     /// The output can't be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),
@@ -68,7 +71,7 @@ impl Failure {
         match self {
             Self::Usage(_) => USAGE,
             Self::Code { code, .. } => *code,
-            Self::Client(_) => ERROR,
+            Self::Client(_) | Self::Memory(_) => ERROR,
             Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => PIPE_CLOSED,
             Self::Output(_) => ERROR,
         }
@@ -87,7 +90,7 @@ impl Failure {
             Self::Output(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
                 Self::failed(format!("cannot write the output: {error}"))
             }
-            Self::Usage(_) | Self::Code { .. } | Self::Output(_) => self,
+            Self::Usage(_) | Self::Code { .. } | Self::Memory(_) | Self::Output(_) => self,
         }
     }
 

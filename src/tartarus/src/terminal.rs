@@ -73,6 +73,17 @@ impl Progress {
         self.0.set_message(text.into());
     }
 
+    /// How far it is, of how much where that is known.
+    pub fn reach(&self, at: u64, of: Option<u64>) {
+        match of {
+            Some(of) => {
+                let percent = at.min(of).saturating_mul(100) / of.max(1);
+                self.say(format!("entry {at} of {of} ({percent} %)"));
+            }
+            None => self.say(format!("entry {at}")),
+        }
+    }
+
     /// Takes it away, for good.
     pub fn clear(&self) {
         self.0.finish_and_clear();

@@ -16,6 +16,7 @@ mod lists;
 mod logs;
 mod quarantine;
 mod reads;
+mod replay;
 mod submit;
 mod surface;
 mod trouble;

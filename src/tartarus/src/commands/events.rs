@@ -26,7 +26,7 @@ pub fn run(client: &Client, args: EventsArgs, format: Format) -> Result<u8, Fail
     })
 }
 
-fn shown(event: &CloudEvent, format: Format) -> Result<String, Failure> {
+pub fn shown(event: &CloudEvent, format: Format) -> Result<String, Failure> {
     match format {
         Format::Table | Format::Wide => Ok(line(event, format == Format::Wide)),
         Format::Json => serde_json::to_string(event)

@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub mod audit;
 pub mod completion;
 pub mod dev;
 pub mod doctor;
@@ -15,7 +16,9 @@ pub mod policy;
 pub mod ps;
 pub mod quarantine;
 pub mod queue;
+pub mod replay;
 pub mod run;
 pub mod template;
 
 mod documents;
+mod source;

@@ -4,7 +4,8 @@ use api::Invalid;
 use api::query::EventsQuery;
 use domain::{Event, RunId};
 use journal::Record;
-use journal::catalog::{self, RecordFault, TYPES};
+use journal::catalog::{self, RecordFault};
+use replay::cloud;
 
 /// A filter over records.
 #[derive(Clone, Debug, Default)]
@@ -17,17 +18,8 @@ pub struct Wanted {
 impl Wanted {
     /// What a query asks for.
     pub fn of(query: &EventsQuery) -> Result<Self, Invalid> {
-        let kind = |name: &String| {
-            let known = TYPES.iter().find(|of| of.name == name);
-            known.map(|of| of.kind).ok_or_else(|| {
-                let names: Vec<&str> = TYPES.iter().map(|of| of.name).collect();
-                let near = api::parse::nearest(name, &names)
-                    .map_or(String::new(), |near| format!("did you mean {near:?}? "));
-                let shown: String = name.chars().take(64).collect();
-                Invalid::one(format!("type is {shown:?}: {near}There is {}", names.join(", ")))
-            })
-        };
-        let kinds = query.types.iter().map(kind).collect::<Result<_, _>>()?;
+        let kinds =
+            query.types.iter().map(|name| cloud::type_number(name)).collect::<Result<_, _>>()?;
         Ok(Self { kinds, run: query.run.map(RunId) })
     }
 

@@ -1,0 +1,249 @@
+//! Deciding again: what an event says, asked of the state one event earlier (D-1).
+//!
+//! A judgement keeps what it was made on, and a decision is a pure function of the state: both can be
+//! made again from the journal alone, and must come out as they were recorded.
+//! Never:  asks again what the journal does not hold: the reports of agents (started, finished) are
+//!         checked for what the law makes of them; that an attempt was lost is taken as told.
+
+use std::sync::Arc;
+
+use domain::command::{Admit, Command, Guard, Report, Reported};
+use domain::event::{Place, RunAdmitted, RunRejected, RunReleased};
+use domain::judge::{Case, judge_resolved};
+use domain::placement::Assignment;
+use domain::runs::Birth;
+use domain::{Court, Event, NodeId, RunId, Status, Timestamp, Token, World};
+use journal::catalog;
+
+/// Decides an event again, where that can be done; none where not.
+///
+/// `version` is the version of its record: what an older one lacks was lifted to nothing, so that of
+/// those the judgement alone is made again.
+pub fn decided(
+    world: &World,
+    court: &Arc<Court>,
+    event: &Event,
+    version: u16,
+) -> Option<Result<(), String>> {
+    let at = event.at();
+    let command = match event {
+        Event::RunAdmitted(e) => return Some(admitted(world, court, e, version)),
+        Event::RunRejected(e) => return Some(rejected(world, court, e, version)),
+        Event::RunReleased(e) => return Some(released(world, court, e)),
+        Event::RunForgotten(e) => return Some(forgotten(world, e.run, at)),
+        Event::RunAssigned(e) => Command::Assign {
+            assignment: Assignment { run: e.run, node: e.node.clone(), fallback: e.fallback },
+            token: e.token,
+            planned_at: e.planned_at,
+        },
+        Event::RunStarted(e) => match report(world, e.run, &e.node, Reported::Started) {
+            Some(command) => command,
+            None => return Some(Err("no attempt of this run is on that node".into())),
+        },
+        Event::RunFinished(e) => {
+            let (exit, usage, output) = (e.exit.clone(), e.usage, e.output.clone());
+            let what = Reported::Finished { exit, usage, output };
+            match report(world, e.run, &e.node, what) {
+                Some(command) => command,
+                None => return Some(Err("no attempt of this run is on that node".into())),
+            }
+        }
+        Event::RunCancelRequested(e) => Command::Cancel { run: e.run, origin: e.origin.clone() },
+        Event::RunCanceled(e) => Command::Cancel { run: e.run, origin: e.origin.clone() },
+        Event::RunRefused(e) => {
+            let (reason, origin) = (e.reason.clone(), e.origin.clone());
+            Command::Refuse { run: e.run, reason, origin }
+        }
+        Event::PolicyPut(e) => Command::PutPolicy {
+            policy: Box::new(e.policy.clone()),
+            guard: Guard::None,
+            origin: e.origin.clone(),
+        },
+        Event::PolicyDeleted(e) => Command::DeletePolicy {
+            name: e.name.clone(),
+            guard: Guard::None,
+            origin: e.origin.clone(),
+        },
+        Event::TemplatePut(e) => Command::PutTemplate {
+            template: e.template.clone(),
+            guard: Guard::None,
+            origin: e.origin.clone(),
+        },
+        Event::TemplateDeleted(e) => Command::DeleteTemplate {
+            name: e.name.clone(),
+            guard: Guard::None,
+            origin: e.origin.clone(),
+        },
+        Event::HeatTableSet(e) => Command::SetHeatTable {
+            table: e.table.clone(),
+            guard: Guard::None,
+            origin: e.origin.clone(),
+        },
+        Event::QueuePaused(e) => Command::PauseQueue { origin: e.origin.clone() },
+        Event::QueueResumed(e) => Command::ResumeQueue { origin: e.origin.clone() },
+        Event::NodeDrained(e) => Command::DrainNode {
+            node: e.node.clone(),
+            deadline_ms: e.deadline.map(|deadline| deadline.since(at)),
+            origin: e.origin.clone(),
+        },
+        Event::NodeUndrained(e) => {
+            Command::UndrainNode { node: e.node.clone(), origin: e.origin.clone() }
+        }
+        Event::NodeLabeled(e) => Command::LabelNode {
+            node: e.node.clone(),
+            labels: e.labels.clone(),
+            origin: e.origin.clone(),
+        },
+        Event::RunLost(e) => return Some(on_node(world, e.run, e.attempt, &e.node)),
+        Event::RunEvicted(e) => return Some(on_node(world, e.run, e.attempt, &e.node)),
+        Event::LeaderStarted(_) | Event::NodeJoined(_) | Event::NodeLost(_) => return None,
+    };
+    Some(same(world, at, command, event))
+}
+
+/// Whether a command comes to exactly this event.
+fn same(world: &World, at: Timestamp, command: Command, event: &Event) -> Result<(), String> {
+    match world.decide(at, command) {
+        Ok(decision) if decision.events == std::slice::from_ref(event) => Ok(()),
+        Ok(decision) => match decision.events.as_slice() {
+            [] => Err("decided again, nothing comes of it".into()),
+            [other, ..] => {
+                let (name, was) = (catalog::type_of(other).name, catalog::type_of(event).name);
+                let how = if name == was { "another" } else { "a" };
+                Err(format!("decided again, {how} {name} comes of it"))
+            }
+        },
+        Err(refusal) => Err(format!("decided again, it is refused: {refusal}")),
+    }
+}
+
+fn report(world: &World, run: RunId, node: &NodeId, what: Reported) -> Option<Command> {
+    let token: Token = world.fleet.node(node)?.attempts.get(&run)?.token;
+    Some(Command::Report(Report { node: node.clone(), run, token, what }))
+}
+
+/// Whether an attempt is where an event ends it.
+fn on_node(world: &World, run: RunId, attempt: u32, node: &NodeId) -> Result<(), String> {
+    let there = world.runs.live(run).is_some_and(|live| {
+        let runs = matches!(live.status, Status::Scheduled | Status::Running);
+        runs && live.attempt == attempt && live.node.as_ref() == Some(node)
+    });
+    if there { Ok(()) } else { Err("no such attempt of this run is on that node".into()) }
+}
+
+/// The event that a submission was let in by, with what a rejection has as well.
+fn as_admitted(e: &RunRejected) -> RunAdmitted {
+    RunAdmitted {
+        run: e.run,
+        at: e.at,
+        origin: e.origin.clone(),
+        submission: e.submission.clone(),
+        key: e.key.clone(),
+        judgement: e.judgement.clone(),
+        place: Place { after: 0, finish_tag: 0, number: 0 },
+        redrive_of: None,
+    }
+}
+
+/// What the judges say of a record, made again; as an error where it is not what they said.
+fn judged(world: &World, court: &Arc<Court>, e: &RunAdmitted) -> Result<(), String> {
+    let law = world.law.current();
+    let heat = law.templates.get(&e.submission.template).and_then(|template| template.body.heat);
+    let (recorded, inputs) = (e.judgement.before_minos(), e.judgement.inputs());
+    let again = judge_resolved(court, &e.submission, e.judgement.template.clone(), heat, &inputs);
+    if again == recorded {
+        return Ok(());
+    }
+    let part = if again.revision != recorded.revision {
+        format!("of revision {} under a law of revision {}", recorded.revision, again.revision)
+    } else if again.policy != recorded.policy {
+        format!("by policy {} where {} applies", recorded.policy.name, again.policy.name)
+    } else if again.verdict != recorded.verdict {
+        format!("{} where the law says {}", recorded.verdict.as_str(), again.verdict.as_str())
+    } else {
+        "of other opinions, heat, pool or placement than the law gives".into()
+    };
+    Err(format!("its judgement is {part}"))
+}
+
+fn admitted(
+    world: &World,
+    court: &Arc<Court>,
+    e: &Arc<RunAdmitted>,
+    version: u16,
+) -> Result<(), String> {
+    judged(world, court, e)?;
+    if version < newest(&Event::RunAdmitted(e.clone())) {
+        return Ok(());
+    }
+    let command = admit(court, e);
+    match world.decide(e.at, command).map(|decision| decision.events) {
+        Ok(events) => match events.as_slice() {
+            // Which run it repeats is the operator's word.
+            [Event::RunAdmitted(again)]
+                if RunAdmitted { redrive_of: e.redrive_of, ..RunAdmitted::clone(again) } == **e =>
+            {
+                Ok(())
+            }
+            [Event::RunAdmitted(again)] if again.place != e.place => {
+                Err("admitted again, it stands elsewhere in line".into())
+            }
+            [Event::RunAdmitted(_)] => Err("admitted again, Minos says something else".into()),
+            [Event::RunRejected(again)] => {
+                Err(format!("admitted again, it is rejected: {}", api::show::reject_message(again)))
+            }
+            _ => Err("admitted again, it is another's idempotency key".into()),
+        },
+        Err(refusal) => Err(format!("admitted again, it is refused: {refusal}")),
+    }
+}
+
+fn rejected(
+    world: &World,
+    court: &Arc<Court>,
+    e: &Arc<RunRejected>,
+    version: u16,
+) -> Result<(), String> {
+    let record = as_admitted(e);
+    judged(world, court, &record)?;
+    let event = Event::RunRejected(e.clone());
+    if version < newest(&event) {
+        return Ok(());
+    }
+    same(world, e.at, admit(court, &record), &event)
+}
+
+fn admit(court: &Arc<Court>, e: &RunAdmitted) -> Command {
+    Command::Admit(Box::new(Admit {
+        run: e.run,
+        judged: Case::again(court, e).conclude(&e.judgement.inputs()),
+        key: e.key.clone(),
+        origin: e.origin.clone(),
+        // How many may wait was a setting of that day, and what it kept out is not in the journal.
+        queue_max: usize::MAX,
+    }))
+}
+
+fn released(world: &World, court: &Arc<Court>, e: &Arc<RunReleased>) -> Result<(), String> {
+    let Some(Birth::Admitted(birth)) = world.runs.live(e.run).map(|run| run.birth.clone()) else {
+        return Err("it does not wait in quarantine".into());
+    };
+    let command = Command::Release {
+        run: e.run,
+        judged: Box::new(Case::again(court, &birth).conclude(&e.judgement.inputs())),
+        reason: e.reason.clone(),
+        origin: e.origin.clone(),
+    };
+    same(world, e.at, command, &Event::RunReleased(e.clone()))
+}
+
+fn forgotten(world: &World, run: RunId, at: Timestamp) -> Result<(), String> {
+    let Some(run) = world.runs.get(run) else { return Err("nobody knows this run".into()) };
+    let ended = run.finished_at.ok_or("it had not ended")?;
+    let kept_ms = run.submission().retention.max_age_ms;
+    if at.since(ended) < kept_ms { Err("its retention was not over".into()) } else { Ok(()) }
+}
+
+fn newest(event: &Event) -> u16 {
+    catalog::type_of(event).version
+}

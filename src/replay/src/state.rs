@@ -1,0 +1,210 @@
+//! The state at a point: the World, folded up to there and no further.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use api::{Node, Run, Time};
+use domain::ids::Sequence;
+use domain::{RunId, Status, World};
+use journal::catalog::{self, UnreadableRecord};
+use journal::{Entry, Receipt};
+use serde::Serialize;
+
+use crate::fold::{self, Fold, Point};
+use crate::source::{Finding, Over, Source, Unreadable};
+
+/// A World, folded from point to point.
+#[derive(Debug, Default)]
+pub struct State {
+    /// All state.
+    pub world: World,
+    /// The last entry that has a part in it.
+    pub last: Option<Receipt>,
+    first: Option<Sequence>,
+    /// The points still to come.
+    points: VecDeque<Point>,
+    /// The states at those that were passed on the way.
+    passed: Vec<Snapshot>,
+    bad: Option<Finding>,
+}
+
+impl State {
+    fn last_sequence(&self) -> Sequence {
+        self.last.map(|last| last.0.seq).unwrap_or_default()
+    }
+
+    /// Whether the last point is reached, when it is over with every point of which `over` holds.
+    fn pass(&mut self, over: impl Fn(Point) -> bool) -> bool {
+        while self.points.front().is_some_and(|point| over(*point)) {
+            self.points.pop_front();
+            if self.points.is_empty() {
+                return true;
+            }
+            let passed = Snapshot::of(self);
+            self.passed.push(passed);
+        }
+        false
+    }
+
+    fn fold(&mut self, entry: &Entry) -> Result<bool, UnreadableRecord> {
+        for event in catalog::events(entry) {
+            let (_, event) = event?;
+            if self.pass(|point| point.is_before(entry.seq(), event.at())) {
+                return Ok(false);
+            }
+            self.world.evolve(entry.seq(), &event);
+            self.last = Some(Receipt(entry.id()));
+        }
+        self.last = Some(Receipt(entry.id()));
+        Ok(!self.pass(|point| point == Point::Sequence(entry.seq())))
+    }
+}
+
+impl Fold for State {
+    fn entry(&mut self, entry: &Entry) -> bool {
+        if *self.first.get_or_insert(entry.seq()) != 1 {
+            return false;
+        }
+        self.fold(entry).unwrap_or_else(|UnreadableRecord { seq: sequence, n, fault }| {
+            let what = fault.to_string();
+            self.bad = Some(Finding { sequence, n: Some(n), line: None, what });
+            false
+        })
+    }
+}
+
+/// Folds a source up to a point; without one, to its end.
+///
+/// # Errors
+/// There is nothing, not all of it, or what is there can't be believed up to the point.
+pub async fn at(
+    source: &mut Source,
+    until: Option<Point>,
+    seen: impl FnMut(Sequence),
+) -> Result<State, Unreadable> {
+    through(source, until.into_iter().collect(), seen).await
+}
+
+/// The states at two points, of which the second is not the earlier.
+///
+/// # Errors
+/// As [`at`].
+pub async fn both(
+    source: &mut Source,
+    (first, second): (Point, Point),
+    seen: impl FnMut(Sequence),
+) -> Result<(Snapshot, Snapshot), Unreadable> {
+    let mut state = through(source, VecDeque::from([first, second]), seen).await?;
+    let after = Snapshot::of(&state);
+    Ok((state.passed.pop().unwrap_or_else(|| after.clone()), after))
+}
+
+async fn through(
+    source: &mut Source,
+    points: VecDeque<Point>,
+    seen: impl FnMut(Sequence),
+) -> Result<State, Unreadable> {
+    let to_the_end = points.is_empty();
+    let state = State { points, ..State::default() };
+    let (mut state, over) = fold::run(source, state, seen).await;
+    match state.first {
+        None | Some(1) => {}
+        Some(first) => return Err(Unreadable::NotWhole { first }),
+    }
+    if let Some(bad) = state.bad.take() {
+        return Err(Unreadable::Bad(bad));
+    }
+    if state.points.is_empty() && !to_the_end {
+        return Ok(state);
+    }
+    match over {
+        Over::Bad(finding) => return Err(Unreadable::Bad(finding)),
+        Over::Trouble(trouble) => return Err(trouble.into()),
+        Over::End if state.first.is_none() => return Err(Unreadable::Empty),
+        Over::End => {}
+    }
+    // Nothing has happened since: the state at a later time is this one.
+    state.pass(|point| matches!(point, Point::Time(_)));
+    match state.points.front() {
+        None => Ok(state),
+        Some(point) => {
+            let (last, wanted) = (state.last_sequence(), point.to_string());
+            Err(Unreadable::Before { last, wanted })
+        }
+    }
+}
+
+/// A state in numbers, and what of it has names.
+#[derive(Clone, Debug, Serialize)]
+pub struct Snapshot {
+    /// The last entry that has a part in it.
+    pub sequence: Sequence,
+    /// Its receipt.
+    pub receipt: Option<String>,
+    /// Time of the last event.
+    pub time: Time,
+    /// The leader's epoch.
+    pub epoch: u64,
+    /// The law's revision.
+    pub revision: u64,
+    /// Runs, by status.
+    pub runs: BTreeMap<&'static str, u64>,
+    /// The waiting line.
+    pub queue: Queue,
+    /// Policies with their versions.
+    pub policies: BTreeMap<String, u64>,
+    /// Templates with their versions.
+    pub templates: BTreeMap<String, u64>,
+    /// Nodes.
+    pub nodes: Vec<Node>,
+    /// Digest of the whole state.
+    pub digest: String,
+    /// Each run's status, for comparing.
+    #[serde(skip)]
+    pub statuses: BTreeMap<RunId, Status>,
+}
+
+/// The waiting line in numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Queue {
+    /// Runs in it.
+    pub total: usize,
+    /// By pool.
+    pub pools: BTreeMap<&'static str, usize>,
+    /// Whether assignments are paused.
+    pub paused: bool,
+    /// When the oldest of them was made.
+    pub oldest: Option<Time>,
+}
+
+impl Snapshot {
+    /// Of a state.
+    pub fn of(state: &State) -> Self {
+        let world = &state.world;
+        let (law, depth) = (world.law.current(), world.line.depth());
+        let pools = depth.pools.iter().map(|(pool, runs)| (pool.as_str(), *runs));
+        Self {
+            sequence: state.last_sequence(),
+            receipt: state.last.map(|last| last.to_string()),
+            time: world.now.into(),
+            epoch: world.epoch,
+            revision: law.revision,
+            runs: Status::ALL.map(|s| (s.as_str(), world.runs.count(s))).into_iter().collect(),
+            queue: Queue {
+                total: depth.total,
+                pools: pools.collect(),
+                paused: world.line.paused(),
+                oldest: world.line.oldest().map(Time::from),
+            },
+            policies: law.policies.iter().map(|(n, p)| (n.to_string(), p.version)).collect(),
+            templates: law.templates.iter().map(|(n, t)| (n.to_string(), t.version)).collect(),
+            nodes: world.fleet.nodes().values().map(Node::from).collect(),
+            digest: world.digest().to_string(),
+            statuses: world.runs.newest_first(None).collect(),
+        }
+    }
+}
+
+/// A run as it was.
+pub fn run(state: &State, id: RunId) -> Option<Run> {
+    state.world.runs.get(id).map(|run| Run::from(&*run))
+}

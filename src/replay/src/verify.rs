@@ -1,0 +1,240 @@
+//! The audit of a journal: is it whole, and is what it says what the law says?
+//!
+//! Asks of every entry: sequence, chain, checksum, hash, epoch and time; of every event: that it can
+//! be decoded, that deciding it again one event earlier comes to the same ([`again`](crate::again)),
+//! and that the invariants hold of the step; of the last state: every invariant. Behind an event that
+//! can't have happened there is no state to ask: from there on the chain alone is verified.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use api::event::Place;
+use domain::ids::Sequence;
+use domain::invariants::{self, Before};
+use domain::{Court, Event, World};
+use journal::{Entry, EntryId, Receipt, catalog};
+use serde::Serialize;
+
+use crate::again;
+use crate::fold::{self, Fold};
+use crate::source::{Finding, Over, Source, Unreadable};
+
+/// Findings that are told: a broken law breaks it everywhere.
+const FINDINGS_MAX: usize = 20;
+
+/// What an audit came to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Whether nothing was found.
+    pub good: bool,
+    /// Entries read.
+    pub entries: u64,
+    /// Events folded.
+    pub events: u64,
+    /// Bytes of entries.
+    pub bytes: u64,
+    /// The first entry.
+    pub first: Sequence,
+    /// Receipt of the last entry that is whole and chained.
+    pub last: Option<String>,
+    /// The last entry before the first finding.
+    pub good_until: Sequence,
+    /// Epoch of the last leader.
+    pub epoch: u64,
+    /// Events that were decided again.
+    pub decided_again: u64,
+    /// Judgements among them.
+    pub judgements: u64,
+    /// Assignments among them.
+    pub assignments: u64,
+    /// Digest of the last state; none where it was not folded from the first entry to the last.
+    pub digest: Option<String>,
+    /// How long it took.
+    pub elapsed_ms: u64,
+    /// Events a second.
+    pub events_per_s: u64,
+    /// What is wrong, the first of it.
+    pub findings: Vec<Finding>,
+    /// How much is wrong in all.
+    pub found: u64,
+}
+
+/// Audits all that a source has.
+///
+/// # Errors
+/// There is nothing to audit, or it can't be read to its end.
+pub async fn verify(
+    source: &mut Source,
+    mut seen: impl FnMut(Sequence, Option<Sequence>),
+) -> Result<Report, Unreadable> {
+    let began = Instant::now();
+    let head = source.head().await;
+    let audit = Audit { head, ..Audit::default() };
+    let (mut audit, over) =
+        fold::run(source, audit, |at| seen(at, head.map(|head| head.seq))).await;
+    match over {
+        Over::End => {}
+        Over::Bad(finding) => audit.found(finding),
+        Over::Trouble(trouble) => return Err(trouble.into()),
+    }
+    let Some(first) = audit.first else {
+        return match audit.findings.pop() {
+            Some(finding) => Err(Unreadable::Bad(finding)),
+            None => Err(Unreadable::Empty),
+        };
+    };
+    audit.at_the_end();
+    let elapsed = began.elapsed();
+    let last = audit.last.map(|id| id.seq).unwrap_or_default();
+    Ok(Report {
+        good: audit.findings.is_empty(),
+        entries: audit.entries,
+        events: audit.events,
+        bytes: audit.bytes,
+        first,
+        last: audit.last.map(|id| Receipt(id).to_string()),
+        good_until: audit
+            .findings
+            .first()
+            .map_or(last, |found| found.sequence.saturating_sub(1).min(last)),
+        epoch: audit.epoch,
+        decided_again: audit.decided,
+        judgements: audit.judgements,
+        assignments: audit.assignments,
+        digest: audit.is_whole().then(|| audit.world.digest().to_string()),
+        elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+        events_per_s: (audit.events as f64 / elapsed.as_secs_f64().max(1e-6)) as u64,
+        found: audit.count,
+        findings: audit.findings,
+    })
+}
+
+/// The fold of an audit.
+#[derive(Default)]
+struct Audit {
+    world: World,
+    court: Arc<Court>,
+    /// The newest entry when the audit began.
+    head: Option<EntryId>,
+    first: Option<Sequence>,
+    last: Option<EntryId>,
+    epoch: u64,
+    entries: u64,
+    events: u64,
+    bytes: u64,
+    decided: u64,
+    judgements: u64,
+    assignments: u64,
+    findings: Vec<Finding>,
+    count: u64,
+    /// Whether an event can't have happened: what follows from it is nobody's state.
+    impossible: bool,
+}
+
+impl Audit {
+    /// Whether the state is folded, from the beginning and up to here.
+    fn is_whole(&self) -> bool {
+        self.first == Some(1) && !self.impossible
+    }
+
+    fn found(&mut self, finding: Finding) {
+        self.count += 1;
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(finding);
+        }
+    }
+
+    fn wrong(&mut self, place: Place, what: impl Into<String>) {
+        let Place { sequence, n } = place;
+        self.found(Finding { sequence, n, line: None, what: what.into() });
+    }
+
+    fn event(&mut self, entry: &Entry, n: u32, version: u16, event: &Event) {
+        let (header, place) = (entry.header(), Place { sequence: entry.seq(), n: Some(n) });
+        if event.at() < self.world.now {
+            self.wrong(place, "it is earlier than the event before it");
+        }
+        if event.at().0 > header.at_ms {
+            self.wrong(place, "it is later than its entry");
+        }
+        if let Event::LeaderStarted(led) = event {
+            let own = (led.epoch, led.boot) == (header.epoch, header.boot);
+            if !own || led.epoch <= self.world.epoch {
+                self.wrong(place, "J-4: it does not begin the reign that its entry belongs to");
+            }
+        } else if self.is_whole() && header.epoch != self.world.epoch {
+            self.wrong(place, "J-4: its leader has not begun its reign");
+        }
+        if !self.is_whole() {
+            return;
+        }
+        if !Arc::ptr_eq(self.court.law(), self.world.law.current()) {
+            let law = self.world.law.current().clone();
+            self.court = Arc::new(Court::new(law, Some(&self.court)));
+        }
+        if let Some(again) = again::decided(&self.world, &self.court, event, version) {
+            self.decided += 1;
+            match event {
+                Event::RunAdmitted(_) | Event::RunRejected(_) | Event::RunReleased(_) => {
+                    self.judgements += 1;
+                }
+                Event::RunAssigned(_) => self.assignments += 1,
+                _ => {}
+            }
+            if let Err(what) = again {
+                self.impossible = true;
+                return self.wrong(place, format!("D-1: {what}"));
+            }
+        }
+        let before = Before::of(&self.world, event);
+        self.world.evolve(entry.seq(), event);
+        if let Err(violation) = before.check(event, &self.world) {
+            self.impossible = true;
+            self.wrong(place, violation.to_string());
+        }
+    }
+
+    fn at_the_end(&mut self) {
+        let last = self.last.map(|id| id.seq).unwrap_or_default();
+        let end = Place { sequence: last, n: None };
+        // What ended early is known not to reach the head.
+        if let Some(head) = self.head.filter(|head| head.seq > last && self.findings.is_empty()) {
+            let what = format!("the journal's head is {head}, and nothing is there");
+            self.wrong(Place { sequence: last + 1, n: None }, what);
+        }
+        if self.is_whole()
+            && self.findings.is_empty()
+            && let Err(violation) = invariants::state(&self.world)
+        {
+            self.wrong(end, violation.to_string());
+        }
+    }
+}
+
+impl Fold for Audit {
+    fn entry(&mut self, entry: &Entry) -> bool {
+        self.first.get_or_insert(entry.seq());
+        if let Some(head) = self.head.filter(|head| head.seq == entry.seq())
+            && head != entry.id()
+        {
+            let what = format!("the journal's head says that it is {head}");
+            self.wrong(Place { sequence: entry.seq(), n: None }, what);
+        }
+        for (n, record) in (0..).zip(entry.records()) {
+            match catalog::decode(&record) {
+                Ok(Some(event)) => self.event(entry, n, record.version, &event),
+                Ok(None) => {}
+                Err(fault) => {
+                    self.wrong(Place { sequence: entry.seq(), n: Some(n) }, fault.to_string());
+                    return false;
+                }
+            }
+            self.events += 1;
+        }
+        self.entries += 1;
+        self.bytes += entry.bytes().len() as u64;
+        self.epoch = entry.header().epoch;
+        self.last = Some(entry.id());
+        true
+    }
+}

@@ -1,0 +1,137 @@
+//! A day: commands decided by the law, and the journal that has their events.
+
+use std::sync::Arc;
+
+use domain::command::{Admit, Command, Guard, Reported};
+use domain::event::LeaderStarted;
+use domain::fleet::QUARANTINE_LABEL;
+use domain::law::{OnExceeded, Quotas};
+use domain::placement::Assignment;
+use domain::{Event, Timestamp, World};
+use journal::{Batch, Chain, Entry, Journal, MemoryJournal, Tail, catalog};
+use replay::Source;
+use uuid::Uuid;
+
+use crate::law::{
+    NODE, T0, boot, cancel, ended, exited, join, judged, key, lose, node, of_tenant, origin,
+    policy, put, quarantined, report, request, run, token,
+};
+
+/// Entries of events.
+pub type Entries = Vec<Vec<Event>>;
+
+/// Everything that a house does in a day, an entry a command, and what it came to.
+pub fn day() -> (Entries, World) {
+    let mut day = Day { world: World::default(), entries: Vec::new(), at: T0, leads: 0 };
+    day.lead();
+    day.ask(put(policy("open", &["*"]), Guard::Absent));
+    let on_exceeded = OnExceeded::Reject;
+    let quotas = Quotas { pending: Some(3), on_exceeded, ..Quotas::default() };
+    day.ask(put(domain::law::Policy { quotas, ..policy("narrow", &["host"]) }, Guard::Absent));
+    day.ask(join("n1", 1, NODE, &[]));
+    day.ask(join("q1", 1, NODE, &[(QUARANTINE_LABEL, "true")]));
+    for n in 1..=6 {
+        // The fourth of a tenant is one too many: Minos refuses it, and that is kept.
+        day.admit(n, if n <= 4 { of_tenant("acme") } else { request() });
+    }
+    day.admit(7, quarantined());
+    day.assign(1, "n1");
+    day.assign(7, "q1");
+    day.ask(report(1, "n1", Reported::Started));
+    day.ask(report(1, "n1", ended(exited(0))));
+    day.ask(cancel(2));
+    day.lead();
+    day.ask(Command::PauseQueue { origin: origin() });
+    day.ask(Command::ResumeQueue { origin: origin() });
+    day.assign(5, "n1");
+    day.ask(lose("n1", 1));
+    day.ask(put(policy("open", &["*"]), Guard::Version(1)));
+    day.ask(Command::DeletePolicy { name: "narrow".into(), guard: Guard::None, origin: origin() });
+    for n in 10..30 {
+        day.admit(n, request());
+        day.ask(cancel(n));
+    }
+    (day.entries, day.world)
+}
+
+struct Day {
+    world: World,
+    entries: Entries,
+    at: Timestamp,
+    leads: u64,
+}
+
+impl Day {
+    fn happens(&mut self, events: Vec<Event>) {
+        assert!(!events.is_empty(), "something happens");
+        for event in &events {
+            self.world.evolve(self.entries.len() as u64 + 2, event);
+        }
+        self.entries.push(events);
+        self.at = self.at.plus(1_000);
+    }
+
+    fn lead(&mut self) {
+        self.leads += 1;
+        let (at, epoch, boot) = (self.at, self.leads, boot(self.leads));
+        let (url, version) = ("http://127.0.0.1:1".into(), "0.1.0".into());
+        let started = LeaderStarted { at, epoch, boot, url, version };
+        self.happens(vec![Event::LeaderStarted(Arc::new(started))]);
+    }
+
+    fn ask(&mut self, command: Command) {
+        let decision = self.world.decide(self.at, command).expect("the law allows it");
+        self.happens(decision.events);
+    }
+
+    fn admit(&mut self, n: u64, request: domain::judge::Request) {
+        let key = Some((key(&format!("key-{n}"), 1), 0));
+        let judged = judged(&self.world, request);
+        let (run, origin, queue_max) = (run(n), origin(), 9);
+        self.ask(Command::Admit(Box::new(Admit { run, judged, key, origin, queue_max })));
+    }
+
+    fn assign(&mut self, n: u64, on: &str) {
+        let assignment = Assignment { run: run(n), node: node(on), fallback: false };
+        self.ask(Command::Assign { assignment, token: token(n), planned_at: 7 });
+    }
+}
+
+/// A journal that has these events, whatever they say; it begins with an entry that has none.
+pub async fn journal(entries: &Entries) -> MemoryJournal {
+    let journal = MemoryJournal::default();
+    let mut tail = journal.open(None).await.expect("a journal").tail;
+    let mut chain = Chain::lead_from(tail, Uuid::nil());
+    for events in entries {
+        if let [Event::LeaderStarted(led)] = events.as_slice() {
+            tail = Tail { epoch: led.epoch - 1, ..journal.check().await.expect("its tail") };
+            chain = Chain::lead_from(tail, led.boot);
+        }
+        let mut batch = Batch::new();
+        for event in events {
+            catalog::encode(event, &mut batch).expect("a record");
+        }
+        let at = events.iter().map(Event::at).max().unwrap_or_default();
+        let sealed = chain.seal(at.0, batch).expect("below the limit");
+        journal.append(&sealed).await;
+    }
+    journal
+}
+
+/// The same, to be read.
+pub fn source(journal: &MemoryJournal) -> Source {
+    Source::journal(Arc::new(journal.clone()))
+}
+
+/// The entries of a journal.
+pub async fn entries(journal: &MemoryJournal) -> Vec<Entry> {
+    let mut source = source(journal);
+    let mut all = Vec::new();
+    loop {
+        let (page, over) = source.page().await;
+        all.extend(page);
+        if over.is_some() {
+            return all;
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What an audit finds, and what it does not.
+
+use std::sync::Arc;
+
+use domain::Event;
+use domain::law::Verdict;
+use domain::submission::Pool;
+use journal::MemoryStore;
+use replay::verify::{Report, verify};
+
+use crate::day::{Entries, day, journal, source};
+use crate::law::run;
+
+async fn audit(entries: &Entries) -> Report {
+    let journal = journal(entries).await;
+    verify(&mut source(&journal), |_, _| {}).await.expect("something to audit")
+}
+
+#[tokio::test]
+async fn a_day_that_was_lived_is_good_and_ends_where_it_did() {
+    let (entries, lived) = day();
+    let report = audit(&entries).await;
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+    assert!(report.good);
+    let events: usize = entries.iter().map(Vec::len).sum();
+    assert_eq!((report.entries, report.events), (entries.len() as u64 + 1, events as u64));
+    assert_eq!(report.good_until, report.entries);
+    assert_eq!(report.digest, Some(lived.digest().to_string()));
+    assert_eq!((report.judgements, report.assignments), (27, 3));
+}
+
+/// Changes one event of the day.
+type Lie = fn(&mut Event);
+
+/// Tells a lie of the first event of a type that it takes; the sequence of its entry.
+fn tell(entries: &mut Entries, kind: &str, lie: Lie) -> u64 {
+    for (n, events) in entries.iter_mut().enumerate() {
+        for event in events {
+            if journal::catalog::type_of(event).name == kind {
+                let honest = event.clone();
+                lie(event);
+                if *event != honest {
+                    return n as u64 + 2;
+                }
+            }
+        }
+    }
+    panic!("no {kind} to lie about");
+}
+
+#[tokio::test]
+async fn a_lie_about_what_was_decided_is_found_where_it_was_told() {
+    let lies: [(&str, Lie, &str); 15] = [
+        (
+            "run.admitted",
+            |event| {
+                if let Event::RunAdmitted(e) = event {
+                    Arc::make_mut(e).submission.resources.gpu = 65;
+                }
+            },
+            "its judgement is accept where the law says reject",
+        ),
+        (
+            "run.admitted",
+            |event| {
+                if let Event::RunAdmitted(e) = event {
+                    Arc::make_mut(e).judgement.pool = Pool::HighCompute;
+                }
+            },
+            "its judgement is of other opinions",
+        ),
+        (
+            "run.admitted",
+            |event| {
+                if let Event::RunAdmitted(e) = event {
+                    Arc::make_mut(e).judgement.revision = 1;
+                }
+            },
+            "its judgement is of revision 1 under a law of revision 2",
+        ),
+        (
+            "run.admitted",
+            |event| {
+                if let Event::RunAdmitted(e) = event {
+                    Arc::make_mut(e).place.finish_tag = 0;
+                }
+            },
+            "it stands elsewhere in line",
+        ),
+        (
+            "run.admitted",
+            |event| {
+                if let Event::RunAdmitted(e) = event
+                    && e.run == run(10)
+                {
+                    Arc::make_mut(e).key = Some((crate::law::key("key-6", 1), 0));
+                }
+            },
+            "another's idempotency key",
+        ),
+        (
+            "run.rejected",
+            |event| {
+                if let Event::RunRejected(e) = event {
+                    let judgement = &mut Arc::make_mut(e).judgement;
+                    judgement.opinions.retain(|o| o.verdict == Verdict::Accept);
+                    judgement.verdict = Verdict::Accept;
+                }
+            },
+            "decided again, another run.rejected comes of it",
+        ),
+        (
+            "run.assigned",
+            |event| {
+                if let Event::RunAssigned(e) = event {
+                    e.node = crate::law::node("q1");
+                }
+            },
+            "decided again, it is refused",
+        ),
+        (
+            "run.assigned",
+            |event| {
+                if let Event::RunAssigned(e) = event {
+                    e.demand.cpu_milli = 1;
+                }
+            },
+            "decided again, another run.assigned comes of it",
+        ),
+        (
+            "run.finished",
+            |event| {
+                if let Event::RunFinished(e) = event {
+                    Arc::make_mut(e).exit.code = Some(1);
+                }
+            },
+            "decided again, another run.finished comes of it",
+        ),
+        (
+            "run.canceled",
+            |event| {
+                if let Event::RunCanceled(e) = event {
+                    e.run = run(1);
+                }
+            },
+            "decided again, it is refused",
+        ),
+        (
+            "policy.put",
+            |event| {
+                if let Event::PolicyPut(e) = event {
+                    Arc::make_mut(e).version = 2;
+                }
+            },
+            "decided again, another policy.put comes of it",
+        ),
+        (
+            "policy.put",
+            |event| {
+                if let Event::PolicyPut(e) = event {
+                    Arc::make_mut(e).revision = 7;
+                }
+            },
+            "decided again, another policy.put comes of it",
+        ),
+        (
+            "queue.resumed",
+            |event| {
+                if let Event::QueueResumed(e) = event {
+                    let (at, origin) = (e.at, e.origin.clone());
+                    *event = Event::QueuePaused(domain::event::QueuePaused { at, origin });
+                }
+            },
+            "decided again, nothing comes of it",
+        ),
+        (
+            "run.started",
+            |event| {
+                if let Event::RunStarted(e) = event {
+                    e.node = crate::law::node("q1");
+                }
+            },
+            "no attempt of this run is on that node",
+        ),
+        (
+            "queue.paused",
+            |event| {
+                if let Event::QueuePaused(e) = event {
+                    e.at = crate::law::T0;
+                }
+            },
+            "it is earlier than the event before it",
+        ),
+    ];
+    for (kind, lie, words) in lies {
+        let (mut entries, _) = day();
+        let sequence = tell(&mut entries, kind, lie);
+        let report = audit(&entries).await;
+        let first = report.findings.first().unwrap_or_else(|| panic!("{kind}: {words}: not found"));
+        assert!(first.what.contains(words), "{kind}: {words}: {first}");
+        assert_eq!((first.sequence, report.good_until), (sequence, sequence - 1), "{first}");
+    }
+}
+
+/// Does something to a journal behind everybody's back.
+type Damage = fn(&MemoryStore);
+
+#[tokio::test]
+async fn damage_is_found_where_it_was_done() {
+    let (entries, _) = day();
+    let damages: [(&str, Damage); 4] = [
+        ("does not match its checksum", |store| store.tamper(9, |bytes| bytes[150] ^= 1)),
+        ("does not match its id", |store| store.tamper(9, |bytes| bytes[50] ^= 1)),
+        ("entries between them are missing", |store| store.remove(9)),
+        ("was not written by Tartarus", |store| store.tamper(9, |bytes| bytes[0] = 0)),
+    ];
+    for (words, damage) in damages {
+        let journal = journal(&entries).await;
+        damage(journal.store());
+        let report = verify(&mut source(&journal), |_, _| {}).await.expect("an audit");
+        assert!(!report.good);
+        let [finding] = report.findings.as_slice() else { panic!("{:?}", report.findings) };
+        assert!(finding.what.contains(words), "{words}: {finding}");
+        assert_eq!((report.entries, report.good_until), (8, 8), "what is before it was folded");
+    }
+}
+
+#[tokio::test]
+async fn a_journal_without_its_beginning_is_named() {
+    let (entries, _) = day();
+    let journal = journal(&entries).await;
+    journal.store().remove(1);
+    let bad = verify(&mut source(&journal), |_, _| {}).await.unwrap_err();
+    assert!(bad.to_string().contains("entries between them are missing"), "{bad}");
+}

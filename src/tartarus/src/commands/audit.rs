@@ -1,0 +1,134 @@
+//! `tartarus audit`: the journal, taken away in a form that anyone can verify.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Write};
+use std::path::Path;
+
+use replay::export::{Export, Exported};
+use replay::import::{BadLine, Import};
+use replay::source::Over;
+use replay::{Unreadable, fold};
+use serde::Serialize;
+
+use super::replay::say;
+use super::source;
+use crate::cli::{AuditVerb, ExportArgs};
+use crate::connect::block_on;
+use crate::exit::{DONE, ERROR, Failure};
+use crate::print::Format;
+use crate::terminal::Terminal;
+
+/// Does what the verb says.
+///
+/// # Errors
+/// There is no journal or export to read, or no file to write.
+pub fn run(verb: AuditVerb, format: Format, terminal: &Terminal) -> Result<u8, Failure> {
+    match verb {
+        AuditVerb::Export(args) => export(args, terminal),
+        AuditVerb::Verify { file } => verify(&file, format, terminal),
+    }
+}
+
+fn export(args: ExportArgs, terminal: &Terminal) -> Result<u8, Failure> {
+    let exported = match &args.output {
+        None => write(&args, BufWriter::new(io::stdout()), terminal)?.1,
+        Some(path) => {
+            // Under another name until it is whole.
+            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+            let part = tempfile::NamedTempFile::new_in(dir.unwrap_or(Path::new(".")));
+            let named = |e: io::Error| Failure::error(format!("{}: {e}", path.display()));
+            let (part, exported) =
+                write(&args, BufWriter::with_capacity(1 << 20, part.map_err(named)?), terminal)?;
+            let part = part.into_inner().map_err(|e| named(e.into_error()))?;
+            part.as_file().sync_all().map_err(named)?;
+            part.persist(path).map_err(|e| named(e.error))?;
+            exported
+        }
+    };
+    let Exported { entries, events, last } = exported;
+    let last = last.unwrap_or_default();
+    terminal.note(&format!("exported {entries} entries with {events} events, to {last}"));
+    Ok(DONE)
+}
+
+fn write<W: Write + Send + 'static>(
+    args: &ExportArgs,
+    to: W,
+    terminal: &Terminal,
+) -> Result<(W, Exported), Failure> {
+    let mut source = source::open(&args.source)?;
+    let bar = terminal.progress();
+    let (export, over) = block_on(async {
+        let head = source.head().await.map(|head| head.seq);
+        if let Some(since) = args.since {
+            source.skip_to(since).await?;
+        }
+        let export = Export::new(to, args.since, args.until);
+        Ok(fold::run(&mut source, export, |at| bar.reach(at, head)).await)
+    })?;
+    drop(bar);
+    match over {
+        Over::End => {}
+        // What can't be verified is not taken away as if it could.
+        Over::Bad(finding) => {
+            return Err(Failure::error(format!(
+                "{finding}: `tartarus replay verify` says more; --until exports what is before it"
+            )));
+        }
+        Over::Trouble(trouble) => return Err(Unreadable::from(trouble).into()),
+    }
+    let (to, exported) = export.finish()?;
+    if exported.last.is_none() {
+        return Err(Failure::error("there is nothing to export between these points"));
+    }
+    Ok((to, exported))
+}
+
+/// What a verification came to.
+#[derive(Serialize)]
+struct Verified {
+    good: bool,
+    entries: u64,
+    events: u64,
+    last: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    what: Option<String>,
+}
+
+fn verify(path: &Path, format: Format, terminal: &Terminal) -> Result<u8, Failure> {
+    let named = |e: io::Error| Failure::error(format!("{}: {e}", path.display()));
+    let file = BufReader::with_capacity(1 << 20, File::open(path).map_err(named)?);
+    let bar = terminal.progress();
+    let (counts, bad) = match Import::open(file) {
+        Ok(mut import) => {
+            let bad = loop {
+                match import.next_entry() {
+                    Ok(Some(entry)) => bar.reach(entry.seq(), None),
+                    Ok(None) => break None,
+                    Err(bad) => break Some(bad),
+                }
+            };
+            (import.counts(), bad)
+        }
+        Err(bad) => ((0, 0, None), Some(bad)),
+    };
+    drop(bar);
+    let (entries, events, last) = counts;
+    let last = last.map(|last| last.to_string());
+    let good = bad.is_none();
+    let (line, what) = bad.map(|BadLine { line, what, .. }| (line, what)).unzip();
+    let verified = Verified { good, entries, events, last, line, what };
+    say(format, &verified, || {
+        let Verified { entries, events, last, line, what, .. } = &verified;
+        let last = last.as_deref().unwrap_or("-");
+        match (line, what) {
+            (Some(line), Some(what)) => format!(
+                "line {line}: {what}\nBAD: {entries} entries before it are good, to {last}\n"
+            ),
+            (_, _) => format!("good: {entries} entries, {events} events, to {last}\n"),
+        }
+    })?;
+    Ok(if good { DONE } else { ERROR })
+}

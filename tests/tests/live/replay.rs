@@ -1,0 +1,118 @@
+//! The past, without a server: `tartarus replay` and `tartarus audit`.
+
+use serde_json::{Value, json};
+use tests::http::{host, id};
+use tests::{Finished, House, RedisServer};
+
+fn tartarus(args: &str) -> Finished {
+    tests::tartarus(&args.split_whitespace().collect::<Vec<_>>(), &[])
+}
+
+fn lines(said: &Finished) -> Vec<Value> {
+    said.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[tokio::test]
+async fn the_past_is_verified_shown_and_taken_away_without_a_server() {
+    let mut house = House::with(Some(RedisServer::durable()), &[]).await;
+    let agent = house.agent("n1").start(&house.api).await;
+    let mut failing = host(&["sh", "-c", "exit 3"]);
+    failing["metadata"] = json!({"tenant": "acme"});
+    let run = id(&house.api.submit(&failing).await);
+    let ended = house.api.ended(&run).await;
+    let mut greedy = host(&["true"]);
+    greedy["resources"] = json!({"mem_mb": 1024});
+    house.api.post("/v1/runs", &greedy).await.expect(403);
+    let policy = json!({"match": {"templates": ["*"]}, "limits": {"mem_mb": 1024}});
+    house.api.put("/v1/policies/open", &policy).await.expect(201);
+    house.olympus.restart().await;
+    house.api.ended(&id(&house.api.submit(&greedy).await)).await;
+    let shown: Vec<Value> = house.api.all(&format!("/v1/runs/{run}/events")).await;
+
+    // While Olympus runs, and after it is gone.
+    let redis = house.redis.as_ref().expect("a redis").addr();
+    let verify = format!("replay verify --redis {redis} -o json");
+    let living = tartarus(&verify).expect(0).json();
+    assert_eq!((&living["good"], &living["findings"]), (&json!(true), &json!([])), "{living:#}");
+    assert!(living["judgements"] == 3 && living["assignments"] == 2, "{living:#}");
+    drop(agent);
+    house.olympus.process.kill();
+    let report = tartarus(&verify).expect(0).json();
+    assert_eq!(report["good"], true, "{report:#}");
+    assert!(
+        tartarus(&format!("replay verify --redis {redis}")).expect(0).stdout.contains("good: ")
+    );
+
+    let said = tartarus(&format!("replay show --redis {redis} --run {run} -o json")).expect(0);
+    assert_eq!(lines(&said), shown, "the same as the feed showed");
+    let said = tartarus(&format!("replay show --redis {redis} --tenant acme")).expect(0);
+    assert_eq!(said.stdout.lines().count(), shown.len(), "{}", said.stdout);
+    let said =
+        tartarus(&format!("replay show --redis {redis} --type policy.put -o json")).expect(0);
+    let [put] = lines(&said).try_into().expect("one policy was put");
+    let (put, born) = (put["sequence"].as_u64().expect("a number"), &shown[0]["sequence"]);
+
+    let at =
+        |point: &str| tartarus(&format!("replay at {point} --redis {redis} --run {run} -o json"));
+    assert_eq!(at(&born.to_string()).expect(0).json()["status"], "PENDING");
+    let then = at(&ended["index"].to_string()).expect(0).json();
+    assert_eq!(then, ended, "as it was answered then");
+    assert!(at("1").expect(1).stderr.contains("was not known"));
+    assert!(at("999999").expect(1).stderr.contains("it ends with entry"));
+    let state = tartarus(&format!("replay at {put} --redis {redis} -o json")).expect(0).json();
+    assert_eq!((&state["revision"], &state["policies"]), (&json!(1), &json!({"open": 1})));
+    assert_eq!(state["nodes"][0]["id"], "n1");
+    let diff = format!("replay diff {} {put} --redis {redis}", put - 1);
+    assert!(tartarus(&diff).expect(0).stdout.contains("policy    open: added as v1"));
+    let backwards = tartarus(&format!("replay diff 5 4 --redis {redis}")).expect(2);
+    assert!(backwards.stderr.contains("give the earlier point first"));
+
+    let file = house.path("export");
+    let path = file.display();
+    tartarus(&format!("audit export --redis {redis} --output {path}")).expect(0);
+    let good = tartarus(&format!("audit verify {path} -o json")).expect(0).json();
+    assert_eq!((&good["entries"], &good["last"]), (&report["entries"], &report["last"]));
+    let again = tartarus(&format!("replay verify --file {path} -o json")).expect(0).json();
+    assert_eq!(again["digest"], report["digest"]);
+    let mut text = std::fs::read_to_string(&file).expect("text");
+    let lie = text.find("exit 3").expect("the command in the open");
+    text.replace_range(lie..lie + 6, "exit 0");
+    std::fs::write(&file, text).expect("written");
+    let bad = tartarus(&format!("audit verify {path}")).expect(1);
+    assert!(bad.stdout.contains("is not what the bytes of entry"), "{}", bad.stdout);
+}
+
+#[tokio::test]
+async fn what_was_changed_in_redis_is_found() {
+    let mut house = House::redis().await;
+    for _ in 0..5 {
+        house.api.submit_command(&["true"]).await;
+    }
+    house.olympus.process.kill();
+    let server = house.redis.as_ref().expect("a redis");
+    let mut redis = server.connect(0);
+    let verify = format!("replay verify --redis {}", server.addr());
+    tartarus(&verify).expect(0);
+    let head: String = redis::cmd("GET").arg("tartarus:head").query(&mut redis).expect("a head");
+    let _: u64 =
+        redis::cmd("XDEL").arg(&["tartarus:journal", &head]).query(&mut redis).expect("deleted");
+    let said = tartarus(&verify).expect(1);
+    assert!(said.stdout.contains("nothing is there"), "{}", said.stdout);
+    let (last, _) = head.split_once('-').expect("an id");
+    let good = last.parse::<u64>().expect("a number") - 1;
+    assert!(said.stdout.contains(&format!("good up to entry {good}")), "{}", said.stdout);
+}
+
+#[test]
+fn where_no_journal_is_none_is_begun() {
+    let server = RedisServer::start();
+    for verb in ["verify", "show", "at 1", "diff 1 2"] {
+        let said = tartarus(&format!("replay {verb} --redis {}", server.addr()));
+        assert!(said.expect(1).stderr.contains("there is no journal here"), "{verb}");
+    }
+    assert_eq!(server.keys(0), Vec::<String>::new(), "nothing is written");
+    let away = tests::tartarus(&["replay", "verify"], &[("REDIS_ADDR", "127.0.0.1:1")]).expect(1);
+    assert!(away.stderr.contains("correct REDIS_ADDR"), "{}", away.stderr);
+    let none = tests::tartarus(&["replay", "verify"], &[("REDIS_ADDR", "")]).expect(2);
+    assert!(none.stderr.contains("--file FILE"), "{}", none.stderr);
+}
