@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Event, ExitCause, Next, RunFinished};
+use crate::event::{Event, ExitCause, Next, RunFinished, Usage};
 use crate::ids::RunId;
 use crate::judge::Learned;
 use crate::law::HeatTable;
@@ -28,9 +28,18 @@ pub const FADE_AT: u64 = 1_024;
 /// Templates that are remembered: a profile takes at most some 4 KiB.
 pub const TEMPLATES_MOST: usize = 1_024;
 
+/// Processor time is averaged over a second at least: starting a program is a burst of some
+/// milliseconds on every core, and does not make a run that ends at once a demanding one.
+pub const AVERAGED_OVER_MS: u64 = 1_000;
+
 const SUB_BITS: u32 = 3;
 /// Far beyond the longest `ttl` (7 days) and the largest machine.
 const VALUE_MOST: u64 = (1 << 33) - 1;
+
+/// Thousandths of a core, averaged over an attempt.
+fn cpu_milli(used: Usage) -> u64 {
+    used.cpu_ms.saturating_mul(1_000) / used.wall_ms.max(AVERAGED_OVER_MS)
+}
 
 /// The bucket of a value. Below 8 each value has its own; then eight to a power of two.
 fn bucket_of(value: u64) -> u8 {
@@ -225,7 +234,7 @@ impl Profiles {
             | ExitCause::NotExecutable
             | ExitCause::SandboxFailed => return,
         };
-        let cpu_milli = e.usage.cpu_ms.saturating_mul(1_000) / e.usage.wall_ms.max(1);
+        let cpu_milli = cpu_milli(e.usage);
         let template = subject.template.clone();
         if self.templates.len() >= TEMPLATES_MOST && !self.templates.contains_key(&template) {
             let oldest = self.templates.iter().min_by_key(|(_, profile)| profile.latest);
@@ -278,6 +287,15 @@ mod tests {
             let learned = profile(walls.clone()).learned().expect("enough");
             assert_eq!((learned.runs, learned.p95_wall_ms), (walls.len() as u64, p95));
             assert_eq!(learned.p95_cpu_milli, 103);
+        }
+    }
+
+    #[test]
+    fn a_program_that_ends_at_once_is_not_a_demanding_one() {
+        for (cpu_ms, wall_ms, milli) in
+            [(6, 2, 6), (900, 300, 900), (2_000, 1_000, 2_000), (30_000, 10_000, 3_000), (0, 0, 0)]
+        {
+            assert_eq!(cpu_milli(Usage { cpu_ms, wall_ms, max_rss_mb: 1 }), milli, "{wall_ms} ms");
         }
     }
 

@@ -5,6 +5,10 @@ use api::placement::PreferenceDocument;
 use api::{Duration, Heat, OnLost, Pool, Status, Strategy};
 use clap::{Args, Parser, Subcommand};
 
+mod past;
+
+pub use past::{AtArgs, AuditVerb, DiffArgs, ExportArgs, ReplayVerb, ShowArgs, SourceArgs};
+
 use crate::logging::Kind;
 use crate::print::Format;
 
@@ -280,7 +284,7 @@ pub struct EventsArgs {
     #[arg(short = 't', long = "type", value_name = "TYPE")]
     pub types: Vec<String>,
     /// Only events of this run
-    #[arg(long, value_name = "ID", value_parser = run_id)]
+    #[arg(long, value_name = "ID", value_parser = past::run_id)]
     pub run: Option<uuid::Uuid>,
     /// So many at most
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -409,7 +413,7 @@ pub enum PolicyVerb {
     },
     /// Show what is different between two versions of a policy, or a file and the current one;
     /// exit with 1 where something is
-    Diff(DiffArgs),
+    Diff(PolicyDiffArgs),
     /// Put a version of a policy into force again, as a new version
     Restore {
         /// Its name
@@ -423,7 +427,7 @@ pub enum PolicyVerb {
 }
 
 #[derive(Debug, Args)]
-pub struct DiffArgs {
+pub struct PolicyDiffArgs {
     /// Name of the policy; with --file it may be left out
     #[arg(required_unless_present = "file")]
     pub name: Option<String>,
@@ -436,100 +440,6 @@ pub struct DiffArgs {
     /// Compare the current version with this file; - is stdin
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<std::path::PathBuf>,
-}
-
-/// Where the journal is; without either, where Olympus would keep it (REDIS_ADDR)
-#[derive(Debug, Args)]
-pub struct SourceArgs {
-    /// The journal in this Redis; REDIS_DB, REDIS_PASSWORD and TARTARUS_KEY_PREFIX count
-    #[arg(long, value_name = "HOST:PORT", conflicts_with = "file")]
-    pub redis: Option<String>,
-    /// A file that `tartarus audit export` wrote
-    #[arg(long, value_name = "FILE")]
-    pub file: Option<std::path::PathBuf>,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum ReplayVerb {
-    /// Verify the chain, and decide everything again; exit 1 where anything is wrong
-    Verify(SourceArgs),
-    /// Print events
-    Show(ShowArgs),
-    /// Show the state, or a run, as it was
-    At(AtArgs),
-    /// Show what changed between two points
-    Diff(DiffArgs),
-}
-
-#[derive(Debug, Args)]
-pub struct ShowArgs {
-    #[command(flatten)]
-    pub source: SourceArgs,
-    /// Only events of this run
-    #[arg(long, value_name = "ID", value_parser = run_id)]
-    pub run: Option<uuid::Uuid>,
-    /// Only events of this type, such as run.finished; may be repeated
-    #[arg(short = 't', long = "type", value_name = "TYPE")]
-    pub types: Vec<String>,
-    /// Only events of this tenant's runs
-    #[arg(long)]
-    pub tenant: Option<String>,
-    /// From an entry (17), a time (RFC 3339) or so long ago on
-    #[arg(long, value_name = "POINT", value_parser = point)]
-    pub since: Option<replay::Point>,
-    /// Up to an entry, a time or so long ago
-    #[arg(long, value_name = "POINT", value_parser = point)]
-    pub until: Option<replay::Point>,
-}
-
-#[derive(Debug, Args)]
-pub struct AtArgs {
-    /// After this entry (17), at this time (RFC 3339), or so long ago
-    #[arg(value_parser = point)]
-    pub point: replay::Point,
-    /// This run, as it was then
-    #[arg(long, value_name = "ID", value_parser = run_id)]
-    pub run: Option<uuid::Uuid>,
-    #[command(flatten)]
-    pub source: SourceArgs,
-}
-
-#[derive(Debug, Args)]
-pub struct DiffArgs {
-    /// The earlier point: an entry (17), a time (RFC 3339), or so long ago
-    #[arg(value_parser = point)]
-    pub from: replay::Point,
-    /// The later point
-    #[arg(value_parser = point)]
-    pub to: replay::Point,
-    #[command(flatten)]
-    pub source: SourceArgs,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum AuditVerb {
-    /// Write entries with their events: lines to read, and bytes to verify
-    Export(ExportArgs),
-    /// Verify an export, without a server and without Redis
-    Verify {
-        /// The file
-        file: std::path::PathBuf,
-    },
-}
-
-#[derive(Debug, Args)]
-pub struct ExportArgs {
-    /// Where to; without, to stdout
-    #[arg(long, value_name = "FILE")]
-    pub output: Option<std::path::PathBuf>,
-    /// From an entry (17), a time (RFC 3339) or so long ago on
-    #[arg(long, value_name = "POINT", value_parser = point)]
-    pub since: Option<replay::Point>,
-    /// Up to an entry, a time or so long ago
-    #[arg(long, value_name = "POINT", value_parser = point)]
-    pub until: Option<replay::Point>,
-    #[command(flatten)]
-    pub source: SourceArgs,
 }
 
 #[derive(Debug, Args)]
@@ -581,19 +491,6 @@ fn pool(text: &str) -> Result<Pool, String> {
         .into_iter()
         .find(|pool| pool.as_str() == text)
         .ok_or_else(|| format!("give one of {}", Pool::ALL.map(Pool::as_str).join(", ")))
-}
-
-fn point(text: &str) -> Result<replay::Point, String> {
-    if let Ok(sequence) = text.parse() {
-        return Ok(replay::Point::Sequence(sequence));
-    }
-    let moment = text.parse::<api::time::Moment>();
-    let moment = moment.map_err(|e| format!("give the sequence of an entry, or {e}"))?;
-    Ok(replay::Point::Time(moment.resolve(crate::print::now())))
-}
-
-fn run_id(text: &str) -> Result<uuid::Uuid, String> {
-    text.parse().map_err(|_| "give the id of a run, a UUID".to_owned())
 }
 
 fn stream(text: &str) -> Result<api::Stream, String> {

@@ -8,7 +8,7 @@ use api::law::PolicyVersion;
 use domain::event::Principal;
 
 use super::documents::{name_of, read};
-use crate::cli::{ApplyArgs, DiffArgs, PolicyVerb};
+use crate::cli::{ApplyArgs, PolicyDiffArgs, PolicyVerb};
 use crate::connect::block_on;
 use crate::diff;
 use crate::exit::{DONE, ERROR, Failure};
@@ -58,7 +58,7 @@ pub fn run(
 }
 
 /// Prints what is different between two documents, as lines of YAML.
-fn compare(client: &Client, args: &DiffArgs, terminal: &Terminal) -> Result<u8, Failure> {
+fn compare(client: &Client, args: &PolicyDiffArgs, terminal: &Terminal) -> Result<u8, Failure> {
     let (old, new) = match &args.file {
         Some(path) => {
             let document: PolicyDocument = read(path)?;
