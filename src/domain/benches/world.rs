@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use domain::judge::Request;
-use domain::placement::plan;
+use domain::placement::{Ask, Room, plan};
 use domain::submission::Heat;
 
 mod house;
@@ -47,7 +47,8 @@ fn live(c: &mut Criterion) {
     });
 }
 
-/// A plan for 100,000 runs of a hundred shapes and ten tenants: a thousand placements, by nodes.
+/// A plan for 100,000 runs of a hundred shapes and ten tenants: a thousand placements, by nodes;
+/// as placement plans, with the room it keeps, and from nothing.
 fn place(c: &mut Criterion) {
     const PLACEMENTS: usize = 1_000;
     let mut group = c.benchmark_group("plan");
@@ -55,9 +56,18 @@ fn place(c: &mut Criterion) {
     for nodes in [100, 1_000, 10_000] {
         let mut house = House::with_nodes(nodes);
         wait(&mut house, 100_000);
-        group.bench_function(BenchmarkId::from_parameter(nodes), |b| {
+        let (line, fleet) = (&house.world.line, &house.world.fleet);
+        let mut room = Room::of(fleet);
+        group.bench_function(BenchmarkId::new("kept room", nodes), |b| {
             b.iter(|| {
-                let (line, fleet) = (&house.world.line, &house.world.fleet);
+                let ask = Ask { most: PLACEMENTS, looks: usize::MAX, from: None };
+                let plan = room.plan(line, fleet, house.now, ask);
+                assert_eq!(plan.assignments.len(), PLACEMENTS);
+                black_box(plan)
+            });
+        });
+        group.bench_function(BenchmarkId::new("anew", nodes), |b| {
+            b.iter(|| {
                 let plan = plan(line, fleet, house.now, PLACEMENTS);
                 assert_eq!(plan.len(), PLACEMENTS);
                 black_box(plan)
