@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::{Actor, AsyncContext, Context, Handler, MessageResult};
-use domain::explain::{Standing, explain};
+use domain::explain::{Standing, law_of};
 use domain::line::Class;
 use domain::placement::{Never, WaitReason, consider, never, why_waiting};
 use domain::runs::Birth;
@@ -77,7 +77,7 @@ impl ViewActor {
 
     fn explain(&self, id: RunId) -> Option<RunExplained> {
         let seen = self.run(id)?;
-        let why = explain(&self.world.law, &seen.run)?;
+        let law = law_of(&self.world.law, seen.run.judgement())?;
         let standing = seen.waiting.and_then(|why| {
             let (World { line, fleet, .. }, now) = (&self.world, self.clock.now());
             let item = line.item(id)?;
@@ -89,7 +89,7 @@ impl ViewActor {
                 considered: consider(line, fleet, now, item, NODES_SHOWN),
             })
         });
-        Some(RunExplained { seen, why, standing })
+        Some(RunExplained { seen, law, standing })
     }
 
     fn is_due(&self, id: RunId, until: Until) -> bool {

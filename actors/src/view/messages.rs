@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use actix::Message;
 use domain::event::RunAdmitted;
-use domain::explain::{Explained, Standing};
+use domain::explain::Standing;
 use domain::fleet::Node;
 use domain::judge::Learned;
 use domain::law::{HeatTable, Law, RootFs, Version};
@@ -61,7 +61,7 @@ pub struct GetRun {
     pub reply: oneshot::Sender<Seen<Option<RunSeen>>>,
 }
 
-/// Explains a run; none when there is none.
+/// What explaining a run takes; none when there is none.
 #[derive(Debug, Message)]
 #[rtype(result = "Seen<Option<RunExplained>>")]
 pub struct ExplainRun(pub RunId);
@@ -71,8 +71,8 @@ pub struct ExplainRun(pub RunId);
 pub struct RunExplained {
     /// The run.
     pub seen: RunSeen,
-    /// Its judgement, opened up.
-    pub why: Explained,
+    /// The law it was judged by, as far as it was applied.
+    pub law: Law,
     /// How it stands, if it waits.
     pub standing: Option<Standing>,
 }

@@ -66,11 +66,10 @@ pub struct Standing {
 /// How often a request is changed and judged again: one change can uncover another objection.
 const ROUNDS: usize = 4;
 
-/// Opens the judgement of a run up. None where the law of that time is not in `book`, which is
-/// never so for a run of the same journal.
-pub fn explain(book: &LawBook, run: &Run) -> Option<Explained> {
+/// Opens the judgement of a run up, under the law that was applied. It compiles the rules of the
+/// policy, some more than once: not for a thread that others wait for.
+pub fn explain(law: Law, run: &Run) -> Explained {
     let judgement = run.judgement();
-    let law = law_of(book, judgement)?;
     let template = &run.submission().template;
     let thresholds = law.heat.clone();
     let court = Court::from(law);
@@ -80,17 +79,18 @@ pub fn explain(book: &LawBook, run: &Run) -> Option<Explained> {
     let version = judgement.policy.version;
     let inputs = judgement.inputs();
     let rules = Rules { policy, version, inputs: &inputs };
-    Some(Explained {
+    Explained {
         rules: rules.asked(run.submission()),
         pattern: pattern.filter(|_| judgement.policy.version > 0),
         thresholds,
         miss: miss(&court, &rules, run.submission(), judgement),
         on_violation: policy.on_violation,
-    })
+    }
 }
 
-/// The law of a judgement, as far as it was applied: one policy, and the thresholds.
-fn law_of(book: &LawBook, judgement: &Judgement) -> Option<Law> {
+/// The law of a judgement, as far as it was applied: one policy, and the thresholds. None where it
+/// is not in `book`, which is never so for a run of the same journal.
+pub fn law_of(book: &LawBook, judgement: &Judgement) -> Option<Law> {
     let mut law = Law::default();
     law.revision = judgement.revision;
     let pinned = &judgement.policy;

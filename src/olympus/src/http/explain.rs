@@ -4,9 +4,10 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use api::ReadQuery;
 use api::explain::Explanation;
-use olympus_actors::view::ExplainRun;
+use domain::explain::explain;
+use olympus_actors::view::{ExplainRun, RunExplained};
 
-use super::problem::Fault;
+use super::problem::{self, Fault};
 use super::{AppState, answer, read, show};
 
 /// See the module.
@@ -24,8 +25,11 @@ pub async fn get(
     let Some(explained) = seen.value else {
         return Err(Fault::from(domain::Refusal::NoSuchRun(id)).at(seen.mark));
     };
-    let shown = show::seen(&explained.seen);
-    let standing = explained.standing.as_ref();
-    let why = Explanation::new(shown, &explained.seen.run, &explained.why, standing);
+    let explaining = web::block(move || {
+        let RunExplained { seen, law, standing } = explained;
+        let why = explain(law, &seen.run);
+        Explanation::new(show::seen(&seen), &seen.run, &why, standing.as_ref())
+    });
+    let why = explaining.await.map_err(|_| problem::unanswered())?;
     Ok(answer::json(StatusCode::OK, &why, seen.mark, false))
 }
