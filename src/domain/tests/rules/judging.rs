@@ -344,3 +344,40 @@ fn a_run_is_judged_again_as_it_was_admitted_under_the_law_of_today() {
     assert_eq!(judged.judgement().verdict, Verdict::Quarantine);
     assert_eq!(judged.judgement().revision, 1);
 }
+
+/// What the journal keeps of a decision so that it can be explained, at most, in bytes.
+const EXPLAINED_IN: usize = 300;
+
+#[test]
+fn what_explains_a_decision_is_small_however_much_was_looked_at() {
+    let size = |judgement: &Judgement| {
+        let bytes = bincode::serde::encode_to_vec(judgement, bincode::config::standard());
+        bytes.expect("a judgement has a shape").len()
+    };
+    let names: Vec<String> = (0..20).map(|n| format!("rule-{n}")).collect();
+    let when = "request.metadata.origin == \"outside\" && tenant.running > 1000000";
+    let rules: Vec<_> = names.iter().map(|name| (&**name, when, Verdict::Reject)).collect();
+    let (most, total) = (Some(u32::MAX), Some(u64::MAX));
+    let quotas = Quotas {
+        running: most,
+        pending: most,
+        cpu_milli: total,
+        mem_mb: total,
+        per_minute: most,
+        on_exceeded: OnExceeded::Throttle,
+    };
+    let busy = Holdings {
+        running: 100_000,
+        pending: 1_000_000,
+        in_use: Demand { cpu_milli: 1 << 30, mem_mb: 1 << 30, gpu: 1 << 20 },
+        asked: Total { cpu_milli: 1 << 40, mem_mb: 1 << 40, gpu: 1 << 30 },
+        last_minute: 1_000_000,
+    };
+    let inputs = Inputs { at: T0, index: 1 << 40, tenant: busy, ..Inputs::bare(true) };
+    let looked = Policy { quotas, ..ruled(&rules) };
+    let judged = judge(&court(looked.clone()), request(), &inputs).expect("the template exists");
+    let Room::There(judged) = ask_minos(&looked, judged, busy) else { panic!("there is room") };
+    let plain = judged_by(policy("ruled", &["*"]), request(), &Inputs::bare(true));
+    let more = size(judged.judgement()) - size(&plain);
+    assert!((1..=EXPLAINED_IN).contains(&more), "{more} bytes more");
+}
