@@ -1,6 +1,7 @@
 //! Hades, the durable view: every read comes from here.
 //!
-//! Owns:   a [`domain::World`] folded from durable batches only, and those who wait for a change.
+//! Owns:   a [`domain::World`] folded from durable batches only, less the idempotency keys, which
+//!         are the registry's to answer; and those who wait for a change.
 //! Hears:  [`Published`](crate::Published) from the journal; reads from the gateway and sessions.
 //! Says:   runs, nodes and counts, each with the index it reflects.
 //! Never:  sees anything that is not durable; changes anything.

@@ -4,6 +4,7 @@
 //! that were kept with it give every rule's answer again (D-1), and the nearest miss is found by
 //! judging what should have been asked instead.
 //! Never:  guesses: a miss is only told when judging it again said so.
+//! Proof:  `tests/tests/live/explain.rs`.
 
 use crate::court::Court;
 use crate::ids::Timestamp;
