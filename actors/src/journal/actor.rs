@@ -7,6 +7,7 @@ use std::sync::Arc;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use domain::Event;
 use domain::event::LeaderStarted;
+use domain::kept::LEVEL;
 use journal::{BATCH_CUT_BYTES, Chain, Outcome, Sealed, Writer, catalog};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -204,6 +205,8 @@ impl Handler<Lead> for JournalActor {
             boot: self.boot,
             url,
             version,
+            key: None,
+            reads_level: LEVEL,
         };
         let release = Release::new(move |outcome| {
             let _ = reply.send(outcome);

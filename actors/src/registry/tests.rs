@@ -102,6 +102,7 @@ async fn a_stale_judgement_is_named_with_the_revision_it_needs() {
         policy: policy.into(),
         guard: domain::command::Guard::None,
         origin: origin(),
+        what_if: None,
     };
     let enacted = ask(&house.registry, |reply| Enact { command, reply }).await.expect("enacted");
     assert_eq!((enacted.value.revision, enacted.value.version), (1, 1));

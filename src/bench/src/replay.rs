@@ -85,7 +85,8 @@ impl Replay {
         let (court, mut bytes) = (Court::default(), 0);
         let mut at = Timestamp(1_700_000_000_000);
         let (epoch, url, version) = (chain.epoch(), "bench".into(), "0".into());
-        let led = LeaderStarted { at, epoch, boot: Uuid::nil(), url, version };
+        let led =
+            LeaderStarted { at, epoch, boot: Uuid::nil(), url, version, key: None, reads_level: 1 };
         let led = Event::LeaderStarted(Arc::new(led));
         world.evolve(0, &led);
         let barrier = chain.seal(at.0, journal::catalog::batch([&led])?)?;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use crate::event::{Exit, KeyUse, NodeLostCause, Origin, Output, Usage};
-use crate::ids::{NodeId, RunId, Sequence, Token};
+use crate::event::{CheckpointSigned, Exit, KeyUse, NodeLostCause, Origin, Output, Usage};
+use crate::ids::{Digest, NodeId, RunId, Sequence, Token};
 use crate::judge::Judged;
 use crate::law::{HeatTable, Policy, Template};
 use crate::placement::Assignment;
@@ -53,6 +53,8 @@ pub enum Command {
         guard: Guard,
         /// Who asks.
         origin: Origin,
+        /// Digest of the report on what it would have changed, where one was made first.
+        what_if: Option<Digest>,
     },
     /// Delete a policy.
     DeletePolicy {
@@ -142,6 +144,38 @@ pub enum Command {
         run: RunId,
         /// Why, in the operator's words.
         reason: Box<str>,
+        /// Who asks.
+        origin: Origin,
+    },
+    /// Say that a snapshot of the state after this is being made.
+    BeginSnapshot,
+    /// Say that a snapshot is stored.
+    TakeSnapshot {
+        /// The entry after which the state was so.
+        index: Sequence,
+        /// Digest of the state.
+        digest: Digest,
+        /// Bytes stored.
+        bytes: u64,
+    },
+    /// Say that the journal is in the archive.
+    Archive {
+        /// Up to this entry.
+        through: Sequence,
+        /// Its hash.
+        hash: Digest,
+    },
+    /// Let what lies before an entry leave Redis.
+    Trim {
+        /// The first entry that stays.
+        first: Sequence,
+    },
+    /// Vouch for the journal up to an entry.
+    SignCheckpoint(CheckpointSigned),
+    /// Let events be written that older programs do not read.
+    RaiseLevel {
+        /// The level.
+        level: u32,
         /// Who asks.
         origin: Origin,
     },
@@ -304,6 +338,41 @@ pub enum Refusal {
     /// The attempt is not the run's current one.
     #[error("the attempt is not current")]
     StaleAttempt,
+    /// What is kept of the journal grows; this is said again, or of less.
+    #[error("{what} {asked} is not after {known}")]
+    NotAfter {
+        /// What is kept.
+        what: &'static str,
+        /// The entry named.
+        asked: Sequence,
+        /// The entry known.
+        known: Sequence,
+    },
+    /// What would leave Redis is not archived, or not covered by two snapshots.
+    #[error(
+        "entries before {first} can't leave Redis: the archive reaches entry {archived}, and the \
+         second newest snapshot is of entry {covered}"
+    )]
+    NotKept {
+        /// The first entry that was to stay.
+        first: Sequence,
+        /// The last entry in the archive.
+        archived: Sequence,
+        /// The entry of the second newest snapshot.
+        covered: Sequence,
+    },
+    /// There is no such level, or it is in force.
+    #[error(
+        "level {asked} can't be raised to: level {found} is in force, and this version knows up to {known}"
+    )]
+    NoSuchLevel {
+        /// What was asked for.
+        asked: u32,
+        /// What is in force.
+        found: u32,
+        /// What this program knows.
+        known: u32,
+    },
     /// There is no such node, or another process speaks for it.
     #[error("node {0} is not registered by this agent")]
     NoSuchNode(NodeId),

@@ -68,6 +68,18 @@ pub enum Event {
     RunReleased(Arc<RunReleased>),
     /// See [`RunRefused`].
     RunRefused(Arc<RunRefused>),
+    /// See [`SnapshotBegun`].
+    SnapshotBegun(SnapshotBegun),
+    /// See [`SnapshotTaken`].
+    SnapshotTaken(SnapshotTaken),
+    /// See [`JournalArchived`].
+    JournalArchived(JournalArchived),
+    /// See [`JournalTrimmed`].
+    JournalTrimmed(JournalTrimmed),
+    /// See [`CheckpointSigned`].
+    CheckpointSigned(Arc<CheckpointSigned>),
+    /// See [`LevelRaised`].
+    LevelRaised(LevelRaised),
 }
 
 /// Who caused a change.
@@ -106,6 +118,11 @@ pub struct LeaderStarted {
     pub url: Box<str>,
     /// Version of the program.
     pub version: Box<str>,
+    /// What its checkpoints are signed with: the public half (Ed25519, RFC 8032). None in journals
+    /// from before there were any.
+    pub key: Option<Hex<32>>,
+    /// The highest level of features that it reads: see [`LevelRaised`].
+    pub reads_level: u32,
 }
 
 /// The use of an `Idempotency-Key`.
@@ -463,6 +480,8 @@ pub struct PolicyPut {
     pub version: u64,
     /// The policy.
     pub policy: Policy,
+    /// Digest of the report on what the policy would have changed, where one was made first.
+    pub what_if: Option<Digest>,
 }
 
 /// A policy was deleted. Its versions stay readable, and its numbering goes on.
@@ -618,6 +637,73 @@ pub struct RunRefused {
     pub reason: Box<str>,
 }
 
+/// A snapshot of the state after this entry is being made, by a replay beside the leader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotBegun {
+    /// When, in log time.
+    pub at: Timestamp,
+}
+
+/// A snapshot is stored, and was loaded again to see that it is whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotTaken {
+    /// When, in log time.
+    pub at: Timestamp,
+    /// The entry after which the state was so: one that holds a [`SnapshotBegun`].
+    pub index: Sequence,
+    /// Digest of the state: see [`World::digest`](crate::World::digest).
+    pub digest: Digest,
+    /// Bytes stored.
+    pub bytes: u64,
+}
+
+/// Everything up to an entry is in the archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalArchived {
+    /// When, in log time.
+    pub at: Timestamp,
+    /// The last entry that is.
+    pub through: Sequence,
+    /// Its hash, and so that of everything before.
+    pub hash: Digest,
+}
+
+/// What lies before an entry may leave Redis: it is archived, and covered by two snapshots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalTrimmed {
+    /// When, in log time.
+    pub at: Timestamp,
+    /// The first entry that stays.
+    pub first: Sequence,
+}
+
+/// An instance vouches for the journal up to an entry. No state comes of it: a witness.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointSigned {
+    /// When, in log time.
+    pub at: Timestamp,
+    /// The entry.
+    pub index: Sequence,
+    /// Its hash.
+    pub hash: Digest,
+    /// Whose: the public key, as its [`LeaderStarted`] has it.
+    pub key: Hex<32>,
+    /// Ed25519 (RFC 8032), over what `docs/journal.md` says.
+    pub signature: Hex<64>,
+}
+
+/// From here on events may be written that older programs do not read: every instance was seen to
+/// read them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LevelRaised {
+    /// When, in log time.
+    pub at: Timestamp,
+    /// Who.
+    pub origin: Origin,
+    /// The level in force from here on.
+    pub level: u32,
+}
+
 impl Event {
     /// When it happened, in log time.
     pub fn at(&self) -> Timestamp {
@@ -647,6 +733,12 @@ impl Event {
             Self::RunEvicted(e) => e.at,
             Self::RunReleased(e) => e.at,
             Self::RunRefused(e) => e.at,
+            Self::SnapshotBegun(e) => e.at,
+            Self::SnapshotTaken(e) => e.at,
+            Self::JournalArchived(e) => e.at,
+            Self::JournalTrimmed(e) => e.at,
+            Self::CheckpointSigned(e) => e.at,
+            Self::LevelRaised(e) => e.at,
         }
     }
 
@@ -677,7 +769,13 @@ impl Event {
             | Self::QueueResumed(_)
             | Self::NodeDrained(_)
             | Self::NodeUndrained(_)
-            | Self::NodeLabeled(_) => None,
+            | Self::NodeLabeled(_)
+            | Self::SnapshotBegun(_)
+            | Self::SnapshotTaken(_)
+            | Self::JournalArchived(_)
+            | Self::JournalTrimmed(_)
+            | Self::CheckpointSigned(_)
+            | Self::LevelRaised(_) => None,
         }
     }
 }

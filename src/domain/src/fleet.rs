@@ -411,7 +411,13 @@ impl Fleet {
             | Event::QueuePaused(_)
             | Event::QueueResumed(_)
             | Event::RunReleased(_)
-            | Event::RunRefused(_) => None,
+            | Event::RunRefused(_)
+            | Event::SnapshotBegun(_)
+            | Event::SnapshotTaken(_)
+            | Event::JournalArchived(_)
+            | Event::JournalTrimmed(_)
+            | Event::CheckpointSigned(_)
+            | Event::LevelRaised(_) => None,
         }
     }
 

@@ -211,7 +211,13 @@ impl Profiles {
             | Event::NodeUndrained(_)
             | Event::NodeLabeled(_)
             | Event::RunEvicted(_)
-            | Event::RunReleased(_) => {}
+            | Event::RunReleased(_)
+            | Event::SnapshotBegun(_)
+            | Event::SnapshotTaken(_)
+            | Event::JournalArchived(_)
+            | Event::JournalTrimmed(_)
+            | Event::CheckpointSigned(_)
+            | Event::LevelRaised(_) => {}
         }
     }
 

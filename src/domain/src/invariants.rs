@@ -275,7 +275,13 @@ fn p1_revision(before: &Before, event: &Event, after: &World) -> Result<(), Viol
         | Event::NodeLabeled(_)
         | Event::RunEvicted(_)
         | Event::RunReleased(_)
-        | Event::RunRefused(_) => 0,
+        | Event::RunRefused(_)
+        | Event::SnapshotBegun(_)
+        | Event::SnapshotTaken(_)
+        | Event::JournalArchived(_)
+        | Event::JournalTrimmed(_)
+        | Event::CheckpointSigned(_)
+        | Event::LevelRaised(_) => 0,
     };
     let (before, after) = (before.revision, after.law.current().revision);
     if after == before + step { Ok(()) } else { Err(Violation::Revision { before, after }) }

@@ -103,7 +103,13 @@ impl Keys {
             | Event::NodeLabeled(_)
             | Event::RunEvicted(_)
             | Event::RunReleased(_)
-            | Event::RunRefused(_) => {}
+            | Event::RunRefused(_)
+            | Event::SnapshotBegun(_)
+            | Event::SnapshotTaken(_)
+            | Event::JournalArchived(_)
+            | Event::JournalTrimmed(_)
+            | Event::CheckpointSigned(_)
+            | Event::LevelRaised(_) => {}
         }
     }
 

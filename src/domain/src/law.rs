@@ -529,7 +529,13 @@ impl LawBook {
             | Event::NodeLabeled(_)
             | Event::RunEvicted(_)
             | Event::RunReleased(_)
-            | Event::RunRefused(_) => return false,
+            | Event::RunRefused(_)
+            | Event::SnapshotBegun(_)
+            | Event::SnapshotTaken(_)
+            | Event::JournalArchived(_)
+            | Event::JournalTrimmed(_)
+            | Event::CheckpointSigned(_)
+            | Event::LevelRaised(_) => return false,
         }
         true
     }

@@ -14,6 +14,7 @@ pub mod heat;
 pub mod ids;
 pub mod invariants;
 pub mod judge;
+pub mod kept;
 pub mod keys;
 pub mod law;
 pub mod ledger;

@@ -260,7 +260,13 @@ impl Line {
             | Event::NodeDrained(_)
             | Event::NodeUndrained(_)
             | Event::NodeLabeled(_)
-            | Event::RunEvicted(_) => {}
+            | Event::RunEvicted(_)
+            | Event::SnapshotBegun(_)
+            | Event::SnapshotTaken(_)
+            | Event::JournalArchived(_)
+            | Event::JournalTrimmed(_)
+            | Event::CheckpointSigned(_)
+            | Event::LevelRaised(_) => {}
         }
     }
 

@@ -457,7 +457,13 @@ impl Runs {
             | Event::QueueResumed(_)
             | Event::NodeDrained(_)
             | Event::NodeUndrained(_)
-            | Event::NodeLabeled(_) => {}
+            | Event::NodeLabeled(_)
+            | Event::SnapshotBegun(_)
+            | Event::SnapshotTaken(_)
+            | Event::JournalArchived(_)
+            | Event::JournalTrimmed(_)
+            | Event::CheckpointSigned(_)
+            | Event::LevelRaised(_) => {}
         }
     }
 

@@ -10,16 +10,18 @@ use std::sync::Arc;
 
 use crate::command::{Admit, Command, Guard, Join, Refusal, Report, Reported};
 use crate::event::{
-    End, Event, ExitCause, FailReason, HeatTableSet, LostCause, Next, NodeDrained, NodeJoined,
-    NodeLabeled, NodeLost, NodeLostCause, NodeUndrained, Origin, Place, PolicyDeleted, PolicyPut,
-    QueuePaused, QueueResumed, RejectCode, RunAdmitted, RunAssigned, RunCancelRequested,
-    RunCanceled, RunEvicted, RunFinished, RunForgotten, RunLost, RunRefused, RunRejected,
-    RunReleased, RunStarted, TemplateDeleted, TemplatePut,
+    CheckpointSigned, End, Event, ExitCause, FailReason, HeatTableSet, JournalArchived,
+    JournalTrimmed, LevelRaised, LostCause, Next, NodeDrained, NodeJoined, NodeLabeled, NodeLost,
+    NodeLostCause, NodeUndrained, Origin, Place, PolicyDeleted, PolicyPut, QueuePaused,
+    QueueResumed, RejectCode, RunAdmitted, RunAssigned, RunCancelRequested, RunCanceled,
+    RunEvicted, RunFinished, RunForgotten, RunLost, RunRefused, RunRejected, RunReleased,
+    RunStarted, SnapshotBegun, SnapshotTaken, TemplateDeleted, TemplatePut,
 };
 use crate::fleet::{Fleet, Node};
 use crate::heat::Profiles;
 use crate::ids::{Digest, Hex, NodeId, RunId, Sequence, Timestamp};
 use crate::judge::{Judged, Objection, Quota, Room, ask_minos, preferred_pool};
+use crate::kept::{Kept, LEVEL};
 use crate::keys::{Keys, Known};
 use crate::law::{HOST_TEMPLATE, LOCKDOWN_DEFAULT, LawBook, Verdict};
 use crate::ledger::Ledger;
@@ -49,6 +51,8 @@ pub struct World {
     pub keys: Keys,
     /// What is learned of heat.
     pub profiles: Profiles,
+    /// What is kept of the journal.
+    pub kept: Kept,
     /// Latest leader's epoch.
     pub epoch: u64,
     /// Admissions so far.
@@ -109,7 +113,7 @@ impl World {
             Command::Report(report) => self.report(at, report),
             Command::Join(join) => self.join(at, join),
             Command::LoseNode { node, boot, cause } => self.lose_node(at, node, boot, cause),
-            Command::PutPolicy { policy, guard, origin } => {
+            Command::PutPolicy { policy, guard, origin, what_if } => {
                 if &*policy.name == LOCKDOWN_DEFAULT {
                     return Err(Refusal::BuiltIn { kind: "policy", name: policy.name });
                 }
@@ -119,7 +123,7 @@ impl World {
                 law.has_room_for(&policy)?;
                 let version = self.law.next_policy_version(&policy.name);
                 let revision = law.revision + 1;
-                let put = PolicyPut { at, origin, revision, version, policy: *policy };
+                let put = PolicyPut { at, origin, revision, version, policy: *policy, what_if };
                 Ok(Event::PolicyPut(Arc::new(put)).into())
             }
             Command::DeletePolicy { name, guard, origin } => {
@@ -205,6 +209,30 @@ impl World {
                 let refused = RunRefused { run, at, origin, reason };
                 Ok(Event::RunRefused(Arc::new(refused)).into())
             }
+            Command::BeginSnapshot => Ok(Event::SnapshotBegun(SnapshotBegun { at }).into()),
+            Command::TakeSnapshot { index, digest, bytes } => {
+                self.kept.may_take(index)?;
+                Ok(Event::SnapshotTaken(SnapshotTaken { at, index, digest, bytes }).into())
+            }
+            Command::Archive { through, hash } => {
+                self.kept.may_archive(through)?;
+                Ok(Event::JournalArchived(JournalArchived { at, through, hash }).into())
+            }
+            Command::Trim { first } => {
+                self.kept.may_trim(first)?;
+                Ok(Event::JournalTrimmed(JournalTrimmed { at, first }).into())
+            }
+            Command::SignCheckpoint(signed) => {
+                let signed = CheckpointSigned { at, ..signed };
+                Ok(Event::CheckpointSigned(Arc::new(signed)).into())
+            }
+            Command::RaiseLevel { level, origin } => {
+                let found = self.kept.level();
+                if level <= found || level > LEVEL {
+                    return Err(Refusal::NoSuchLevel { asked: level, found, known: LEVEL });
+                }
+                Ok(Event::LevelRaised(LevelRaised { at, origin, level }).into())
+            }
             Command::Tick { most } => {
                 let forget = |run| Event::RunForgotten(RunForgotten { run, at });
                 let mut events: Vec<Event> =
@@ -265,6 +293,7 @@ impl World {
         self.tenants.evolve(event);
         self.keys.evolve(event);
         self.profiles.evolve(event);
+        self.kept.evolve(event);
         self.now = self.now.max(event.at());
         match event {
             Event::LeaderStarted(e) => self.epoch = e.epoch,
@@ -291,7 +320,13 @@ impl World {
             | Event::NodeLabeled(_)
             | Event::RunEvicted(_)
             | Event::RunReleased(_)
-            | Event::RunRefused(_) => {}
+            | Event::RunRefused(_)
+            | Event::SnapshotBegun(_)
+            | Event::SnapshotTaken(_)
+            | Event::JournalArchived(_)
+            | Event::JournalTrimmed(_)
+            | Event::CheckpointSigned(_)
+            | Event::LevelRaised(_) => {}
         }
     }
 
@@ -307,6 +342,7 @@ impl World {
             pack(&self.tenants),
             pack(&self.keys),
             pack(&self.profiles),
+            pack(&self.kept),
             pack(&(self.epoch, self.admissions, self.now)),
         ] {
             hash.update(&part);

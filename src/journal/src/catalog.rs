@@ -93,21 +93,21 @@ fn decoding() -> impl bincode::config::Config {
     bincode::config::standard().with_limit::<MAX_BODY_BYTES>()
 }
 
-/// One row an event: its number, its name, the version that is written and the shape of `domain`
-/// that it has; then, for each older version, the frozen shape it is lifted from.
+/// One row an event: its number, its name, the version that is written, whether a reader that does
+/// not know it must stop, and the shape of `domain` that it has; then, for each older version, the frozen shape it is lifted from.
 macro_rules! catalog {
-    ($($kind:literal $name:literal $version:literal $variant:ident $shape:ty
+    ($($kind:literal $name:literal $version:literal $critical:literal $variant:ident $shape:ty
         $(, $old:literal $frozen:ty)*;)+) => {
         /// Every event type, by number.
         pub const TYPES: &[EventType] = &[
-            $(EventType { kind: $kind, name: $name, version: $version, critical: true },)+
+            $(EventType { kind: $kind, name: $name, version: $version, critical: $critical },)+
         ];
 
         /// The type of an event.
         pub fn type_of(event: &Event) -> EventType {
             match event {
                 $(Event::$variant(_) => {
-                    EventType { kind: $kind, name: $name, version: $version, critical: true }
+                    EventType { kind: $kind, name: $name, version: $version, critical: $critical }
                 })+
             }
         }
@@ -170,31 +170,37 @@ use domain::event as e;
 use crate::frozen as f;
 
 catalog! {
-    1  "leader.started"       1 LeaderStarted      Arc<e::LeaderStarted>;
-    2  "run.admitted"         2 RunAdmitted        Arc<e::RunAdmitted>, 1 f::RunAdmittedV1;
-    3  "run.rejected"         2 RunRejected        Arc<e::RunRejected>, 1 f::RunRejectedV1;
-    4  "run.assigned"         1 RunAssigned        e::RunAssigned;
-    5  "run.started"          1 RunStarted         e::RunStarted;
-    6  "run.finished"         1 RunFinished        Arc<e::RunFinished>;
-    7  "run.lost"             2 RunLost            e::RunLost, 1 e::RunLost;
-    8  "run.cancel_requested" 1 RunCancelRequested e::RunCancelRequested;
-    9  "run.canceled"         1 RunCanceled        e::RunCanceled;
-    10 "run.forgotten"        1 RunForgotten       e::RunForgotten;
-    11 "node.joined"          1 NodeJoined         Arc<e::NodeJoined>;
-    12 "node.lost"            1 NodeLost           e::NodeLost;
-    13 "policy.put"           2 PolicyPut          Arc<e::PolicyPut>, 1 f::PolicyPutV1;
-    14 "policy.deleted"       1 PolicyDeleted      e::PolicyDeleted;
-    15 "template.put"         1 TemplatePut        Arc<e::TemplatePut>;
-    16 "template.deleted"     1 TemplateDeleted    e::TemplateDeleted;
-    17 "heat_table.set"       1 HeatTableSet       e::HeatTableSet;
-    18 "queue.paused"         1 QueuePaused        e::QueuePaused;
-    19 "queue.resumed"        1 QueueResumed       e::QueueResumed;
-    20 "node.drained"         1 NodeDrained        e::NodeDrained;
-    21 "node.undrained"       1 NodeUndrained      e::NodeUndrained;
-    22 "node.labeled"         1 NodeLabeled        e::NodeLabeled;
-    23 "run.evicted"          1 RunEvicted         e::RunEvicted;
-    24 "run.released"         1 RunReleased        Arc<e::RunReleased>;
-    25 "run.refused"          1 RunRefused         Arc<e::RunRefused>;
+    1  "leader.started"       2 true  LeaderStarted      Arc<e::LeaderStarted>, 1 f::LeaderStartedV1;
+    2  "run.admitted"         2 true  RunAdmitted        Arc<e::RunAdmitted>, 1 f::RunAdmittedV1;
+    3  "run.rejected"         2 true  RunRejected        Arc<e::RunRejected>, 1 f::RunRejectedV1;
+    4  "run.assigned"         1 true  RunAssigned        e::RunAssigned;
+    5  "run.started"          1 true  RunStarted         e::RunStarted;
+    6  "run.finished"         1 true  RunFinished        Arc<e::RunFinished>;
+    7  "run.lost"             2 true  RunLost            e::RunLost, 1 e::RunLost;
+    8  "run.cancel_requested" 1 true  RunCancelRequested e::RunCancelRequested;
+    9  "run.canceled"         1 true  RunCanceled        e::RunCanceled;
+    10 "run.forgotten"        1 true  RunForgotten       e::RunForgotten;
+    11 "node.joined"          1 true  NodeJoined         Arc<e::NodeJoined>;
+    12 "node.lost"            1 true  NodeLost           e::NodeLost;
+    13 "policy.put"           3 true  PolicyPut          Arc<e::PolicyPut>, 2 f::PolicyPutV2, 1 f::PolicyPutV1;
+    14 "policy.deleted"       1 true  PolicyDeleted      e::PolicyDeleted;
+    15 "template.put"         1 true  TemplatePut        Arc<e::TemplatePut>;
+    16 "template.deleted"     1 true  TemplateDeleted    e::TemplateDeleted;
+    17 "heat_table.set"       1 true  HeatTableSet       e::HeatTableSet;
+    18 "queue.paused"         1 true  QueuePaused        e::QueuePaused;
+    19 "queue.resumed"        1 true  QueueResumed       e::QueueResumed;
+    20 "node.drained"         1 true  NodeDrained        e::NodeDrained;
+    21 "node.undrained"       1 true  NodeUndrained      e::NodeUndrained;
+    22 "node.labeled"         1 true  NodeLabeled        e::NodeLabeled;
+    23 "run.evicted"          1 true  RunEvicted         e::RunEvicted;
+    24 "run.released"         1 true  RunReleased        Arc<e::RunReleased>;
+    25 "run.refused"          1 true  RunRefused         Arc<e::RunRefused>;
+    26 "snapshot.begun"       1 true  SnapshotBegun      e::SnapshotBegun;
+    27 "snapshot.taken"       1 true  SnapshotTaken      e::SnapshotTaken;
+    28 "journal.archived"     1 true  JournalArchived    e::JournalArchived;
+    29 "journal.trimmed"      1 true  JournalTrimmed     e::JournalTrimmed;
+    30 "checkpoint.signed"    1 false CheckpointSigned   Arc<e::CheckpointSigned>;
+    31 "level.raised"         1 true  LevelRaised        e::LevelRaised;
 }
 
 fn body<T: serde::de::DeserializeOwned>(

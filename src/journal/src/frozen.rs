@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use domain::event::{KeyUse, Origin, Place, PolicyPut, RejectCode, RunAdmitted, RunRejected};
+use domain::event::{
+    KeyUse, LeaderStarted, Origin, Place, PolicyPut, RejectCode, RunAdmitted, RunRejected,
+};
 use domain::ids::{RunId, Timestamp};
 use domain::judge::{HeatCause, HeatDecision, Judge, Judgement, Objection, Opinion, Pinned};
 use domain::law::{HeatSource, Limits, OnViolation, Policy, Quotas, Required, Rule, Verdict};
@@ -180,6 +182,40 @@ impl From<PolicyPutV1> for Arc<PolicyPut> {
             heat: HeatSource::Table,
             placement: Placement::default(),
         };
-        Self::new(PolicyPut { at, origin, revision, version, policy })
+        Self::new(PolicyPut { at, origin, revision, version, policy, what_if: None })
+    }
+}
+
+/// Instances had no keys, and there was one level of features.
+#[derive(Deserialize)]
+pub struct LeaderStartedV1 {
+    at: Timestamp,
+    epoch: u64,
+    boot: uuid::Uuid,
+    url: Text,
+    version: Text,
+}
+
+impl From<LeaderStartedV1> for Arc<LeaderStarted> {
+    fn from(old: LeaderStartedV1) -> Self {
+        let LeaderStartedV1 { at, epoch, boot, url, version } = old;
+        Self::new(LeaderStarted { at, epoch, boot, url, version, key: None, reads_level: 1 })
+    }
+}
+
+/// Nobody could ask first what a policy would have changed.
+#[derive(Deserialize)]
+pub struct PolicyPutV2 {
+    at: Timestamp,
+    origin: Origin,
+    revision: u64,
+    version: u64,
+    policy: Policy,
+}
+
+impl From<PolicyPutV2> for Arc<PolicyPut> {
+    fn from(old: PolicyPutV2) -> Self {
+        let PolicyPutV2 { at, origin, revision, version, policy } = old;
+        Self::new(PolicyPut { at, origin, revision, version, policy, what_if: None })
     }
 }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use domain::command::{Admit, Command, Guard, Report, Reported};
-use domain::event::{Place, RunAdmitted, RunRejected, RunReleased};
+use domain::event::{CheckpointSigned, Place, RunAdmitted, RunRejected, RunReleased};
 use domain::judge::{Case, judge_resolved};
 use domain::placement::Assignment;
 use domain::runs::Birth;
@@ -58,6 +58,7 @@ pub fn decided(
             policy: Box::new(e.policy.clone()),
             guard: Guard::None,
             origin: e.origin.clone(),
+            what_if: e.what_if,
         },
         Event::PolicyDeleted(e) => Command::DeletePolicy {
             name: e.name.clone(),
@@ -94,6 +95,14 @@ pub fn decided(
             labels: e.labels.clone(),
             origin: e.origin.clone(),
         },
+        Event::SnapshotBegun(_) => Command::BeginSnapshot,
+        Event::SnapshotTaken(e) => {
+            Command::TakeSnapshot { index: e.index, digest: e.digest, bytes: e.bytes }
+        }
+        Event::JournalArchived(e) => Command::Archive { through: e.through, hash: e.hash },
+        Event::JournalTrimmed(e) => Command::Trim { first: e.first },
+        Event::CheckpointSigned(e) => Command::SignCheckpoint(CheckpointSigned::clone(e)),
+        Event::LevelRaised(e) => Command::RaiseLevel { level: e.level, origin: e.origin.clone() },
         Event::RunLost(e) => return Some(on_node(world, e.run, e.attempt, &e.node)),
         Event::RunEvicted(e) => return Some(on_node(world, e.run, e.attempt, &e.node)),
         Event::LeaderStarted(_) | Event::NodeJoined(_) | Event::NodeLost(_) => return None,

@@ -83,7 +83,13 @@ fn subject(event: &Event) -> Option<String> {
         | Event::RunForgotten(_)
         | Event::RunEvicted(_)
         | Event::RunReleased(_)
-        | Event::RunRefused(_) => None,
+        | Event::RunRefused(_)
+        | Event::SnapshotBegun(_)
+        | Event::SnapshotTaken(_)
+        | Event::JournalArchived(_)
+        | Event::JournalTrimmed(_)
+        | Event::CheckpointSigned(_)
+        | Event::LevelRaised(_) => None,
     }
 }
 

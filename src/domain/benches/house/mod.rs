@@ -39,6 +39,7 @@ impl House {
             policy: policy.into(),
             guard: Guard::None,
             origin: origin(),
+            what_if: None,
         });
         for n in 0..nodes {
             let label = match n % 10 {

@@ -425,7 +425,7 @@ impl House {
         self.sequence += 1;
         let (at, epoch, boot) = (self.now, self.lived.epoch + 1, boot(0));
         let (url, version) = ("http://127.0.0.1:1".into(), "0.1.0".into());
-        let started = LeaderStarted { at, epoch, boot, url, version };
+        let started = LeaderStarted { at, epoch, boot, url, version, key: None, reads_level: 1 };
         self.happens(&Event::LeaderStarted(Arc::new(started)));
     }
 

@@ -34,6 +34,12 @@ pub fn hear(event: &Event) -> Event {
         Event::RunEvicted(e) => Event::RunEvicted(carry(e)),
         Event::RunReleased(e) => Event::RunReleased(Arc::new(carry(&**e))),
         Event::RunRefused(e) => Event::RunRefused(Arc::new(carry(&**e))),
+        Event::SnapshotBegun(e) => Event::SnapshotBegun(carry(e)),
+        Event::SnapshotTaken(e) => Event::SnapshotTaken(carry(e)),
+        Event::JournalArchived(e) => Event::JournalArchived(carry(e)),
+        Event::JournalTrimmed(e) => Event::JournalTrimmed(carry(e)),
+        Event::CheckpointSigned(e) => Event::CheckpointSigned(Arc::new(carry(&**e))),
+        Event::LevelRaised(e) => Event::LevelRaised(carry(e)),
     };
     assert_eq!(heard, *event, "what is heard is what was said");
     heard

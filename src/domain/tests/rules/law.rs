@@ -9,7 +9,7 @@ use crate::support::*;
 
 fn put_as(revision: u64, version: u64, name: &str, patterns: &[&str]) -> Event {
     let (at, origin, policy) = (T0, origin(), policy(name, patterns));
-    Event::PolicyPut(PolicyPut { at, origin, revision, version, policy }.into())
+    Event::PolicyPut(PolicyPut { at, origin, revision, version, policy, what_if: None }.into())
 }
 
 fn deleted(revision: u64, name: &str) -> Event {

@@ -132,7 +132,7 @@ pub fn template(name: &str) -> Template {
 
 /// The first version of a policy, as the `revision`th change of the law.
 pub fn put_event(revision: u64, policy: Policy) -> Event {
-    let put = PolicyPut { at: T0, origin: origin(), revision, version: 1, policy };
+    let put = PolicyPut { at: T0, origin: origin(), revision, version: 1, policy, what_if: None };
     Event::PolicyPut(Arc::new(put))
 }
 
@@ -328,7 +328,7 @@ pub fn lose(name: &str, n: u64) -> Command {
 }
 
 pub fn put(policy: Policy, guard: Guard) -> Command {
-    Command::PutPolicy { policy: policy.into(), guard, origin: origin() }
+    Command::PutPolicy { policy: policy.into(), guard, origin: origin(), what_if: None }
 }
 
 pub fn delete(name: &str, guard: Guard) -> Command {

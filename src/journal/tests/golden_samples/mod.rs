@@ -189,6 +189,8 @@ fn leader_started() -> Vec<Event> {
         boot: boot(),
         url: "http://127.0.0.1:8080".into(),
         version: "0.1.0".into(),
+        key: Some(Hex([9; 32])),
+        reads_level: 2,
     };
     vec![Event::LeaderStarted(Arc::new(started))]
 }
@@ -385,6 +387,7 @@ fn policy_put() -> Vec<Event> {
             origin: operator(),
             revision: 13,
             version: 4,
+            what_if: Some(Hex([7; 32])),
             policy: Policy {
                 name: "python-default".into(),
                 templates: vec!["python".into(), "python-*".into()],
@@ -500,6 +503,34 @@ fn run_refused() -> Vec<Event> {
     vec![Event::RunRefused(Arc::new(e::RunRefused { run: run(), at: AT, origin, reason }))]
 }
 
+fn snapshot_begun() -> Vec<Event> {
+    vec![Event::SnapshotBegun(e::SnapshotBegun { at: AT })]
+}
+
+fn snapshot_taken() -> Vec<Event> {
+    let (index, digest) = (4_711, Hex([3; 32]));
+    vec![Event::SnapshotTaken(e::SnapshotTaken { at: AT, index, digest, bytes: 1 << 33 })]
+}
+
+fn journal_archived() -> Vec<Event> {
+    let hash = Hex([4; 32]);
+    vec![Event::JournalArchived(e::JournalArchived { at: AT, through: 4_800, hash })]
+}
+
+fn journal_trimmed() -> Vec<Event> {
+    vec![Event::JournalTrimmed(e::JournalTrimmed { at: AT, first: 4_000 })]
+}
+
+fn checkpoint_signed() -> Vec<Event> {
+    let (hash, key, signature) = (Hex([5; 32]), Hex([6; 32]), Hex([7; 64]));
+    let signed = e::CheckpointSigned { at: AT, index: 4_900, hash, key, signature };
+    vec![Event::CheckpointSigned(Arc::new(signed))]
+}
+
+fn level_raised() -> Vec<Event> {
+    vec![Event::LevelRaised(e::LevelRaised { at: AT, origin: operator(), level: 2 })]
+}
+
 /// Samples of the newest version of each type, in the order of the catalogue.
 pub fn samples() -> Vec<Vec<Event>> {
     vec![
@@ -528,5 +559,11 @@ pub fn samples() -> Vec<Vec<Event>> {
         run_evicted(),
         run_released(),
         run_refused(),
+        snapshot_begun(),
+        snapshot_taken(),
+        journal_archived(),
+        journal_trimmed(),
+        checkpoint_signed(),
+        level_raised(),
     ]
 }

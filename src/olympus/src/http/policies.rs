@@ -147,7 +147,8 @@ async fn put_policy(
 ) -> Result<HttpResponse, Fault> {
     let name = policy.name.clone();
     let mut shown = PolicyDocument::from_policy(&policy, 0, 0);
-    let command = Command::PutPolicy { policy: policy.into(), guard, origin: caller.origin() };
+    let command =
+        Command::PutPolicy { policy: policy.into(), guard, origin: caller.origin(), what_if: None };
     let enacted = law::enact(state, open, command).await?;
     law::shown(open, enacted.value.revision).await?;
     let history = history(open, &name).await?.value;

@@ -171,6 +171,9 @@ impl From<Refusal> for Fault {
             | Refusal::StaleAttempt
             | Refusal::PoolChange { .. }
             | Refusal::CapacityBelowUse { .. }
+            | Refusal::NotAfter { .. }
+            | Refusal::NotKept { .. }
+            | Refusal::NoSuchLevel { .. }
             | Refusal::Tie { .. } => Self::of(409, code::CONFLICT, detail),
             Refusal::VersionMismatch { .. } | Refusal::Exists { .. } => {
                 Self::of(412, code::STALE, detail)

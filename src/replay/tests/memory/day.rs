@@ -75,7 +75,7 @@ impl Day {
         self.leads += 1;
         let (at, epoch, boot) = (self.at, self.leads, boot(self.leads));
         let (url, version) = ("http://127.0.0.1:1".into(), "0.1.0".into());
-        let started = LeaderStarted { at, epoch, boot, url, version };
+        let started = LeaderStarted { at, epoch, boot, url, version, key: None, reads_level: 1 };
         self.happens(vec![Event::LeaderStarted(Arc::new(started))]);
     }
 

@@ -1,0 +1,180 @@
+//! What is kept of the journal, and where: snapshots, the archive, what is left in Redis; and the
+//! level of features.
+//!
+//! Owns:   the rule of trimming: only what is archived, and covered by the second newest snapshot
+//!         too, may leave Redis.
+//! Never:  knows a file: that a snapshot or a segment is whole was seen by whoever reported it.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::Refusal;
+use crate::event::Event;
+use crate::ids::{Digest, Sequence};
+
+/// The highest level of features that this program writes and reads.
+///
+/// | level | brought |
+/// |---|---|
+/// | 1 | all that came before levels |
+pub const LEVEL: u32 = 1;
+
+/// Snapshots that are remembered: trimming asks for two, and an operator may go back further.
+const SNAPSHOTS: usize = 8;
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Oldest first.
+    snapshots: VecDeque<(Sequence, Digest)>,
+    archived: Sequence,
+    first: Sequence,
+    level: u32,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self { snapshots: VecDeque::new(), archived: 0, first: 1, level: 1 }
+    }
+}
+
+impl Kept {
+    /// The newest snapshots, oldest first: the entry after which the state was so, and its digest.
+    pub fn snapshots(&self) -> impl DoubleEndedIterator<Item = (Sequence, Digest)> + '_ {
+        self.snapshots.iter().copied()
+    }
+
+    /// The last entry in the archive; 0 where there is none.
+    pub fn archived(&self) -> Sequence {
+        self.archived
+    }
+
+    /// The first entry that is to stay in Redis.
+    pub fn first(&self) -> Sequence {
+        self.first
+    }
+
+    /// The level in force.
+    pub fn level(&self) -> u32 {
+        self.level
+    }
+
+    /// The first entry that must stay: behind both the archive and the second newest snapshot.
+    pub fn trimmable(&self) -> Sequence {
+        let covered = self.snapshots.iter().rev().nth(1).map_or(0, |(index, _)| *index);
+        covered.min(self.archived) + 1
+    }
+
+    pub(crate) fn may_take(&self, index: Sequence) -> Result<(), Refusal> {
+        let known = self.snapshots.back().map_or(0, |(index, _)| *index);
+        after("a snapshot of entry", index, known)
+    }
+
+    pub(crate) fn may_archive(&self, through: Sequence) -> Result<(), Refusal> {
+        after("the archive's last entry", through, self.archived)
+    }
+
+    pub(crate) fn may_trim(&self, first: Sequence) -> Result<(), Refusal> {
+        after("the first entry", first, self.first)?;
+        if first > self.trimmable() {
+            let covered = self.snapshots.iter().rev().nth(1).map_or(0, |(index, _)| *index);
+            return Err(Refusal::NotKept { first, archived: self.archived, covered });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn evolve(&mut self, event: &Event) {
+        match event {
+            Event::SnapshotTaken(e) => {
+                if self.snapshots.len() == SNAPSHOTS {
+                    self.snapshots.pop_front();
+                }
+                self.snapshots.push_back((e.index, e.digest));
+            }
+            Event::JournalArchived(e) => self.archived = e.through,
+            Event::JournalTrimmed(e) => self.first = e.first,
+            Event::LevelRaised(e) => self.level = e.level,
+            // Nothing comes of the one but the other, and a witness changes nothing.
+            Event::SnapshotBegun(_) | Event::CheckpointSigned(_) => {}
+            Event::LeaderStarted(_)
+            | Event::RunAdmitted(_)
+            | Event::RunRejected(_)
+            | Event::RunAssigned(_)
+            | Event::RunStarted(_)
+            | Event::RunFinished(_)
+            | Event::RunLost(_)
+            | Event::RunCancelRequested(_)
+            | Event::RunCanceled(_)
+            | Event::RunForgotten(_)
+            | Event::NodeJoined(_)
+            | Event::NodeLost(_)
+            | Event::PolicyPut(_)
+            | Event::PolicyDeleted(_)
+            | Event::TemplatePut(_)
+            | Event::TemplateDeleted(_)
+            | Event::HeatTableSet(_)
+            | Event::QueuePaused(_)
+            | Event::QueueResumed(_)
+            | Event::NodeDrained(_)
+            | Event::NodeUndrained(_)
+            | Event::NodeLabeled(_)
+            | Event::RunEvicted(_)
+            | Event::RunReleased(_)
+            | Event::RunRefused(_) => {}
+        }
+    }
+}
+
+fn after(what: &'static str, asked: Sequence, known: Sequence) -> Result<(), Refusal> {
+    if asked > known { Ok(()) } else { Err(Refusal::NotAfter { what, asked, known }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{JournalArchived, JournalTrimmed, SnapshotTaken};
+    use crate::ids::{Hex, Timestamp};
+
+    const AT: Timestamp = Timestamp(1);
+
+    fn after(snapshots: &[Sequence], archived: Sequence) -> Kept {
+        let mut kept = Kept::default();
+        for index in snapshots {
+            let taken = SnapshotTaken { at: AT, index: *index, digest: Hex([0; 32]), bytes: 1 };
+            kept.evolve(&Event::SnapshotTaken(taken));
+        }
+        let hash = Hex([0; 32]);
+        kept.evolve(&Event::JournalArchived(JournalArchived { at: AT, through: archived, hash }));
+        kept
+    }
+
+    #[test]
+    fn only_what_is_archived_and_twice_covered_may_leave() {
+        for (snapshots, archived, first) in
+            [(&[][..], 90, 1), (&[50], 90, 1), (&[20, 50], 90, 21), (&[20, 50], 10, 11)]
+        {
+            let kept = after(snapshots, archived);
+            assert_eq!(kept.trimmable(), first);
+            assert!(kept.may_trim(first + 1).is_err());
+            assert_eq!(kept.may_trim(first).is_ok(), first > 1);
+        }
+    }
+
+    #[test]
+    fn what_is_kept_only_grows() {
+        let mut kept = after(&[20, 50], 90);
+        kept.evolve(&Event::JournalTrimmed(JournalTrimmed { at: AT, first: 15 }));
+        assert!(kept.may_take(50).is_err() && kept.may_take(51).is_ok());
+        assert!(kept.may_archive(90).is_err() && kept.may_archive(91).is_ok());
+        assert!(kept.may_trim(15).is_err() && kept.may_trim(16).is_ok());
+    }
+
+    #[test]
+    fn the_newest_snapshots_are_remembered() {
+        let indices: Vec<Sequence> = (1..=20).collect();
+        let kept = after(&indices, 0);
+        let remembered: Vec<Sequence> = kept.snapshots().map(|(index, _)| index).collect();
+        assert_eq!(remembered, (13..=20).collect::<Vec<_>>());
+    }
+}
