@@ -5,6 +5,7 @@ mod demands;
 pub use demands::{JudgeDocument, QuotasDocument, RequireDocument};
 
 use domain::event::Principal;
+use domain::ids::Digest;
 use domain::law::{HeatSource, Limits, OnViolation, Policy, RootFs, Rule, Template, Version};
 use serde::{Deserialize, Serialize};
 
@@ -301,11 +302,14 @@ pub struct PolicyVersion {
     pub deleted: bool,
     /// The policy; none for a deletion.
     pub document: Option<PolicyDocument>,
+    /// Digest of the report on what it would have changed, where one was made first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what_if: Option<Digest>,
 }
 
 impl From<&Version<Policy>> for PolicyVersion {
     fn from(version: &Version<Policy>) -> Self {
-        let Version { version, revision, at, by, body } = version;
+        let Version { version, revision, at, by, body, what_if } = version;
         let document =
             body.as_ref().map(|body| PolicyDocument::from_policy(body, *version, *revision));
         Self {
@@ -315,6 +319,7 @@ impl From<&Version<Policy>> for PolicyVersion {
             by: by.clone(),
             deleted: body.is_none(),
             document,
+            what_if: *what_if,
         }
     }
 }

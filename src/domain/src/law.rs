@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::Refusal;
 use crate::event::{Event, Principal};
-use crate::ids::Timestamp;
+use crate::ids::{Digest, Timestamp};
 use crate::pattern::{overlap, specificity};
 use crate::submission::{Heat, Network, Placement};
 
@@ -379,6 +379,26 @@ pub struct Version<T> {
     pub by: Principal,
     /// The thing itself; none for a deletion.
     pub body: Option<Arc<T>>,
+    /// Digest of the report on what it would have changed, where one was made first.
+    pub what_if: Option<Digest>,
+}
+
+/// The last version of a history that a revision knows.
+fn as_of<T>(history: &[Version<T>], revision: u64) -> Option<&Version<T>> {
+    let known = history.partition_point(|version| version.revision <= revision);
+    history[..known].last()
+}
+
+/// The versions in force at a revision.
+fn in_force<T>(
+    all: &BTreeMap<Box<str>, Vec<Version<T>>>,
+    revision: u64,
+) -> impl Iterator<Item = (Box<str>, Current<T>)> {
+    all.iter().filter_map(move |(name, history)| {
+        let Version { version, revision, body, .. } = as_of(history, revision)?;
+        let (version, revision, body) = (*version, *revision, body.clone()?);
+        Some((name.clone(), Current { version, revision, body }))
+    })
 }
 
 /// The law and its history.
@@ -394,6 +414,20 @@ impl LawBook {
     /// The law in force.
     pub fn current(&self) -> &Arc<Law> {
         &self.current
+    }
+
+    /// The law as it stood at a revision: what a judgement of that revision was made under.
+    pub fn at(&self, revision: u64) -> Arc<Law> {
+        if revision == self.current.revision {
+            return self.current.clone();
+        }
+        let mut law = Law { revision, lockdown: self.current.lockdown.clone(), ..Law::default() };
+        law.policies.extend(in_force(&self.policies, revision));
+        law.templates.extend(in_force(&self.templates, revision));
+        if let Some(table) = as_of(&self.heat, revision).and_then(|version| version.body.as_ref()) {
+            law.heat = HeatTable::clone(table);
+        }
+        Arc::new(law)
     }
 
     /// Every version of a policy, oldest first.
@@ -447,6 +481,7 @@ impl LawBook {
                     at: e.at,
                     by: e.origin.by.clone(),
                     body: Some(body.clone()),
+                    what_if: e.what_if,
                 });
                 let law = Arc::make_mut(&mut self.current);
                 law.revision = e.revision;
@@ -463,6 +498,7 @@ impl LawBook {
                     at: e.at,
                     by: e.origin.by.clone(),
                     body: None,
+                    what_if: None,
                 });
                 let law = Arc::make_mut(&mut self.current);
                 law.revision = e.revision;
@@ -477,6 +513,7 @@ impl LawBook {
                     at: e.at,
                     by: e.origin.by.clone(),
                     body: Some(body.clone()),
+                    what_if: None,
                 });
                 let law = Arc::make_mut(&mut self.current);
                 law.revision = e.revision;
@@ -493,6 +530,7 @@ impl LawBook {
                     at: e.at,
                     by: e.origin.by.clone(),
                     body: None,
+                    what_if: None,
                 });
                 let law = Arc::make_mut(&mut self.current);
                 law.revision = e.revision;
@@ -508,6 +546,7 @@ impl LawBook {
                     at: e.at,
                     by: e.origin.by.clone(),
                     body: Some(Arc::new(e.table.clone())),
+                    what_if: None,
                 });
             }
             Event::LeaderStarted(_)

@@ -494,6 +494,8 @@ impl House {
         assert_eq!(self.lived.digest(), self.replayed.digest(), "lived equals replayed");
         assert_eq!(self.lived.digest() == before.digest(), self.lived == before, "of all there is");
         self.alone.agree_with(&self.lived);
+        let law = before.law.current();
+        assert!(self.lived.law.at(law.revision) == *law, "the law of then is not forgotten");
         let visible: Vec<_> = self.projected.iter().map(|(key, run)| (*key, *run)).collect();
         assert_eq!(self.lived.line.in_order(), visible, "the projected line is the line");
         numbers::agree(&self.lived);

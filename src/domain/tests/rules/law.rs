@@ -206,3 +206,25 @@ fn a_law_that_judges_hold_does_not_change_under_them() {
     assert_eq!((held.revision, held.policies.len()), (1, 1));
     assert_eq!((world.law.current().revision, world.law.current().policies.len()), (2, 0));
 }
+
+#[test]
+fn the_law_of_any_revision_can_be_had_again() {
+    let table = HeatTable { hot_cpu_milli: 1_500, ..HeatTable::PUBLISHED };
+    let (at, origin) = (T0, origin());
+    let events = [
+        put_as(1, 1, "a", &["a"]),
+        template_put(2, 1, "t"),
+        Event::HeatTableSet(HeatTableSet { at, origin, revision: 3, table }),
+        put_as(4, 2, "a", &["b"]),
+        deleted(5, "a"),
+        template_deleted(6, "t"),
+        put_as(7, 3, "a", &["a"]),
+    ];
+    let end = world(&events).law;
+    for known in 0..=events.len() {
+        let then = world(&events[..known]);
+        let again = end.at(known as u64);
+        assert_eq!(&again, then.law.current(), "revision {known}");
+        assert!(std::ptr::eq(&*again.lockdown().body, &*end.current().lockdown().body));
+    }
+}

@@ -128,7 +128,7 @@ pub struct VersionShown<D> {
 impl<D> VersionShown<D> {
     /// A version as the history has it.
     pub fn new<T>(version: &Version<T>, document: impl FnOnce(&T, u64, u64) -> D) -> Self {
-        let Version { version, revision, at, by, body } = version;
+        let Version { version, revision, at, by, body, .. } = version;
         Self {
             version: *version,
             revision: *revision,

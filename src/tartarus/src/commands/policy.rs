@@ -138,11 +138,12 @@ fn history(all: &[PolicyVersion]) -> Columns {
                 Principal::Node(node) => format!("node {node}"),
             },
             if version.deleted { "deleted".to_owned() } else { format!("{rules} rules") },
+            version.what_if.map_or("-".to_owned(), |digest| print::cut(&digest.to_string(), 13)),
         ]
     };
     Columns {
-        head: vec!["VERSION", "REVISION", "AGE", "BY", "WHAT"],
-        narrow: 5,
+        head: vec!["VERSION", "REVISION", "AGE", "BY", "WHAT", "WHAT-IF"],
+        narrow: 6,
         rows: all.iter().rev().map(row).collect(),
     }
 }
