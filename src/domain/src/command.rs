@@ -350,15 +350,15 @@ pub enum Refusal {
     },
     /// What would leave Redis is not archived, or not covered by two snapshots.
     #[error(
-        "entries before {first} can't leave Redis: the archive reaches entry {archived}, and the \
-         second newest snapshot is of entry {covered}"
+        "entries before {first} can't leave Redis: the archive reaches entry {archived}, and \
+         snapshots cover what may leave up to entry {covered}"
     )]
     NotKept {
         /// The first entry that was to stay.
         first: Sequence,
         /// The last entry in the archive.
         archived: Sequence,
-        /// The entry of the second newest snapshot.
+        /// The last entry that snapshots allow to leave.
         covered: Sequence,
     },
     /// There is no such level, or it is in force.

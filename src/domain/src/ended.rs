@@ -2,8 +2,8 @@
 //!
 //! What its key in the table says, or what it would say twice, is left out, and times are kept as
 //! distances from its birth: a house remembers far more finished runs than others. Its idempotency
-//! key is left out too: repeats are answered from [`crate::keys`], and the journal has the text. In
-//! memory only; the journal has shapes of its own.
+//! key is left out too: repeats are answered from [`crate::keys`], and the journal has the text. For
+//! memory and snapshots; the journal has shapes of its own.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::event::{
 };
 use crate::ids::{Hex, NodeId, RunId, Sequence, Timestamp};
 use crate::judge::Judgement;
-use crate::pack::{pack, unpack};
+use crate::pack::{pack, unpack, unpack_first};
 use crate::runs::{Birth, Past, Run, Status};
 use crate::submission::{Pool, Submission};
 
@@ -33,13 +33,14 @@ type BirthRead = (Kind, Timestamp, Principal, Hex<16>, Submission, Judgement);
 type LifeRead = (Attempts, Option<NodeId>, Times, Option<ExitRead>, Ending);
 type Attempts = (u32, u32, u32, u32, bool);
 type Times = (Option<u64>, Option<u64>, Option<u64>, Option<u64>);
-type Ending = (Option<(Pool, bool)>, Option<LostCause>, Option<End>, Sequence, Word);
+type Ending = (Option<(Pool, bool)>, Option<LostCause>, Option<End>, Word);
 /// What an operator said of it in quarantine, and its attempts before the latest.
 type Word = (Option<Arc<RunReleased>>, Option<Arc<RunRefused>>, Vec<Past>);
 /// Its node is none where it is the run's.
 type ExitRead = (u64, u32, Option<NodeId>, Exit, Usage, Output, Next);
 
-/// Packs a run. [`unpack_run`] is its inverse for every run there can be, but for its key.
+/// Packs a run, the entry that changed it last in front. [`unpack_run`] is its inverse for every run
+/// there can be, but for its key.
 pub(crate) fn pack_run(run: &Run) -> Box<[u8]> {
     let (kind, at, origin) = match &run.birth {
         Birth::Admitted(e) => {
@@ -68,13 +69,13 @@ pub(crate) fn pack_run(run: &Run) -> Box<[u8]> {
     let attempts: Attempts =
         (run.attempt, run.failures, run.losses, run.moves, run.cancel_requested);
     let word = (run.released.clone(), run.refused.clone(), run.past.clone());
-    let ending: Ending = (run.pool, run.last_loss, run.end, run.index, word);
-    pack(&(birth, (attempts, &run.node, times, exit, ending)))
+    let ending: Ending = (run.pool, run.last_loss, run.end, word);
+    pack(&(run.index, birth, (attempts, &run.node, times, exit, ending)))
 }
 
 /// Unpacks what [`pack_run`] made of the run `id` in this same process.
 pub(crate) fn unpack_run(id: RunId, status: Status, packed: &[u8]) -> Run {
-    let (birth, life): (BirthRead, LifeRead) = unpack(packed);
+    let (index, birth, life): (Sequence, BirthRead, LifeRead) = unpack(packed);
     let (kind, at, by, request, submission, judgement) = birth;
     let (run, origin) = (id, Origin { by, request: uuid::Uuid::from_bytes(request.0) });
     let birth = match kind {
@@ -100,7 +101,7 @@ pub(crate) fn unpack_run(id: RunId, status: Status, packed: &[u8]) -> Run {
     };
     let (attempts, node, times, exit, ending) = life;
     let (attempt, failures, losses, moves, cancel_requested) = attempts;
-    let (pool, last_loss, end, index, (released, refused, past)) = ending;
+    let (pool, last_loss, end, (released, refused, past)) = ending;
     let time = |after: u64| Timestamp(at.0.wrapping_add(after));
     let last_exit = exit.and_then(|(at, attempt, elsewhere, exit, usage, output, next)| {
         let (at, node) = (time(at), elsewhere.or_else(|| node.clone())?);
@@ -128,6 +129,20 @@ pub(crate) fn unpack_run(id: RunId, status: Status, packed: &[u8]) -> Run {
         refused,
         index,
     }
+}
+
+/// A packed run, taken apart: the entry that changed it last, and all that was decided of it.
+pub(crate) fn without_index(packed: &[u8]) -> (Sequence, &[u8]) {
+    unpack_first(packed).expect("packed with its entry in front")
+}
+
+/// The inverse of [`without_index`].
+pub(crate) fn with_index(index: Sequence, decided: &[u8]) -> Box<[u8]> {
+    let index = pack(&index);
+    let mut packed = Vec::with_capacity(index.len() + decided.len());
+    packed.extend_from_slice(&index);
+    packed.extend_from_slice(decided);
+    packed.into()
 }
 
 /// A run as [`unpack_run`] gives it back.

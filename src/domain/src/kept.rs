@@ -1,8 +1,8 @@
 //! What is kept of the journal, and where: snapshots, the archive, what is left in Redis; and the
 //! level of features.
 //!
-//! Owns:   the rule of trimming: only what is archived, and covered by the second newest snapshot
-//!         too, may leave Redis.
+//! Owns:   the rule of trimming: only what is archived, is covered by the second newest snapshot
+//!         too, and lies [`STAY`] entries before the newest, may leave Redis.
 //! Never:  knows a file: that a snapshot or a segment is whole was seen by whoever reported it.
 
 use std::collections::VecDeque;
@@ -19,6 +19,10 @@ use crate::ids::{Digest, Sequence};
 /// |---|---|
 /// | 1 | all that came before levels |
 pub const LEVEL: u32 = 1;
+
+/// Entries that stay before the newest snapshot, whatever else covers them: feeds and followers that
+/// lag, and a look at the last minutes, need no archive.
+pub const STAY: u64 = 10_000;
 
 /// Snapshots that are remembered: trimming asks for two, and an operator may go back further.
 const SNAPSHOTS: usize = 8;
@@ -60,10 +64,16 @@ impl Kept {
         self.level
     }
 
-    /// The first entry that must stay: behind both the archive and the second newest snapshot.
+    /// The first entry that must stay.
     pub fn trimmable(&self) -> Sequence {
-        let covered = self.snapshots.iter().rev().nth(1).map_or(0, |(index, _)| *index);
-        covered.min(self.archived) + 1
+        self.covered().min(self.archived) + 1
+    }
+
+    /// The last entry that snapshots allow to leave.
+    fn covered(&self) -> Sequence {
+        let mut newest = self.snapshots.iter().rev().map(|(index, _)| *index);
+        let (newest, second) = (newest.next().unwrap_or(0), newest.next().unwrap_or(0));
+        second.min(newest.saturating_sub(STAY))
     }
 
     pub(crate) fn may_take(&self, index: Sequence) -> Result<(), Refusal> {
@@ -78,8 +88,8 @@ impl Kept {
     pub(crate) fn may_trim(&self, first: Sequence) -> Result<(), Refusal> {
         after("the first entry", first, self.first)?;
         if first > self.trimmable() {
-            let covered = self.snapshots.iter().rev().nth(1).map_or(0, |(index, _)| *index);
-            return Err(Refusal::NotKept { first, archived: self.archived, covered });
+            let (archived, covered) = (self.archived, self.covered());
+            return Err(Refusal::NotKept { first, archived, covered });
         }
         Ok(())
     }
@@ -151,9 +161,14 @@ mod tests {
 
     #[test]
     fn only_what_is_archived_and_twice_covered_may_leave() {
-        for (snapshots, archived, first) in
-            [(&[][..], 90, 1), (&[50], 90, 1), (&[20, 50], 90, 21), (&[20, 50], 10, 11)]
-        {
+        for (snapshots, archived, first) in [
+            (&[][..], 90_000, 1),
+            (&[50_000], 90_000, 1),
+            (&[20_000, 50_000], 90_000, 20_001),
+            (&[20_000, 50_000], 10_000, 10_001),
+            (&[45_000, 50_000], 90_000, 40_001),
+            (&[20, 50], 90, 1),
+        ] {
             let kept = after(snapshots, archived);
             assert_eq!(kept.trimmable(), first);
             assert!(kept.may_trim(first + 1).is_err());
@@ -163,10 +178,10 @@ mod tests {
 
     #[test]
     fn what_is_kept_only_grows() {
-        let mut kept = after(&[20, 50], 90);
+        let mut kept = after(&[20, 50_000], 90_000);
         kept.evolve(&Event::JournalTrimmed(JournalTrimmed { at: AT, first: 15 }));
-        assert!(kept.may_take(50).is_err() && kept.may_take(51).is_ok());
-        assert!(kept.may_archive(90).is_err() && kept.may_archive(91).is_ok());
+        assert!(kept.may_take(50_000).is_err() && kept.may_take(50_001).is_ok());
+        assert!(kept.may_archive(90_000).is_err() && kept.may_archive(90_001).is_ok());
         assert!(kept.may_trim(15).is_err() && kept.may_trim(16).is_ok());
     }
 

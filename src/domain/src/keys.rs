@@ -3,7 +3,7 @@
 use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, VecDeque};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::event::{Event, KeyUse};
 use crate::ids::{Hex, RunId, Timestamp};
@@ -12,13 +12,41 @@ use crate::ids::{Hex, RunId, Timestamp};
 pub const WINDOW_MS: u64 = 86_400_000;
 
 /// Keys in use, by the digest of tenant and key. Small on purpose: most runs have a key.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Keys {
     uses: BTreeMap<Scope, Used>,
     /// The runs of a request beside its first, by position; most requests make just one.
     more: BTreeMap<(Scope, u32), RunId>,
-    /// Oldest first: log time never goes back.
+    /// Oldest first: log time never goes back. The order of those of one instant, which are
+    /// forgotten together, means nothing.
     by_age: VecDeque<(Timestamp, Scope)>,
+}
+
+impl PartialEq for Keys {
+    fn eq(&self, other: &Self) -> bool {
+        self.uses == other.uses && self.more == other.more
+    }
+}
+
+impl Eq for Keys {}
+
+impl Serialize for Keys {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        (&self.uses, &self.more).serialize(to)
+    }
+}
+
+/// Keys as they are kept.
+type Kept = (Vec<(Scope, Used)>, BTreeMap<(Scope, u32), RunId>);
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        // A sequence of pairs has the shape of a map, and a map is built of one faster.
+        let (uses, more) = Kept::deserialize(from)?;
+        let mut by_age: Vec<_> = uses.iter().map(|(scope, used)| (used.at, *scope)).collect();
+        by_age.sort_unstable();
+        Ok(Self { by_age: by_age.into(), uses: uses.into_iter().collect(), more })
+    }
 }
 
 /// First 16 bytes of the BLAKE3 digest of tenant and key: a key belongs to its tenant.

@@ -21,6 +21,7 @@ pub mod ledger;
 pub mod line;
 mod pack;
 pub mod pattern;
+pub mod pieces;
 pub mod placement;
 pub mod rules;
 pub mod runs;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::event::{Event, Next, Place};
 use crate::ids::{RunId, Timestamp};
@@ -86,8 +86,8 @@ pub enum LineChange {
     Left(LineKey, RunId),
 }
 
-/// The line.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The line. Kept as its items alone: everything else here is made of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line {
     items: BTreeMap<RunId, Item>,
     classes: BTreeMap<Class, BTreeMap<Place, RunId>>,
@@ -136,6 +136,25 @@ impl Depth {
         less(&mut self.pools, &item.pool);
         less(&mut self.heats, &item.heat);
         less(&mut self.tenants, &item.tenant);
+    }
+}
+
+impl Serialize for Line {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        (&self.items, self.paused).serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Line {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let (items, paused) = <(BTreeMap<RunId, Item>, bool)>::deserialize(from)?;
+        let waiting = items.iter().filter(|(_, item)| item.waiting);
+        let waiting: Vec<_> = waiting.map(|(run, item)| (*run, item.not_before)).collect();
+        let mut line = Self { items, paused, ..Self::default() };
+        for (run, not_before) in waiting {
+            line.join(run, not_before, &mut |_| {});
+        }
+        Ok(line)
     }
 }
 

@@ -1,7 +1,7 @@
-//! Values packed into one boxed slice, for memory and digests. Not the journal's format.
+//! Values packed into one boxed slice, for memory, digests and snapshots. Not the journal's format.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// A run of ordinary size is packed on the stack, and then copied into a slice that fits.
 const ON_THE_STACK: usize = 1_024;
@@ -24,4 +24,16 @@ pub(crate) fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> T {
     bincode::serde::decode_from_slice(bytes, bincode::config::standard())
         .expect("packed by this process")
         .0
+}
+
+/// Unpacks the first value of bytes that may be anything; says what is behind it.
+pub(crate) fn unpack_first<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<(T, &'a [u8])> {
+    let config = bincode::config::standard();
+    let (value, read) = bincode::serde::borrow_decode_from_slice(bytes, config).ok()?;
+    Some((value, bytes.get(read..)?))
+}
+
+/// Unpacks bytes that may be anything, all of them.
+pub(crate) fn try_unpack<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    unpack_first(bytes).filter(|(_, rest)| rest.is_empty()).map(|(value, _)| value)
 }

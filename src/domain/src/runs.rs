@@ -18,7 +18,6 @@ use crate::event::{
 };
 use crate::ids::{NodeId, RunId, Sequence, Timestamp};
 use crate::judge::Judgement;
-use crate::pack::pack;
 use crate::submission::{Pool, Submission};
 
 /// Where a run is in its life.
@@ -281,7 +280,7 @@ impl Run {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Slot {
+pub(crate) enum Slot {
     Live(Box<Run>),
     Ended { status: Status, packed: Box<[u8]> },
 }
@@ -289,10 +288,10 @@ enum Slot {
 /// All runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Runs {
-    slots: BTreeMap<RunId, Slot>,
+    pub(crate) slots: BTreeMap<RunId, Slot>,
     /// Finished runs by the end of their retention.
-    expiring: BTreeSet<(Timestamp, RunId)>,
-    counts: BTreeMap<Status, u64>,
+    pub(crate) expiring: BTreeSet<(Timestamp, RunId)>,
+    pub(crate) counts: BTreeMap<Status, u64>,
 }
 
 impl Runs {
@@ -491,17 +490,6 @@ impl Runs {
         if after.is_terminal() {
             let ended = ended(run, &mut self.expiring);
             *slot = ended;
-        }
-    }
-
-    /// Feeds every run to `hash`, the entry that changed it last left out: it is not part of what
-    /// was decided.
-    pub(crate) fn digest(&self, hash: &mut blake3::Hasher) {
-        for id in self.slots.keys() {
-            if let Some(mut run) = self.get(*id).map(Cow::into_owned) {
-                run.index = 0;
-                hash.update(&pack(&run));
-            }
         }
     }
 }

@@ -19,14 +19,13 @@ use crate::event::{
 };
 use crate::fleet::{Fleet, Node};
 use crate::heat::Profiles;
-use crate::ids::{Digest, Hex, NodeId, RunId, Sequence, Timestamp};
+use crate::ids::{NodeId, RunId, Sequence, Timestamp};
 use crate::judge::{Judged, Objection, Quota, Room, ask_minos, preferred_pool};
 use crate::kept::{Kept, LEVEL};
 use crate::keys::{Keys, Known};
 use crate::law::{HOST_TEMPLATE, LOCKDOWN_DEFAULT, LawBook, Verdict};
 use crate::ledger::Ledger;
 use crate::line::Line;
-use crate::pack::pack;
 use crate::placement::may_assign;
 use crate::runs::{Run, Runs, Status};
 use crate::submission::{OnLost, Pool};
@@ -328,26 +327,6 @@ impl World {
             | Event::CheckpointSigned(_)
             | Event::LevelRaised(_) => {}
         }
-    }
-
-    /// A digest of everything that was decided.
-    pub fn digest(&self) -> Digest {
-        let mut hash = blake3::Hasher::new();
-        self.runs.digest(&mut hash);
-        for part in [
-            pack(&self.line),
-            pack(&self.fleet),
-            pack(&self.law),
-            pack(&self.ledger),
-            pack(&self.tenants),
-            pack(&self.keys),
-            pack(&self.profiles),
-            pack(&self.kept),
-            pack(&(self.epoch, self.admissions, self.now)),
-        ] {
-            hash.update(&part);
-        }
-        Hex(*hash.finalize().as_bytes())
     }
 
     fn status(&self, run: RunId) -> Result<Status, Refusal> {

@@ -1,7 +1,8 @@
 //! The memory: what the journal says to those who were not there, and whether it can be believed.
 //!
 //! Owns:   reading a journal or an export of one ([`Source`]), the audit of it ([`verify`]), the
-//!         state at any point ([`state`]), and how an event reads outside ([`cloud`]).
+//!         state at any point ([`state`]), the files that shorten the way there ([`snapshot`]), and
+//!         how an event reads outside ([`cloud`]).
 //! Hears:  entries, believed in nothing before they are checked.
 //! Says:   what was found, and how far what is good reaches.
 //! Never:  writes to a journal, decides, links an actor: the past has one implementation, the
@@ -16,9 +17,11 @@ pub mod export;
 pub mod fold;
 pub mod import;
 pub mod show;
+pub mod snapshot;
 pub mod source;
 pub mod state;
 pub mod verify;
 
 pub use fold::Point;
+pub use snapshot::Snapshots;
 pub use source::{Finding, Source, Unreadable};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use domain::ids::Sequence;
 use journal::limits::PAGE_BYTES;
-use journal::{Cursor, Entry, EntryId, Journal, RedisConfig, RedisJournal, Trouble};
+use journal::{Cursor, Entry, EntryId, Journal, RedisConfig, RedisJournal, Tail, Trouble};
 use serde::Serialize;
 
 use crate::import::{BadLine, Import};
@@ -144,6 +144,15 @@ impl Source {
             crate::Point::Time(time) => from.first_at(time.0).await?,
         };
         Ok(())
+    }
+
+    /// Goes on after an entry that is known, as from a snapshot; it is not asked whether the journal
+    /// has it. An export is read from its beginning all the same.
+    pub fn go_on(&mut self, tail: Tail) {
+        if let Self::Journal(from) = self {
+            from.next = tail.position.seq + 1;
+            from.cursor = Some(Cursor::at(tail));
+        }
     }
 
     /// The newest entry, where the source can say it before it is read.

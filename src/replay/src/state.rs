@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 
 use api::{Node, Run, Time};
 use domain::ids::Sequence;
-use domain::{RunId, Status, World};
+use domain::{RunId, Status, Timestamp, World};
 use journal::catalog::{self, UnreadableRecord};
-use journal::{Entry, Receipt};
+use journal::{Entry, Position, Receipt, Tail};
 use serde::Serialize;
 
 use crate::fold::{self, Fold, Point};
+use crate::snapshot::Loaded;
 use crate::source::{Finding, Over, Source, Unreadable};
 
 /// A World, folded from point to point.
@@ -19,6 +20,8 @@ pub struct State {
     pub world: World,
     /// The last entry that has a part in it.
     pub last: Option<Receipt>,
+    /// The entry of the snapshot that it goes on from.
+    began: Option<Tail>,
     first: Option<Sequence>,
     /// The points still to come.
     points: VecDeque<Point>,
@@ -28,6 +31,12 @@ pub struct State {
 }
 
 impl State {
+    /// The state of a snapshot, to be folded on from there by [`onward`].
+    pub fn of(loaded: Loaded) -> Self {
+        let (began, last) = (Some(loaded.tail()), Some(Receipt(loaded.header.id())));
+        Self { world: loaded.world, last, began, ..Self::default() }
+    }
+
     fn last_sequence(&self) -> Sequence {
         self.last.map(|last| last.0.seq).unwrap_or_default()
     }
@@ -43,6 +52,20 @@ impl State {
             self.passed.push(passed);
         }
         false
+    }
+
+    /// The entry that must come first.
+    fn due(&self) -> Sequence {
+        self.began.map_or(1, |tail| tail.position.seq + 1)
+    }
+
+    fn began_with(&mut self, entry: &Entry) -> bool {
+        let same = self.last == Some(Receipt(entry.id()));
+        if !same {
+            let what = "it is not the entry of the snapshot that is gone on from".into();
+            self.bad = Some(Finding { sequence: entry.seq(), n: None, line: None, what });
+        }
+        same
     }
 
     fn fold(&mut self, entry: &Entry) -> Result<bool, UnreadableRecord> {
@@ -61,7 +84,13 @@ impl State {
 
 impl Fold for State {
     fn entry(&mut self, entry: &Entry) -> bool {
-        if *self.first.get_or_insert(entry.seq()) != 1 {
+        if let Some(began) = self.began
+            && entry.seq() <= began.position.seq
+        {
+            // An export begins where it begins.
+            return entry.seq() < began.position.seq || self.began_with(entry);
+        }
+        if *self.first.get_or_insert(entry.seq()) != self.due() {
             return false;
         }
         self.fold(entry).unwrap_or_else(|UnreadableRecord { seq: sequence, n, fault }| {
@@ -81,7 +110,20 @@ pub async fn at(
     until: Option<Point>,
     seen: impl FnMut(Sequence),
 ) -> Result<State, Unreadable> {
-    through(source, until.into_iter().collect(), seen).await
+    onward(source, State::default(), until, seen).await
+}
+
+/// The same, from a state that is known: of a snapshot whose entry the source is known to have.
+///
+/// # Errors
+/// As [`at`]; the point lies before that state.
+pub async fn onward(
+    source: &mut Source,
+    from: State,
+    until: Option<Point>,
+    seen: impl FnMut(Sequence),
+) -> Result<State, Unreadable> {
+    through(source, from, until.into_iter().collect(), seen).await
 }
 
 /// The states at two points, of which the second is not the earlier.
@@ -93,22 +135,36 @@ pub async fn both(
     (first, second): (Point, Point),
     seen: impl FnMut(Sequence),
 ) -> Result<(Snapshot, Snapshot), Unreadable> {
-    let mut state = through(source, VecDeque::from([first, second]), seen).await?;
+    let points = VecDeque::from([first, second]);
+    let mut state = through(source, State::default(), points, seen).await?;
     let after = Snapshot::of(&state);
     Ok((state.passed.pop().unwrap_or_else(|| after.clone()), after))
 }
 
 async fn through(
     source: &mut Source,
+    from: State,
     points: VecDeque<Point>,
     seen: impl FnMut(Sequence),
 ) -> Result<State, Unreadable> {
     let to_the_end = points.is_empty();
-    let state = State { points, ..State::default() };
+    let mut state = State { points, ..from };
+    if let Some(began) = state.began {
+        let Position { seq, .. } = began.position;
+        let at = Timestamp(began.at_ms);
+        if state.points.front().is_some_and(|point| point.is_before(seq, at)) {
+            return Err(Unreadable::NotWhole { first: seq + 1 });
+        }
+        source.go_on(began);
+        // Nothing needs to be read where the point is this very entry.
+        if state.pass(|point| point == Point::Sequence(seq)) {
+            return Ok(state);
+        }
+    }
     let (mut state, over) = fold::run(source, state, seen).await;
     match state.first {
-        None | Some(1) => {}
-        Some(first) => return Err(Unreadable::NotWhole { first }),
+        Some(first) if first != state.due() => return Err(Unreadable::NotWhole { first }),
+        None | Some(_) => {}
     }
     if let Some(bad) = state.bad.take() {
         return Err(Unreadable::Bad(bad));
@@ -119,7 +175,7 @@ async fn through(
     match over {
         Over::Bad(finding) => return Err(Unreadable::Bad(finding)),
         Over::Trouble(trouble) => return Err(trouble.into()),
-        Over::End if state.first.is_none() => return Err(Unreadable::Empty),
+        Over::End if state.last.is_none() => return Err(Unreadable::Empty),
         Over::End => {}
     }
     // Nothing has happened since: the state at a later time is this one.

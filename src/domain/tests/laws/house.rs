@@ -14,6 +14,7 @@ use domain::invariants;
 use domain::judge::{judge, judge_again, judge_resolved};
 use domain::law::{Law, Limits, OnExceeded, Policy, Quotas, Verdict};
 use domain::line::{LineChange, LineKey};
+use domain::pieces::Rebuild;
 use domain::placement::{Ask, Assignment, Plan, Room, may_assign, plan};
 use domain::runs::Birth;
 use domain::submission::{Demand, Pool, Submission};
@@ -496,6 +497,7 @@ impl House {
         self.alone.agree_with(&self.lived);
         let law = before.law.current();
         assert!(self.lived.law.at(law.revision) == *law, "the law of then is not forgotten");
+        assert!(restored(&self.replayed) == self.replayed, "its pieces are all there is of it");
         let visible: Vec<_> = self.projected.iter().map(|(key, run)| (*key, *run)).collect();
         assert_eq!(self.lived.line.in_order(), visible, "the projected line is the line");
         numbers::agree(&self.lived);
@@ -575,6 +577,13 @@ impl House {
             }
         });
     }
+}
+
+/// A World, taken to pieces and put together again.
+fn restored(world: &World) -> World {
+    let mut rebuild = Rebuild::default();
+    world.pieces().for_each(|piece| rebuild.add(&piece).expect("the next piece"));
+    rebuild.finish().expect("all pieces")
 }
 
 fn expect_cancel(world: &World, run: RunId, next: Next) {

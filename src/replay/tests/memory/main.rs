@@ -8,5 +8,6 @@ mod law;
 
 mod day;
 mod exports;
+mod snapshots;
 mod states;
 mod verifies;
