@@ -2,7 +2,8 @@
 //!
 //! Owns:   numbers, names and versions of event types; the encoding (bincode 2 through serde,
 //!         standard configuration), which nothing outside this module knows.
-//! Says:   [`Event`]s, lifted to their newest shape.
+//! Says:   [`Event`]s, lifted to their newest shape; where secrets were taken out of an entry, with
+//!         [`REDACTED`] in their place.
 //! Never:  reuses a number, or edits a version: a changed shape is a new version, and the old one
 //!         is frozen in `frozen.rs` and lifted here.
 //! Fails:  an unknown critical type or a newer version stops the reader with one sentence that
@@ -12,7 +13,12 @@
 use domain::Event;
 use domain::ids::Sequence;
 
-use crate::entry::{Batch, Entry, MAX_BODY_BYTES, Record, Records};
+use crate::apart::Secrets;
+use crate::batch::Batch;
+use crate::entry::{Entry, Format, MAX_BODY_BYTES, Record, Records};
+use crate::public::{self, Parted};
+
+pub use crate::public::REDACTED;
 
 /// An event type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +27,8 @@ pub struct EventType {
     pub kind: u16,
     /// Its name in the API.
     pub name: &'static str,
-    /// The version that is written; all up to it are read.
+    /// The newest version; all up to it are read. It is the one that is written, but for events with
+    /// secrets in an entry of format 1, which has no place for them: there it is the one before.
     pub version: u16,
     /// Whether a reader that does not know it must stop.
     pub critical: bool,
@@ -84,20 +91,22 @@ pub enum RecordFault {
     },
 }
 
-fn encoding() -> impl bincode::config::Config {
+pub(crate) fn encoding() -> impl bincode::config::Config {
     bincode::config::standard()
 }
 
 /// A record never holds more than a body does, so no length in it may ask for more.
-fn decoding() -> impl bincode::config::Config {
+pub(crate) fn decoding() -> impl bincode::config::Config {
     bincode::config::standard().with_limit::<MAX_BODY_BYTES>()
 }
 
-/// One row an event: its number, its name, the version that is written, whether a reader that does
-/// not know it must stop, and the shape of `domain` that it has; then, for each older version, the frozen shape it is lifted from.
+/// One row an event: its number, its name, its newest version, whether a reader that does not know it
+/// must stop, and the shape of `domain` that it has; `whole`, where the newest version has its secrets
+/// apart, and the version that has all of the same shape in it; then, for each older version, the
+/// frozen shape it is lifted from.
 macro_rules! catalog {
     ($($kind:literal $name:literal $version:literal $critical:literal $variant:ident $shape:ty
-        $(, $old:literal $frozen:ty)*;)+) => {
+        $(, whole $whole:literal)? $(, $old:literal $frozen:ty)*;)+) => {
         /// Every event type, by number.
         pub const TYPES: &[EventType] = &[
             $(EventType { kind: $kind, name: $name, version: $version, critical: $critical },)+
@@ -117,17 +126,18 @@ macro_rules! catalog {
         /// # Errors
         /// Its shape has something that bincode cannot write; the batch is as before.
         pub fn encode(event: &Event, batch: &mut Batch) -> Result<(), Unencodable> {
-            let EventType { kind, name, version, critical } = type_of(event);
-            batch
-                .push_with(kind, version, critical, |to| {
-                    match event {
-                        $(Event::$variant(body) => {
-                            bincode::serde::encode_into_std_write(body, to, encoding())
-                        })+
-                    }
-                    .map(|_written| ())
-                })
-                .map_err(|source| Unencodable { name, source })
+            let of = type_of(event);
+            match event {
+                $(
+                    $(
+                        Event::$variant(body) if batch.format() == Format::Plain => {
+                            whole(EventType { version: $whole, ..of }, body, batch)
+                        }
+                        Event::$variant(body) if of.version > $whole => parted(of, body, batch),
+                    )?
+                    Event::$variant(body) => whole(of, body, batch),
+                )+
+            }
         }
 
         /// The event that a record holds; none where it is unknown and not critical.
@@ -137,6 +147,14 @@ macro_rules! catalog {
         pub fn decode(record: &Record<'_>) -> Result<Option<Event>, RecordFault> {
             match (record.kind, record.version) {
                 $(
+                    $(
+                        ($kind, $version) if $version > $whole => {
+                            joined::<$shape>($name, record).map(|body| Some(Event::$variant(body)))
+                        }
+                        ($kind, $whole) => {
+                            body::<$shape>($name, record).map(|body| Some(Event::$variant(body)))
+                        }
+                    )?
                     ($kind, $version) => {
                         body::<$shape>($name, record).map(|body| Some(Event::$variant(body)))
                     }
@@ -148,6 +166,16 @@ macro_rules! catalog {
                 )+
                 (kind, _) if record.critical => Err(RecordFault::UnknownType { kind }),
                 (_, _) => Ok(None),
+            }
+        }
+
+        /// Whether an event has secrets, or something that the house made of them.
+        pub fn has_secrets(event: &Event) -> bool {
+            match event {
+                $(
+                    $(Event::$variant(body) if $version > $whole => public::has_secrets(body),)?
+                    Event::$variant(_) => false,
+                )+
             }
         }
 
@@ -171,11 +199,11 @@ use crate::frozen as f;
 
 catalog! {
     1  "leader.started"       2 true  LeaderStarted      Arc<e::LeaderStarted>, 1 f::LeaderStartedV1;
-    2  "run.admitted"         2 true  RunAdmitted        Arc<e::RunAdmitted>, 1 f::RunAdmittedV1;
-    3  "run.rejected"         2 true  RunRejected        Arc<e::RunRejected>, 1 f::RunRejectedV1;
-    4  "run.assigned"         1 true  RunAssigned        e::RunAssigned;
+    2  "run.admitted"         3 true  RunAdmitted        Arc<e::RunAdmitted>, whole 2, 1 f::RunAdmittedV1;
+    3  "run.rejected"         3 true  RunRejected        Arc<e::RunRejected>, whole 2, 1 f::RunRejectedV1;
+    4  "run.assigned"         2 true  RunAssigned        e::RunAssigned, whole 1;
     5  "run.started"          1 true  RunStarted         e::RunStarted;
-    6  "run.finished"         1 true  RunFinished        Arc<e::RunFinished>;
+    6  "run.finished"         2 true  RunFinished        Arc<e::RunFinished>, whole 1;
     7  "run.lost"             2 true  RunLost            e::RunLost, 1 e::RunLost;
     8  "run.cancel_requested" 1 true  RunCancelRequested e::RunCancelRequested;
     9  "run.canceled"         1 true  RunCanceled        e::RunCanceled;
@@ -184,7 +212,7 @@ catalog! {
     12 "node.lost"            1 true  NodeLost           e::NodeLost;
     13 "policy.put"           3 true  PolicyPut          Arc<e::PolicyPut>, 2 f::PolicyPutV2, 1 f::PolicyPutV1;
     14 "policy.deleted"       1 true  PolicyDeleted      e::PolicyDeleted;
-    15 "template.put"         1 true  TemplatePut        Arc<e::TemplatePut>;
+    15 "template.put"         2 true  TemplatePut        Arc<e::TemplatePut>, whole 1;
     16 "template.deleted"     1 true  TemplateDeleted    e::TemplateDeleted;
     17 "heat_table.set"       1 true  HeatTableSet       e::HeatTableSet;
     18 "queue.paused"         1 true  QueuePaused        e::QueuePaused;
@@ -203,7 +231,49 @@ catalog! {
     31 "level.raised"         1 true  LevelRaised        e::LevelRaised;
 }
 
+fn whole<T: serde::Serialize>(
+    of: EventType,
+    body: &T,
+    batch: &mut Batch,
+) -> Result<(), Unencodable> {
+    let EventType { kind, name, version, critical } = of;
+    let written = batch.push_with(kind, version, critical, |to| {
+        bincode::serde::encode_into_std_write(body, to, encoding()).map(|_written| ())
+    });
+    written.map_err(|source| Unencodable { name, source })
+}
+
+fn parted<T: Parted>(of: EventType, body: &T, batch: &mut Batch) -> Result<(), Unencodable> {
+    let EventType { kind, name, version, critical } = of;
+    let (public, taken) = body.part();
+    let record = Record { kind, version, critical, payload: &[], secrets: taken.secrets() };
+    let written = batch.push_apart(record, |to| {
+        bincode::serde::encode_into_std_write(public, to, encoding()).map(|_written| ())
+    });
+    written.map_err(|source| Unencodable { name, source })
+}
+
+fn joined<T: Parted>(name: &'static str, record: &Record<'_>) -> Result<T, RecordFault> {
+    let public = payload::<T::Read>(name, record)?;
+    T::join(public, record.secrets).ok_or_else(|| RecordFault::Malformed {
+        name,
+        version: record.version,
+        reason: "its secrets are another event's".into(),
+    })
+}
+
 fn body<T: serde::de::DeserializeOwned>(
+    name: &'static str,
+    record: &Record<'_>,
+) -> Result<T, RecordFault> {
+    if record.secrets != Secrets::NONE {
+        let reason = "it has secrets apart, and this version has none".into();
+        return Err(RecordFault::Malformed { name, version: record.version, reason });
+    }
+    payload(name, record)
+}
+
+fn payload<T: serde::de::DeserializeOwned>(
     name: &'static str,
     record: &Record<'_>,
 ) -> Result<T, RecordFault> {

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use domain::ids::Sequence;
 use uuid::Uuid;
 
-use crate::entry::{Batch, BatchTooLarge, DamagedEntry, Entry, EntryFault, Identity, Stamp, seal};
+use crate::batch::{Batch, BatchTooLarge, Stamp, seal};
+use crate::entry::{DamagedEntry, Entry, EntryFault, Format, Identity};
 use crate::ids::{ChainHash, EntryId, Position, Receipt};
 
 /// An entry ready to be appended. Its bytes are frozen: whatever happens, these are resent.
@@ -71,13 +72,44 @@ pub struct Tail {
 pub struct Chain {
     tail: Tail,
     boot: Uuid,
+    seeds: Seeds,
+}
+
+/// Makes the seeds of salts: random, and drawn once for all entries of a reign.
+#[derive(Clone)]
+struct Seeds([u8; 32]);
+
+impl Seeds {
+    /// From the 244 random bits of two UUIDs.
+    fn random() -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(Uuid::new_v4().as_bytes()).update(Uuid::new_v4().as_bytes());
+        Self(*hasher.finalize().as_bytes())
+    }
+
+    /// A sequence is sealed once in a reign, so no seed comes twice.
+    fn of(&self, seq: Sequence) -> [u8; 32] {
+        *blake3::keyed_hash(&self.0, &seq.to_le_bytes()).as_bytes()
+    }
+}
+
+impl std::fmt::Debug for Seeds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Seeds")
+    }
 }
 
 impl Chain {
     /// Goes on after `tail` as a new leader: with the next epoch. The first batch must be the
     /// barrier, `leader.started`.
     pub fn lead_from(tail: Tail, boot: Uuid) -> Self {
-        Self { tail: Tail { epoch: tail.epoch + 1, ..tail }, boot }
+        Self { tail: Tail { epoch: tail.epoch + 1, ..tail }, boot, seeds: Seeds::random() }
+    }
+
+    /// The same with salts that come out the same again: for tests that compare bytes.
+    #[must_use]
+    pub fn salted(self, with: [u8; 32]) -> Self {
+        Self { seeds: Seeds(with), ..self }
     }
 
     /// The epoch of every entry it seals.
@@ -104,7 +136,8 @@ impl Chain {
         let after = self.tail.position;
         let at_ms = at_ms.max(self.tail.at_ms);
         let Tail { identity, epoch, .. } = self.tail;
-        let entry = seal(Stamp { identity, after, epoch, boot: self.boot, at_ms }, batch)?;
+        let (boot, seed) = (self.boot, self.seeds.of(after.seq + 1));
+        let entry = seal(Stamp { identity, after, epoch, boot, at_ms, seed }, batch)?;
         self.tail.position = entry.position();
         self.tail.at_ms = at_ms;
         Ok(Sealed { entry, after })
@@ -114,8 +147,9 @@ impl Chain {
 /// The first entry of a new journal: no records, chained to nothing.
 pub(crate) fn genesis(identity: Identity, boot: Uuid, at_ms: u64) -> Sealed {
     let after = Position::ORIGIN;
-    let stamp = Stamp { identity, after, epoch: 0, boot, at_ms };
-    match seal(stamp, Batch::new()) {
+    let stamp = Stamp { identity, after, epoch: 0, boot, at_ms, seed: [0; 32] };
+    // Every program reads format 1, and it has no secrets.
+    match seal(stamp, Batch::of(Format::Plain)) {
         Ok(entry) => Sealed { entry, after },
         Err(BatchTooLarge { .. }) => unreachable!("an empty batch is under every limit"),
     }
@@ -176,6 +210,21 @@ impl Cursor {
     /// # Errors
     /// The first fault found. The cursor has not moved.
     pub fn accept(&mut self, id: EntryId, bytes: Bytes) -> Result<Entry, DamagedEntry> {
+        let before = *self;
+        let entry = self.accept_copy(id, bytes)?;
+        if entry.is_redacted() {
+            *self = before;
+            return Err(DamagedEntry { id, fault: EntryFault::Redacted });
+        }
+        Ok(entry)
+    }
+
+    /// As [`Self::accept`], and secrets may have been taken out of it: for those who verify a copy and
+    /// do nothing by it.
+    ///
+    /// # Errors
+    /// As [`Self::accept`].
+    pub fn accept_copy(&mut self, id: EntryId, bytes: Bytes) -> Result<Entry, DamagedEntry> {
         let damaged = |fault| DamagedEntry { id, fault };
         if id.seq <= self.seq {
             return Err(damaged(EntryFault::OutOfOrder { after: self.seq }));

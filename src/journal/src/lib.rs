@@ -7,7 +7,7 @@
 //! Says:   committed, stepped down, failed; pages of verified entries.
 //! Never:  decides, or reports "failed" for an append that may have happened.
 //! Proof:  `tests/contract.rs`, `tests/replies.rs`, `tests/refusals.rs`, `tests/writer.rs`,
-//!         `tests/kills.rs`, `tests/flips.rs`, `tests/golden.rs`.
+//!         `tests/kills.rs`, `tests/flips.rs`, `tests/golden.rs`, `tests/apart.rs`.
 //!
 //! # How to use it
 //!
@@ -51,8 +51,11 @@
 //! # }
 //! ```
 
+pub mod apart;
+pub mod batch;
 pub mod catalog;
 pub mod chain;
+mod damage;
 pub mod entry;
 pub mod errors;
 mod frozen;
@@ -61,13 +64,17 @@ pub mod lease;
 pub mod limits;
 pub mod memory;
 pub mod port;
+mod public;
+mod records;
 pub mod redis;
 pub mod writer;
 
+pub use apart::{Kinds, Secrets};
+pub use batch::{Batch, BatchTooLarge};
 pub use chain::{Chain, Cursor, Sealed, Tail};
 pub use entry::{
-    BATCH_CUT_BYTES, Batch, BatchTooLarge, DamagedEntry, Entry, EntryFault, Header, Identity,
-    MAX_BODY_BYTES, Record,
+    BATCH_CUT_BYTES, DamagedEntry, Entry, EntryFault, Format, Header, Identity, MAX_BODY_BYTES,
+    Record,
 };
 pub use ids::{ChainHash, ClusterId, EntryId, Position, Receipt};
 pub use lease::{Lease, LeaseState, NotAcquired};

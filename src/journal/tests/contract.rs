@@ -10,7 +10,7 @@ use domain::ids::RunId;
 use journal::{
     Appended, Claim, Claimed, Claiming, ClusterId, Content, Cursor, EntryId, Expected, Heartbeat,
     Journal, MAX_BODY_BYTES, MemoryJournal, MemoryStore, OpenError, Ops, PolicyOp, Projected,
-    QueueMember, QueueOp, Record, Refusal, Settled, Step,
+    QueueMember, QueueOp, Refusal, Settled, Step,
 };
 use support::{RedisServer, batch, lead, read_all, seal, texts, until};
 use uuid::Uuid;
@@ -434,7 +434,7 @@ async fn a_journal_opened_on_one_thread_serves_another(rig: Rig) {
             runtime.unwrap().block_on(async {
                 let mut chain = lead(&opened);
                 let mut one = batch("from ");
-                one.push(Record { kind: 60_000, version: 1, critical: false, payload: b"afar" });
+                one.extend(&batch("afar"));
                 journal.append(&chain.seal(0, one).unwrap()).await
             })
         }

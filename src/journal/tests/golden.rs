@@ -1,5 +1,6 @@
 //! What was written once is read for ever: each version of each event type as a pair of files in
-//! `tests/golden/<type>/`, `v<n>.bin` (records as they stand in an entry) and `v<n>.json`.
+//! `tests/golden/<type>/`, `v<n>.bin` (records as they stand in an entry, and behind them what of them
+//! is apart) and `v<n>.json`.
 //!
 //! `TARTARUS_WRITE_GOLDEN=1` writes the files that are missing, and touches none that exists: what
 //! has to change is a new version.
@@ -12,8 +13,9 @@ use std::path::{Path, PathBuf};
 use domain::Event;
 use domain::ids::Timestamp;
 use golden_samples::samples;
+use journal::apart::{Secret, Secrets};
 use journal::catalog::{self, EventType, RecordFault, TYPES};
-use journal::{Batch, Chain, ClusterId, Entry, Identity, Position, Record, Tail};
+use journal::{Batch, Chain, ClusterId, Entry, Format, Identity, Position, Record, Tail};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -29,23 +31,50 @@ fn file(of: &EventType, version: u16, extension: &str) -> PathBuf {
 fn entry(batch: Batch) -> Entry {
     let identity = Identity { cluster: ClusterId(Uuid::nil()), incarnation: 1 };
     let tail = Tail { identity, position: Position::ORIGIN, epoch: 0, at_ms: 0 };
-    let sealed = Chain::lead_from(tail, Uuid::nil()).seal(0, batch).unwrap();
+    let sealed = Chain::lead_from(tail, Uuid::nil()).salted([7; 32]).seal(0, batch).unwrap();
     sealed.entry().clone()
 }
 
-/// The records of a golden file, read back into a batch record by record.
-fn batch_of(bytes: &[u8]) -> Batch {
-    let mut batch = Batch::new();
-    let mut rest = bytes;
-    while let Some((frame, after)) = rest.split_first_chunk::<9>() {
-        let [k0, k1, v0, v1, flags, l0, l1, l2, l3] = *frame;
-        let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+/// A length of at most two bytes, and so many bytes.
+fn secret<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
+    let (len, after) = match **rest {
+        [low, high, ..] if low > 127 => (usize::from(low & 127) | usize::from(high) << 7, 2),
+        [low, ..] => (usize::from(low), 1),
+        [] => panic!("a secret is missing"),
+    };
+    let (text, after) = rest[after..].split_at(len);
+    *rest = after;
+    text
+}
+
+/// So many records of a golden file, read back into a batch record by record.
+fn batch_of(bytes: &[u8], count: usize) -> Batch {
+    let (mut frames, mut rest) = (Vec::new(), bytes);
+    for _ in 0..count {
+        let (frame, after) = rest.split_first_chunk::<9>().expect("a frame");
+        let len = u32::from_le_bytes([frame[5], frame[6], frame[7], frame[8]]) as usize;
         let (payload, after) = after.split_at(len);
-        let (kind, version) = (u16::from_le_bytes([k0, k1]), u16::from_le_bytes([v0, v1]));
-        batch.push(Record { kind, version, critical: flags == 1, payload });
+        frames.push((frame, payload));
         rest = after;
     }
-    assert!(rest.is_empty(), "bytes are left over");
+    let mut marks = &[][..];
+    if let Some((form, apart)) = rest.split_first() {
+        assert_eq!(*form, 1, "nothing was taken out");
+        rest = &apart[32..];
+        marks = secret(&mut rest);
+    }
+    let mut batch = Batch::new();
+    for (&[k0, k1, v0, v1, flags, ..], payload) in frames {
+        let open = |flag, from: &mut _| match flags & flag {
+            0 => Secret::None,
+            _ => Secret::Open(secret(from)),
+        };
+        let (env, stdin) = (open(2, &mut rest), open(4, &mut rest));
+        let secrets = Secrets { env, stdin, marks: open(8, &mut marks) };
+        let (kind, version) = (u16::from_le_bytes([k0, k1]), u16::from_le_bytes([v0, v1]));
+        batch.push(Record { kind, version, critical: flags & 1 == 1, payload, secrets });
+    }
+    assert!(rest.is_empty() && marks.is_empty(), "bytes are left over");
     batch
 }
 
@@ -92,14 +121,15 @@ fn every_version_of_every_event_reads_as_it_was_written() {
                 })
             };
             let (bin, json) = (read(&bin), String::from_utf8(read(&json)).unwrap());
-            let old = entry(batch_of(&bin));
+            let was: Value = serde_json::from_str(&json).unwrap();
+            let old = entry(batch_of(&bin, was.as_array().unwrap().len()));
             let events = decoded(&old);
             for (record, event) in old.records().zip(&events) {
                 let named = event.run().is_none_or(|run| catalog::may_name(&record, run));
                 assert!(named, "{} v{version} has a run that is not seen in its bytes", of.name);
                 assert!(!catalog::may_name(&record, domain::RunId(Uuid::from_u128(77))));
             }
-            let (lifted, was) = (json_of(&events), serde_json::from_str(&json).unwrap());
+            let lifted = json_of(&events);
             assert!(holds(&lifted, &was), "{} v{version} reads otherwise: {lifted:#}", of.name);
             if version == of.version {
                 assert_eq!(pretty(&lifted), json, "{} v{version} reads otherwise", of.name);
@@ -130,7 +160,9 @@ fn holds(now: &Value, was: &Value) -> bool {
 fn what_nobody_could_say_then_is_lifted_to_nothing() {
     let lifted = |name: &str| {
         let of = TYPES.iter().find(|of| of.name == name).unwrap();
-        decoded(&entry(batch_of(&std::fs::read(file(of, 1, "bin")).unwrap())))
+        let read = |extension| std::fs::read(file(of, 1, extension)).unwrap();
+        let count = serde_json::from_slice::<Vec<Value>>(&read("json")).unwrap().len();
+        decoded(&entry(batch_of(&read("bin"), count)))
     };
     for event in lifted("run.admitted").into_iter().chain(lifted("run.rejected")) {
         let (submission, judgement) = match event {
@@ -151,6 +183,20 @@ fn what_nobody_could_say_then_is_lifted_to_nothing() {
             (&new.judges, new.heat, &new.placement),
             (&none.judges, none.heat, &none.placement)
         );
+    }
+}
+
+#[test]
+fn in_format_1_events_are_what_they_were_before_secrets_were_apart() {
+    for (of, samples) in TYPES.iter().zip(samples()) {
+        let mut batch = Batch::of(Format::Plain);
+        samples.iter().for_each(|sample| catalog::encode(sample, &mut batch).unwrap());
+        let entry = entry(batch);
+        assert_eq!(decoded(&entry), samples, "{}", of.name);
+        let version = entry.records().next().unwrap().version;
+        let apart = samples.iter().any(catalog::has_secrets);
+        assert_eq!(version, of.version - u16::from(apart), "{}", of.name);
+        assert_eq!(body(&entry), std::fs::read(file(of, version, "bin")).unwrap(), "{}", of.name);
     }
 }
 
@@ -197,14 +243,17 @@ fn check_refused(record: Record<'_>, fault: &RecordFault, words: &str) {
 
 #[test]
 fn what_this_program_does_not_know_is_named_with_what_to_do() {
-    let record = |kind, version, critical| Record { kind, version, critical, payload: b"\x07" };
+    let record = |kind, version, critical| {
+        let (payload, secrets) = (&b"\x07"[..], Secrets::NONE);
+        Record { kind, version, critical, payload, secrets }
+    };
     let newer = "start a newer version of tartarus";
     check_refused(record(65_000, 1, true), &RecordFault::UnknownType { kind: 65_000 }, newer);
     for critical in [true, false] {
-        let fault = RecordFault::NewerVersion { name: "run.admitted", found: 9, known: 2 };
+        let fault = RecordFault::NewerVersion { name: "run.admitted", found: 9, known: 3 };
         check_refused(record(2, 9, critical), &fault, newer);
     }
-    for version in [1, 2] {
+    for version in [1, 2, 3] {
         let refused = catalog::decode(&record(2, version, true)).unwrap_err();
         let malformed = matches!(refused, RecordFault::Malformed { name: "run.admitted", .. });
         assert!(malformed, "{refused}");
@@ -218,7 +267,8 @@ fn what_this_program_does_not_know_is_named_with_what_to_do() {
 fn an_unknown_event_that_is_not_critical_keeps_its_place_and_is_passed_over() {
     let paused = of_type("queue.resumed");
     let mut batch = catalog::batch([&paused]).unwrap();
-    batch.push(Record { kind: 65_000, version: 3, critical: false, payload: b"whatever" });
+    let (payload, secrets) = (&b"whatever"[..], Secrets::NONE);
+    batch.push(Record { kind: 65_000, version: 3, critical: false, payload, secrets });
     catalog::encode(&paused, &mut batch).unwrap();
     let entry = entry(batch);
     let places: Vec<u32> = catalog::events(&entry).map(|event| event.unwrap().0).collect();

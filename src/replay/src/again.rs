@@ -15,6 +15,9 @@ use domain::runs::Birth;
 use domain::{Court, Event, NodeId, RunId, Status, Timestamp, Token, World};
 use journal::catalog;
 
+/// The version since when records of submissions have all that was decided by.
+const ALL_SINCE: u16 = 2;
+
 /// Decides an event again, where that can be done; none where not.
 ///
 /// `version` is the version of its record: what an older one lacks was lifted to nothing, so that of
@@ -182,7 +185,7 @@ fn admitted(
     version: u16,
 ) -> Result<(), String> {
     judged(world, court, e)?;
-    if version < newest(&Event::RunAdmitted(e.clone())) {
+    if version < ALL_SINCE {
         return Ok(());
     }
     let command = admit(court, e);
@@ -216,7 +219,7 @@ fn rejected(
     let record = as_admitted(e);
     judged(world, court, &record)?;
     let event = Event::RunRejected(e.clone());
-    if version < newest(&event) {
+    if version < ALL_SINCE {
         return Ok(());
     }
     same(world, e.at, admit(court, &record), &event)
@@ -251,8 +254,4 @@ fn forgotten(world: &World, run: RunId, at: Timestamp) -> Result<(), String> {
     let ended = run.finished_at.ok_or("it had not ended")?;
     let kept_ms = run.submission().retention.max_age_ms;
     if at.since(ended) < kept_ms { Err("its retention was not over".into()) } else { Ok(()) }
-}
-
-fn newest(event: &Event) -> u16 {
-    catalog::type_of(event).version
 }

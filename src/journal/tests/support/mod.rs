@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use journal::{
     Address, Batch, Chain, Cursor, Entry, Journal, Opened, Record, RedisConfig, RedisJournal,
-    Sealed,
+    Sealed, Secrets,
 };
 use redis::Value;
 use tempfile::TempDir;
@@ -161,7 +161,8 @@ pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
 /// A batch with one record that holds `text`.
 pub fn batch(text: &str) -> Batch {
     let mut batch = Batch::new();
-    batch.push(Record { kind: 60_000, version: 1, critical: false, payload: text.as_bytes() });
+    let (payload, secrets) = (text.as_bytes(), Secrets::NONE);
+    batch.push(Record { kind: 60_000, version: 1, critical: false, payload, secrets });
     batch
 }
 
