@@ -1,12 +1,16 @@
 //! Events replayed a second.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use domain::command::{Admit, Command};
-use domain::event::{LeaderStarted, Origin, Principal};
+use domain::command::{Admit, Command, Join, Report, Reported};
+use domain::event::{Exit, ExitCause, LeaderStarted, Origin, Output, Principal, Usage};
+use domain::ids::Hex;
 use domain::judge::{Request, judge};
-use domain::{Court, Event, Inputs, RunId, Timestamp, World};
+use domain::placement::Assignment;
+use domain::submission::Demand;
+use domain::{Court, Event, Inputs, NodeId, RunId, Timestamp, World};
 use journal::{Batch, Chain, Journal, MemoryJournal, Outcome, RedisConfig, RedisJournal, Writer};
 use uuid::Uuid;
 
@@ -17,9 +21,13 @@ use crate::stats::median;
 /// Arguments.
 #[derive(clap::Args)]
 pub struct Replay {
-    /// Runs in the journal; each has an admission and a cancellation.
+    /// Runs in the journal.
     #[arg(long, default_value_t = 500_000)]
     runs: u32,
+    /// Each run is cancelled while it waits, the dearest two events there are for what is folded;
+    /// otherwise each is admitted, assigned, started and finished.
+    #[arg(long)]
+    canceled: bool,
     /// Runs an entry.
     #[arg(long, default_value_t = 100)]
     entry: u32,
@@ -43,8 +51,7 @@ impl Replay {
             None => Arc::new(MemoryJournal::default()),
         };
         let tail = journal.open(None).await?.tail;
-        let (bytes, world) = self.fill(&journal, tail).await?;
-        let events = u64::from(self.runs) * 2;
+        let Filled { world, bytes, events } = self.fill(&journal, tail).await?;
         println!("{events} events, {:.0} bytes each in the journal", bytes as f64 / events as f64);
         let mut rates = Vec::new();
         for round in 1..=self.rounds {
@@ -72,52 +79,156 @@ impl Replay {
         Ok(())
     }
 
-    /// Lives through admissions and cancellations, and writes them.
+    /// Lives through the lives of runs, a batch of them at a time, and writes what happened.
     async fn fill(
         &self,
         journal: &Arc<dyn Journal>,
         tail: journal::Tail,
-    ) -> Result<(u64, World), Failed> {
-        let mut world = World::default();
+    ) -> Result<Filled, Failed> {
         let mut chain = Chain::lead_from(tail, Uuid::nil());
         let mut writer = Writer::new(journal.clone(), tail);
-        let origin = || Origin { by: Principal::Anonymous, request: Uuid::nil() };
-        let (court, mut bytes) = (Court::default(), 0);
-        let mut at = Timestamp(1_700_000_000_000);
+        let court = Court::default();
+        let mut live = Live { world: World::default(), at: START, batch: Batch::new(), events: 0 };
         let (epoch, url, version) = (chain.epoch(), "bench".into(), "0".into());
-        let led =
-            LeaderStarted { at, epoch, boot: Uuid::nil(), url, version, key: None, reads_level: 1 };
-        let led = Event::LeaderStarted(Arc::new(led));
-        world.evolve(0, &led);
-        let barrier = chain.seal(at.0, journal::catalog::batch([&led])?)?;
-        if writer.commit(&barrier).await != Outcome::Committed {
-            return Err("not committed".into());
+        let (boot, key) = (Uuid::nil(), None);
+        let led = LeaderStarted { at: START, epoch, boot, url, version, key, reads_level: 1 };
+        live.happened(&Event::LeaderStarted(Arc::new(led)))?;
+        for n in 0..NODES {
+            live.tell(Command::Join(joining(n)))?;
         }
-        let mut number = 0_u128;
-        while number < u128::from(self.runs) {
-            let mut batch = Batch::new();
-            for _ in 0..self.entry.min(self.runs - number as u32) {
-                number += 1;
-                let run = RunId(Uuid::from_u128(number));
+        let (mut number, mut bytes) = (0, 0);
+        while number < self.runs {
+            let runs = number..(number + self.entry).min(self.runs);
+            number = runs.end;
+            for run in runs.clone() {
                 let judged = judge(&court, typical(), &Inputs::bare(true))?;
-                let admit = Admit { run, judged, key: None, origin: origin(), queue_max: 1_000 };
-                let cancel = Command::Cancel { run, origin: origin() };
-                for command in [Command::Admit(Box::new(admit)), cancel] {
-                    at = at.plus(1);
-                    for event in world.decide(at, command)?.events {
-                        world.evolve(0, &event);
-                        journal::catalog::encode(&event, &mut batch)?;
-                    }
+                let (run, origin) = (id(run), origin());
+                let admit = Admit { run, judged, key: None, origin, queue_max: 1_000_000 };
+                live.tell(Command::Admit(Box::new(admit)))?;
+            }
+            // Each step of their lives is an entry of its own, as it is where nodes report.
+            for step in if self.canceled { &[Step::Cancel][..] } else { &Step::LIFE } {
+                bytes += live.write(&mut chain, &mut writer).await?;
+                for run in runs.clone() {
+                    live.tell(step.command(run))?;
                 }
             }
-            let sealed = chain.seal(at.0, batch)?;
-            bytes += sealed.bytes().len() as u64;
-            match writer.commit(&sealed).await {
-                Outcome::Committed => {}
-                other => return Err(format!("not committed: {other:?}").into()),
-            }
+            bytes += live.write(&mut chain, &mut writer).await?;
         }
-        Ok((bytes, world))
+        let Live { world, events, .. } = live;
+        Ok(Filled { world, bytes, events })
+    }
+}
+
+const START: Timestamp = Timestamp(1_700_000_000_000);
+/// Enough that a batch of runs fits on them.
+const NODES: u32 = 32;
+
+/// A journal that was filled.
+struct Filled {
+    world: World,
+    bytes: u64,
+    events: u64,
+}
+
+/// A house that lives.
+struct Live {
+    world: World,
+    at: Timestamp,
+    batch: Batch,
+    events: u64,
+}
+
+impl Live {
+    fn tell(&mut self, command: Command) -> Result<(), Failed> {
+        self.at = self.at.plus(1);
+        let decision = self.world.decide(self.at, command)?;
+        decision.events.iter().try_for_each(|event| self.happened(event))
+    }
+
+    fn happened(&mut self, event: &Event) -> Result<(), Failed> {
+        self.world.evolve(0, event);
+        self.events += 1;
+        Ok(journal::catalog::encode(event, &mut self.batch)?)
+    }
+
+    /// Writes what has happened since, as one entry; says how many bytes it took.
+    async fn write(&mut self, chain: &mut Chain, writer: &mut Writer) -> Result<u64, Failed> {
+        let sealed = chain.seal(self.at.0, std::mem::take(&mut self.batch))?;
+        match writer.commit(&sealed).await {
+            Outcome::Committed => Ok(sealed.bytes().len() as u64),
+            other => Err(format!("not committed: {other:?}").into()),
+        }
+    }
+}
+
+/// A step in the life of a run that was admitted.
+#[derive(Clone, Copy)]
+enum Step {
+    Cancel,
+    Assign,
+    Start,
+    Finish,
+}
+
+impl Step {
+    const LIFE: [Self; 3] = [Self::Assign, Self::Start, Self::Finish];
+
+    fn command(self, number: u32) -> Command {
+        let (run, node) = (id(number), node(number % NODES));
+        let token = Hex([9; 16]);
+        let report = |node, what| Command::Report(Report { node, run, token, what });
+        match self {
+            Self::Cancel => Command::Cancel { run, origin: origin() },
+            Self::Assign => {
+                let assignment = Assignment { run, node, fallback: false };
+                Command::Assign { assignment, token, planned_at: 1_000_000 }
+            }
+            Self::Start => report(node, Reported::Started),
+            Self::Finish => report(
+                node,
+                Reported::Finished {
+                    exit: Exit {
+                        cause: ExitCause::Exited,
+                        code: Some(0),
+                        signal: None,
+                        message: None,
+                    },
+                    usage: Usage { cpu_ms: 23, max_rss_mb: 11, wall_ms: 80 },
+                    output: Output {
+                        stdout_bytes: 3,
+                        stderr_bytes: 0,
+                        truncated: false,
+                        digest: Some(Hex([3; 32])),
+                        holder: "http://olympus-1.internal:8080".into(),
+                    },
+                },
+            ),
+        }
+    }
+}
+
+fn id(number: u32) -> RunId {
+    RunId(Uuid::from_u128(u128::from(number) + 1))
+}
+
+fn node(number: u32) -> NodeId {
+    NodeId::new(&format!("node-{number}"))
+}
+
+fn origin() -> Origin {
+    Origin { by: Principal::Anonymous, request: Uuid::nil() }
+}
+
+fn joining(number: u32) -> Join {
+    Join {
+        node: node(number),
+        boot: Uuid::from_u128(u128::from(number) + 1),
+        labels: BTreeMap::new(),
+        capacity: Demand { cpu_milli: 64_000, mem_mb: 262_144, gpu: 0 },
+        isolation: vec!["seccomp".into()],
+        runtime: "embedded".into(),
+        version: "0.1.0".into(),
     }
 }
 
