@@ -33,6 +33,15 @@ impl Clock {
         Self { state: Mutex::new(State { at_us, read: Instant::now() }) }
     }
 
+    /// Goes on after `last` too, the latest time of a journal that another instance wrote meanwhile.
+    pub fn raise_to(&self, last: Timestamp) {
+        let mut state = match self.state.lock() {
+            Ok(state) => state,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        state.at_us = state.at_us.max(last.0.saturating_mul(1_000));
+    }
+
     /// Now.
     pub fn now(&self) -> Timestamp {
         let read = Instant::now();

@@ -10,7 +10,7 @@ use domain::ids::Hex;
 use domain::judge::{Request, judge};
 use domain::submission::{Demand, Retry};
 use domain::{Court, Inputs, Judged, NodeId, RunId, World};
-use journal::{Chain, Cursor, Faults, Journal, MemoryJournal, Writer};
+use journal::{Chain, Cursor, Faults, Journal, MemoryJournal, Tail, Writer};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
@@ -32,6 +32,9 @@ pub struct Fixture {
     pub fallen: watch::Receiver<Option<Fallen>>,
     pub undurable: Arc<Undurable>,
     subscribers: Option<Subscribers>,
+    tail: Tail,
+    mark: Mark,
+    boot: Uuid,
     _dir: tempfile::TempDir,
 }
 
@@ -57,17 +60,8 @@ impl Fixture {
         let boot = Uuid::new_v4();
         let (fell, fallen) = watch::channel(None);
         let dir = tempfile::tempdir().expect("a directory");
-        let writer = Writer::new(journal.clone(), tail);
-        let actor = JournalActor::new(
-            Chain::lead_from(tail, boot),
-            writer,
-            mark,
-            boot,
-            clock.clone(),
-            dir.path().to_owned(),
-            fell,
-        )
-        .start();
+        let export_dir = dir.path().to_owned();
+        let actor = JournalActor::new(mark, boot, clock.clone(), export_dir, fell).start();
         let undurable = Arc::new(Undurable::default());
         let registry = RegistryActor::new(
             world.clone(),
@@ -84,6 +78,7 @@ impl Fixture {
             mark.index,
             clock.clone(),
             registry.clone(),
+            boot,
         )
         .start();
         let view = ViewActor::new(world, mark, clock).start();
@@ -101,6 +96,9 @@ impl Fixture {
             fallen,
             undurable,
             subscribers,
+            tail,
+            mark,
+            boot,
             _dir: dir,
         }
     }
@@ -116,7 +114,11 @@ impl Fixture {
     pub async fn lead(&mut self) {
         let (reply, led) = oneshot::channel();
         let subscribers = self.subscribers.take().expect("led once");
-        let lead = Lead { subscribers, url: "http://test".into(), version: "test".into(), reply };
+        let (tail, mark) = (self.tail, self.mark);
+        let chain = Chain::lead_from(tail, self.boot);
+        let writer = Writer::new(self.store.clone(), tail);
+        let (url, version) = ("http://test".into(), "test".into());
+        let lead = Lead { chain, writer, mark, subscribers, url, version, reply };
         self.journal.send(lead).await.expect("a journal actor");
         led.await.expect("an answer").expect("a durable barrier");
     }

@@ -33,7 +33,7 @@ pub struct Batch {
 pub struct Published(pub Arc<Batch>);
 
 /// Everyone that folds what is durable, in the order in which they hear of it.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Subscribers {
     recipients: Vec<Recipient<Published>>,
 }

@@ -19,8 +19,9 @@ use crate::publish::{Batch, Subscribers};
 
 /// See the module.
 pub struct JournalActor {
-    chain: Chain,
-    /// Absent while an append is under way.
+    /// Absent before it leads.
+    chain: Option<Chain>,
+    /// Absent before it leads, and while an append is under way.
     writer: Option<Writer>,
     outbox: VecDeque<Commit>,
     subscribers: Subscribers,
@@ -41,10 +42,9 @@ struct Flight {
 }
 
 impl JournalActor {
-    /// A writer's end that goes on from `mark`. Says through `fallen` when its role is over.
+    /// A writer's end that writes once it is told to [`Lead`], from `mark` or later. Says through
+    /// `fallen` when its role is over.
     pub fn new(
-        chain: Chain,
-        writer: Writer,
         mark: Mark,
         boot: Uuid,
         clock: Arc<Clock>,
@@ -52,8 +52,8 @@ impl JournalActor {
         fallen: watch::Sender<Option<Fallen>>,
     ) -> Self {
         Self {
-            chain,
-            writer: Some(writer),
+            chain: None,
+            writer: None,
             outbox: VecDeque::new(),
             subscribers: Subscribers::default(),
             mark,
@@ -81,8 +81,8 @@ impl JournalActor {
                 continue;
             }
             let at = events.iter().map(Event::at).max().unwrap_or_else(|| self.clock.now());
-            let sealed = self
-                .chain
+            let Some(chain) = &mut self.chain else { return };
+            let sealed = chain
                 .seal(at.0, batch)
                 .expect("the registry holds a command below an entry's limit");
             self.fly(Flight { sealed, events, releases }, context);
@@ -157,7 +157,7 @@ impl JournalActor {
         let batch = Batch {
             index: self.mark.index,
             receipt: self.mark.receipt,
-            epoch: self.chain.epoch(),
+            epoch: sealed.entry().header().epoch,
             boot: self.boot,
             events,
         };
@@ -197,11 +197,13 @@ impl Handler<Lead> for JournalActor {
     type Result = ();
 
     fn handle(&mut self, lead: Lead, context: &mut Self::Context) {
-        let Lead { subscribers, url, version, reply } = lead;
-        self.subscribers = subscribers;
+        let Lead { chain, writer, mark, subscribers, url, version, reply } = lead;
+        let epoch = chain.epoch();
+        (self.chain, self.writer) = (Some(chain), Some(writer));
+        (self.mark, self.subscribers) = (mark, subscribers);
         let started = LeaderStarted {
             at: self.clock.now(),
-            epoch: self.chain.epoch(),
+            epoch,
             boot: self.boot,
             url,
             version,

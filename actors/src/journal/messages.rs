@@ -2,6 +2,7 @@
 
 use actix::Message;
 use domain::Event;
+use journal::{Chain, Writer};
 use tokio::sync::oneshot;
 
 use crate::answer::{Failure, Mark};
@@ -54,6 +55,12 @@ pub struct Stop;
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Lead {
+    /// The chain, at the next epoch.
+    pub chain: Chain,
+    /// The writer, at the end of the journal.
+    pub writer: Writer,
+    /// The same place.
+    pub mark: Mark,
     /// Everyone that folds what is durable.
     pub subscribers: Subscribers,
     /// How others reach this instance.

@@ -8,7 +8,8 @@ use domain::event::Place;
 use domain::fleet::Fleet;
 use domain::line::Line;
 use domain::placement::{Ask, LOOKS_MOST, Plan, Room};
-use domain::{Sequence, Timestamp};
+use domain::{Event, Sequence, Timestamp};
+use uuid::Uuid;
 
 use crate::answer::ask;
 use crate::clock::Clock;
@@ -28,6 +29,9 @@ pub struct PlacementActor {
     index: Sequence,
     clock: Arc<Clock>,
     registry: Addr<RegistryActor>,
+    /// This process: it plans once the journal says that it leads.
+    boot: Uuid,
+    leading: bool,
     flight: Flight,
     /// Where the last plan stopped because it ran out of looks.
     rest: Option<Place>,
@@ -55,6 +59,7 @@ impl PlacementActor {
         index: Sequence,
         clock: Arc<Clock>,
         registry: Addr<RegistryActor>,
+        boot: Uuid,
     ) -> Self {
         Self {
             room: Room::of(&fleet),
@@ -63,6 +68,8 @@ impl PlacementActor {
             index,
             clock,
             registry,
+            boot,
+            leading: false,
             flight: Flight::Landed,
             rest: None,
             stirred: true,
@@ -71,6 +78,9 @@ impl PlacementActor {
     }
 
     fn plan(&mut self, context: &mut Context<Self>) {
+        if !self.leading {
+            return;
+        }
         match self.flight {
             Flight::Landed => {}
             Flight::Until(index) if index <= self.index => self.flight = Flight::Landed,
@@ -142,6 +152,9 @@ impl Handler<Published> for PlacementActor {
     fn handle(&mut self, Published(batch): Published, context: &mut Self::Context) {
         for event in &batch.events {
             self.line.evolve(event, |_| {});
+            if let Event::LeaderStarted(started) = event {
+                self.leading = started.boot == self.boot;
+            }
             if let Some(node) = self.fleet.evolve(event) {
                 self.room.touch(&self.fleet, &node);
             }

@@ -85,9 +85,10 @@ impl ProjectorActor {
         }));
     }
 
-    /// Writes what is due, one thing at a time.
+    /// Writes what is due, one thing at a time. Nothing before a line is attached: until then
+    /// another instance shows it.
     fn write(&mut self, context: &mut Context<Self>) {
-        if self.writing {
+        if self.writing || self.queue.is_none() {
             return;
         }
         let law = self.law.borrow().law().clone();
@@ -235,6 +236,9 @@ impl Handler<LineMoved> for ProjectorActor {
     type Result = ();
 
     fn handle(&mut self, moved: LineMoved, context: &mut Self::Context) {
+        if self.queue.is_none() {
+            return;
+        }
         if self.moved.len() >= MOVED_MOST {
             self.moved.clear();
             self.shown = None;

@@ -173,12 +173,16 @@ impl Handler<Published> for RegistryActor {
     type Result = ();
 
     fn handle(&mut self, Published(batch): Published, _: &mut Self::Context) {
-        // Of its own batches the registry takes only the position: it decided them. The one that
-        // makes it leader is the journal's, so it is folded here.
+        // What it decided itself, it has folded. All else is another leader's, or the journal's own
+        // first entry, which makes it leader.
+        if self.leading && batch.boot == self.boot {
+            return;
+        }
         for event in &batch.events {
+            self.world.evolve(batch.index, event);
             if let Event::LeaderStarted(started) = event {
-                self.world.evolve(batch.index, event);
                 self.leading = started.boot == self.boot;
+                self.ids = RunIds::after(self.world.runs.newest());
             }
         }
     }

@@ -36,6 +36,8 @@ pub struct SessionsActor {
     /// Nobody is lost for what was not heard before this instant.
     since: Instant,
     usable: bool,
+    /// This process: nobody is lost before the journal says that it leads.
+    boot: Uuid,
     leading: bool,
     next: u64,
     ttl: Ttl,
@@ -50,13 +52,14 @@ struct Session {
 
 impl SessionsActor {
     /// No session yet; every known node counts as heard now.
-    pub fn new(fleet: Fleet, ttl: Ttl, registry: Addr<RegistryActor>) -> Self {
+    pub fn new(fleet: Fleet, ttl: Ttl, registry: Addr<RegistryActor>, boot: Uuid) -> Self {
         Self {
             fleet,
             sessions: BTreeMap::new(),
             heard: BTreeMap::new(),
             since: Instant::now(),
             usable: true,
+            boot,
             leading: false,
             next: 1,
             ttl,
@@ -111,9 +114,9 @@ impl Handler<Published> for SessionsActor {
 
     fn handle(&mut self, Published(batch): Published, _: &mut Self::Context) {
         for event in &batch.events {
-            if let domain::Event::LeaderStarted(_) = event {
+            if let domain::Event::LeaderStarted(started) = event {
                 self.since = Instant::now();
-                self.leading = true;
+                self.leading = started.boot == self.boot;
             }
             if let domain::Event::NodeJoined(joined) = event {
                 self.heard.insert(joined.node.clone(), Instant::now());

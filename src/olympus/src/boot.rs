@@ -1,11 +1,12 @@
-//! The start of a leader, and its end, read from top to bottom.
+//! The start of an instance, its roles, and its end, read from top to bottom.
 //!
-//! Owns:   the order: claim the leader's key, replay, start every actor, write `leader.started`,
-//!         show the projections, open the door; and back when the role is over.
-//! Never:  lets anything in before this instance's own first entry is durable and shown.
+//! Owns:   the order: replay, start every actor, follow until the leader's key is free (see
+//!         [`follow`](crate::follow)), write `leader.started`, show the projections, open the door
+//!         to writes; and back when the role is over.
+//! Never:  lets a write in before this instance's own first entry is durable and shown.
 //! Fails:  a journal that must not be used keeps the process up with the door shut and the reason
-//!         on it; a deposed leader starts again from the claim.
-//! Proof:  S18, S19, S37 and the kill tests in `tests/`.
+//!         on it; a deposed leader starts again from the replay.
+//! Proof:  S18, S19, S37, the kill tests and `tests/tests/live/followers.rs`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter, Context};
 use domain::{Court, Law};
-use journal::{Chain, Claim, Journal, Lease, LeaseState, NotAcquired, Writer};
+use journal::{Chain, Claim, Health, Journal, Lease, LeaseState, Receipt, Writer};
 use olympus_actors::clock::Clock;
 use olympus_actors::heat::HeatActor;
 use olympus_actors::journal::{Fallen, JournalActor, Lead, Stop};
@@ -26,20 +27,21 @@ use olympus_actors::queue::QueueActor;
 use olympus_actors::registry::{Limits, RegistryActor, Undurable};
 use olympus_actors::sessions::{JournalUsable, SessionsActor, Ttl};
 use olympus_actors::view::ViewActor;
+use olympus_actors::{Failure, Mark};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
+use crate::follow::{Follower, Stuck};
 use crate::heartbeats::HeartbeatWriter;
-use crate::house::{Door, House, Judges, State};
+use crate::house::{Door, House, Judges, Role, State};
 use crate::janitor::JanitorActor;
 use crate::output::OutputStore;
 use crate::recover::{RecoverError, Recovered, recover};
 
-/// How often the leader's key is asked for while another instance holds it: fail-over then adds at
-/// most this to the lease's own time (journal protocol, 6.8).
-const CLAIM_EVERY: Duration = Duration::from_millis(150);
+/// Pause before a journal that could not be read is read again.
+const READ_AGAIN: Duration = Duration::from_millis(250);
 
-/// What a leader is made of.
+/// What an instance is made of.
 #[derive(Clone)]
 pub struct Plan {
     /// The opened journal.
@@ -64,8 +66,8 @@ pub struct Plan {
     pub cores: usize,
 }
 
-/// Leads whenever it can, until `stop` says otherwise or the journal must not be used any more.
-/// Keeps `door` true throughout.
+/// Follows, and leads whenever it can, until `stop` says otherwise or the journal must not be used
+/// any more. Keeps `door` true throughout.
 ///
 /// # Errors
 /// The journal can't be replayed: the process must end with the exit code of a refused journal.
@@ -74,18 +76,17 @@ pub async fn run(
     door: Arc<Door>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), RecoverError> {
-    while !*stop.borrow() {
-        let Some(lease) = claim(&plan, &door, &mut stop).await else { return Ok(()) };
-        match lead(&plan, &door, &lease, &mut stop).await? {
-            Fallen::Stopped => {
-                if let Err(trouble) = lease.release().await {
-                    log::warn!(error:% = trouble; "the leader's key was not given back, it expires");
-                }
-                return Ok(());
-            }
+    loop {
+        let Some(recovered) = replay(&plan, &door, &mut stop).await? else { return Ok(()) };
+        let mut rooms = Rooms::start(&plan, recovered);
+        let fallen = rooms.live(&plan, &door, &mut stop).await;
+        shut(&door, "this instance does not lead".into());
+        rooms.close();
+        match fallen {
+            Fallen::Stopped => return Ok(()),
             Fallen::Deposed(why) => {
                 log::warn!(reason = why; "step down");
-                shut(&door, format!("stepped down: {why}"), None);
+                shut(&door, format!("stepped down: {why}"));
             }
             Fallen::FailStop(why) => {
                 log::error!(reason = why; "stop writing for good: an operator must look at the journal");
@@ -96,91 +97,59 @@ pub async fn run(
             }
         }
     }
-    Ok(())
 }
 
-fn shut(door: &Door, why: String, leader: Option<String>) {
-    door.set(State::Shut { why, leader });
+fn shut(door: &Door, why: String) {
+    door.set(State::Shut { why, leader: None });
 }
 
-/// Asks for the leader's key until it is this instance's; none when it is time to stop.
-async fn claim(plan: &Plan, door: &Door, stop: &mut watch::Receiver<bool>) -> Option<Lease> {
+/// Replays the journal, as often as it takes to read it; none when it is time to stop.
+async fn replay(
+    plan: &Plan,
+    door: &Door,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<Option<Recovered>, RecoverError> {
+    shut(door, "replaying the journal".into());
     let mut said = None;
     loop {
-        let claim = Claim { boot: plan.boot, url: plan.url.clone() };
-        match Lease::acquire(plan.journal.clone(), claim).await {
-            Ok(lease) => return Some(lease),
-            Err(NotAcquired::Other { holder, .. }) => {
-                if said.as_ref() != Some(&holder) {
-                    log::info!(leader = holder; "wait: another instance leads");
-                    let url = holder.split_once(' ').map(|(_, url)| url.to_owned());
-                    let why = format!(
-                        "another instance leads ({}); this one takes over when it is gone",
-                        url.as_deref().unwrap_or(&holder)
-                    );
-                    shut(door, why, url);
-                    said = Some(holder);
-                }
+        let began = std::time::Instant::now();
+        let recovering = async {
+            let tail = plan.journal.check().await.map_err(|error| match error {
+                journal::CheckError::Trouble(trouble) => RecoverError::Trouble(trouble),
+                journal::CheckError::Refused(refusal) => RecoverError::Refused(refusal.to_string()),
+            })?;
+            recover(&plan.journal, tail).await
+        };
+        let recovered = tokio::select! {
+            recovered = recovering => recovered,
+            _ = stop.wait_for(|stop| *stop) => return Ok(None),
+        };
+        match recovered {
+            Ok(recovered) => {
+                log::info!(
+                    events = recovered.events, index = recovered.mark.index,
+                    runs = recovered.world.runs.len(), waiting = recovered.world.line.waiting(),
+                    revision = recovered.world.law.current().revision,
+                    ms = began.elapsed().as_millis();
+                    "replay the journal"
+                );
+                return Ok(Some(recovered));
             }
-            Err(NotAcquired::Trouble(trouble)) => {
+            Err(RecoverError::Trouble(trouble)) => {
                 let why = trouble.to_string();
                 if said.as_ref() != Some(&why) {
-                    log::warn!(error = why; "could not ask for the leader's key");
-                    shut(door, why.clone(), None);
+                    log::warn!(error = why; "could not read the journal");
+                    shut(door, why.clone());
                     said = Some(why);
                 }
             }
+            Err(refused) => return Err(refused),
         }
         tokio::select! {
-            () = tokio::time::sleep(CLAIM_EVERY) => {}
-            _ = stop.wait_for(|stop| *stop) => return None,
+            () = tokio::time::sleep(READ_AGAIN) => {}
+            _ = stop.wait_for(|stop| *stop) => return Ok(None),
         }
     }
-}
-
-/// Replays, leads, and says how it ended.
-async fn lead(
-    plan: &Plan,
-    door: &Door,
-    lease: &Lease,
-    stop: &mut watch::Receiver<bool>,
-) -> Result<Fallen, RecoverError> {
-    shut(door, "replaying the journal".into(), None);
-    let recovering = async {
-        let began = std::time::Instant::now();
-        let tail = plan.journal.check().await.map_err(|error| match error {
-            journal::CheckError::Trouble(trouble) => RecoverError::Trouble(trouble),
-            journal::CheckError::Refused(refusal) => RecoverError::Refused(refusal.to_string()),
-        })?;
-        let recovered = recover(&plan.journal, tail).await?;
-        log::info!(
-            events = recovered.events, index = recovered.mark.index,
-            runs = recovered.world.runs.len(), waiting = recovered.world.line.waiting(),
-            revision = recovered.world.law.current().revision,
-            ms = began.elapsed().as_millis();
-            "replay the journal"
-        );
-        Ok::<_, RecoverError>(recovered)
-    };
-    // The key is renewed from here on, also while a long journal is replayed.
-    let recovered = tokio::select! {
-        recovered = recovering => match recovered {
-            Ok(recovered) => recovered,
-            Err(RecoverError::Trouble(trouble)) => {
-                return Ok(Fallen::Deposed(format!("the journal could not be read: {trouble}")));
-            }
-            Err(refused) => return Err(refused),
-        },
-        holder = lease.keep() => return Ok(Fallen::Deposed(format!("{holder} leads"))),
-    };
-    let mut rooms = Rooms::start(plan, recovered, lease.state());
-    let fallen = tokio::select! {
-        fallen = rooms.serve(plan, door, stop) => fallen,
-        holder = lease.keep() => Fallen::Deposed(format!("{holder} leads")),
-    };
-    shut(door, "this instance does not lead".into(), None);
-    rooms.close();
-    Ok(fallen)
 }
 
 /// Threads for the actors: one each for pen, desk, windows and hall where the machine has cores for
@@ -190,33 +159,32 @@ fn threads(cores: usize) -> usize {
     (cores / 2).clamp(1, 4)
 }
 
-/// A leader's actors and their threads.
+/// An instance's actors and their threads. All of them fold what is durable; those that act wait
+/// for the entry that makes this process the leader.
 struct Rooms {
+    /// As a follower has it.
     house: House,
     journal: Addr<JournalActor>,
     fallen: watch::Receiver<Option<Fallen>>,
-    subscribers: Option<Subscribers>,
+    subscribers: Subscribers,
+    follower: Follower,
     threads: Vec<Arbiter>,
 }
 
 impl Rooms {
     /// Starts every actor. Nothing is decided yet.
-    fn start(plan: &Plan, recovered: Recovered, lease: watch::Receiver<LeaseState>) -> Self {
+    fn start(plan: &Plan, recovered: Recovered) -> Self {
         let Recovered { world, tail, mark, .. } = recovered;
         let clock = Arc::new(Clock::starting_after(world.now));
         let threads: Vec<Arbiter> = (0..threads(plan.cores)).map(|_| Arbiter::new()).collect();
         let on = |room: usize| threads[room % threads.len()].handle();
         let (pen, desk, windows, hall) = (on(0), on(1), on(2), on(3));
 
-        let writer = Writer::new(plan.journal.clone(), tail);
-        let health = writer.health();
-        let chain = Chain::lead_from(tail, plan.boot);
-        let epoch = chain.epoch();
         let (fell, fallen) = watch::channel(None);
         let journal = {
             let (clock, boot, dir) = (clock.clone(), plan.boot, plan.export_dir.clone());
             JournalActor::start_in_arbiter(&pen, move |_| {
-                JournalActor::new(chain, writer, mark, boot, clock, dir, fell)
+                JournalActor::new(mark, boot, clock, dir, fell)
             })
         };
         let undurable = Arc::new(Undurable::default());
@@ -255,16 +223,16 @@ impl Rooms {
         };
         let placement = {
             let (line, fleet) = (world.line.clone(), world.fleet.clone());
-            let (clock, registry) = (clock.clone(), registry.clone());
+            let (clock, registry, boot) = (clock.clone(), registry.clone(), plan.boot);
             PlacementActor::start_in_arbiter(&desk, move |_| {
-                PlacementActor::new(line, fleet, mark.index, clock, registry)
+                PlacementActor::new(line, fleet, mark.index, clock, registry, boot)
             })
         };
         let sessions = {
-            let (fleet, ttl, registry) =
-                (world.fleet.clone(), Ttl(plan.node_ttl), registry.clone());
+            let (fleet, ttl, boot) = (world.fleet.clone(), Ttl(plan.node_ttl), plan.boot);
+            let registry = registry.clone();
             SessionsActor::start_in_arbiter(&hall, move |_| {
-                SessionsActor::new(fleet, ttl, registry)
+                SessionsActor::new(fleet, ttl, registry, boot)
             })
         };
         let janitor = {
@@ -287,7 +255,12 @@ impl Rooms {
         subscribers.add(placement.recipient());
         subscribers.add(janitor.recipient());
 
+        let follower = Follower::new(plan.journal.clone(), tail);
+        // Nobody has a writer or a key before it leads.
+        let (_, health) = watch::channel(Health::Leading);
+        let (_, lease) = watch::channel(LeaseState::Released);
         let house = House {
+            role: Role::Follower(follower.sight()),
             registry,
             view,
             policy,
@@ -306,21 +279,65 @@ impl Rooms {
             lease,
             identity: tail.identity,
             url: plan.url.as_str().into(),
-            epoch,
+            epoch: 0,
             durability: plan.durability.clone(),
         };
-        Self { house, journal, fallen, subscribers: Some(subscribers), threads }
+        Self { house, journal, fallen, subscribers, follower, threads }
     }
 
-    /// Writes the barrier, opens the door, and waits for the end of the role.
-    async fn serve(
+    /// Follows until the leader's key is this instance's, then leads until that is over.
+    async fn live(&mut self, plan: &Plan, door: &Door, stop: &mut watch::Receiver<bool>) -> Fallen {
+        let claim = Claim { boot: plan.boot, url: plan.url.clone() };
+        let caught_up = || door.set(State::Open(self.house.clone()));
+        let following = self.follower.until_leading(claim, &self.subscribers, caught_up);
+        let lease = tokio::select! {
+            lease = following => match lease {
+                Ok(lease) => lease,
+                Err(why) => return Fallen::FailStop(why),
+            },
+            _ = stop.wait_for(|stop| *stop) => return Fallen::Stopped,
+        };
+        let fallen = tokio::select! {
+            fallen = self.lead(plan, door, &lease, stop) => fallen,
+            holder = lease.keep() => Fallen::Deposed(format!("{holder} leads")),
+        };
+        if fallen == Fallen::Stopped
+            && let Err(trouble) = lease.release().await
+        {
+            log::warn!(error:% = trouble; "the leader's key was not given back, it expires");
+        }
+        fallen
+    }
+
+    /// Folds what the last leader left, writes the barrier, opens the door to writes, and waits for
+    /// the end of the role.
+    async fn lead(
         &mut self,
         plan: &Plan,
         door: &Door,
+        lease: &Lease,
         stop: &mut watch::Receiver<bool>,
     ) -> Fallen {
-        let mut health = self.house.health.clone();
-        let sessions = self.house.sessions.clone();
+        let tail = match self.follower.catch_up(&self.subscribers).await {
+            Ok(tail) => tail,
+            Err(Stuck::For(trouble)) => {
+                return Fallen::Deposed(format!("the journal could not be read: {trouble}"));
+            }
+            Err(Stuck::Ever(why)) => return Fallen::FailStop(why),
+        };
+        // Log time goes on from the journal's, whatever this machine's clock says.
+        self.house.clock.raise_to(domain::Timestamp(tail.at_ms));
+        let writer = Writer::new(plan.journal.clone(), tail);
+        let chain = Chain::lead_from(tail, plan.boot);
+        let house = House {
+            role: Role::Leader,
+            epoch: chain.epoch(),
+            health: writer.health(),
+            lease: lease.state(),
+            ..self.house.clone()
+        };
+        let mut health = writer.health();
+        let sessions = house.sessions.clone();
         let watch_health = async move {
             while health.changed().await.is_ok() {
                 let usable = health.borrow_and_update().accepts();
@@ -328,18 +345,27 @@ impl Rooms {
             }
             std::future::pending().await
         };
-        let subscribers = self.subscribers.take().unwrap_or_default();
-        let opening = open(subscribers, self.journal.clone(), self.house.clone(), plan, door);
+        let (reply, led) = oneshot::channel();
+        let id = tail.position.id();
+        let lead = Lead {
+            chain,
+            writer,
+            mark: Mark { index: id.seq, receipt: Receipt(id) },
+            subscribers: self.subscribers.clone(),
+            url: plan.url.as_str().into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            reply,
+        };
+        let opening = async {
+            open(lead, led, self.journal.clone(), house, plan, door).await;
+            std::future::pending().await
+        };
         let mut fallen = self.fallen.clone();
         let mut stop = stop.clone();
         let journal = self.journal.clone();
         let stopping = async move {
             let _ = stop.wait_for(|stop| *stop).await;
             let _ = journal.send(Stop).await;
-            std::future::pending().await
-        };
-        let opening = async {
-            opening.await;
             std::future::pending().await
         };
         tokio::select! {
@@ -363,15 +389,13 @@ impl Rooms {
 /// Writes the barrier, shows the projections, opens the door. Where the barrier can't be written the
 /// role ends by `fallen`, which says why.
 async fn open(
-    subscribers: Subscribers,
+    lead: Lead,
+    led: oneshot::Receiver<Result<Mark, Failure>>,
     journal: Addr<JournalActor>,
     house: House,
     plan: &Plan,
     door: &Door,
 ) {
-    let (reply, led) = oneshot::channel();
-    let version = env!("CARGO_PKG_VERSION").into();
-    let lead = Lead { subscribers, url: plan.url.as_str().into(), version, reply };
     if journal.send(lead).await.is_err() {
         return;
     }

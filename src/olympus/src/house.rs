@@ -1,7 +1,7 @@
-//! The rooms behind the door: handles on every actor of a leader.
+//! The rooms behind the door: handles on every actor of an instance.
 //!
 //! Owns:   nothing but addresses; cloning is cheap.
-//! Never:  exists on an instance that does not lead: [`Door`] is shut there, and says why.
+//! Never:  is seen before it has folded the journal: [`Door`] is shut until then, and says why.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -22,12 +22,24 @@ use olympus_actors::sessions::SessionsActor;
 use olympus_actors::view::ViewActor;
 use tokio::sync::watch;
 
+use crate::follow::Sight;
 use crate::heartbeats::HeartbeatWriter;
 use crate::output::OutputStore;
 
-/// Every actor of a leader.
+/// What an instance is to the journal.
+#[derive(Clone)]
+pub enum Role {
+    /// It writes.
+    Leader,
+    /// It reads what another writes.
+    Follower(watch::Receiver<Sight>),
+}
+
+/// Every actor of an instance.
 #[derive(Clone)]
 pub struct House {
+    /// What it is to the journal.
+    pub role: Role,
     /// The one decider.
     pub registry: Addr<RegistryActor>,
     /// Reads.
@@ -64,7 +76,7 @@ pub struct House {
     pub identity: journal::Identity,
     /// How others reach this instance.
     pub url: Arc<str>,
-    /// This leader's epoch.
+    /// This leader's epoch; 0 where it does not lead.
     pub epoch: u64,
     /// What Redis really promises.
     pub durability: Arc<str>,
@@ -117,9 +129,9 @@ pub struct Door {
 /// Whether the house can be entered. One of it lives at a time, so its size does not matter.
 #[allow(clippy::large_enum_variant)]
 pub enum State {
-    /// This instance leads.
+    /// It can be entered.
     Open(House),
-    /// It does not, for this reason; where another one leads, its URL.
+    /// It can't, for this reason; where another instance leads, its URL.
     Shut {
         /// In words for an operator.
         why: String,

@@ -9,6 +9,7 @@ pub mod agent_session;
 pub mod boot;
 pub mod config;
 mod external;
+pub mod follow;
 pub mod heartbeats;
 pub mod house;
 pub mod http;

@@ -10,6 +10,7 @@ mod events;
 mod examples;
 mod explain;
 mod fleet;
+mod followers;
 mod judges;
 mod law;
 mod lists;

@@ -7,7 +7,7 @@ use api::session::{RefusalCode, Refused, Terms};
 use super::AppState;
 use super::problem::{self, Fault};
 use crate::agent_session;
-use crate::house::State;
+use crate::house::{Role, State};
 
 /// See the module.
 pub async fn open(
@@ -21,7 +21,14 @@ pub async fn open(
         ));
     }
     let house = match &*state.door.state() {
-        State::Open(house) => Ok(house.clone()),
+        State::Open(house) => match &house.role {
+            Role::Leader => Ok(house.clone()),
+            Role::Follower(sight) => Err(Refused {
+                code: RefusalCode::NotLeader,
+                detail: "this instance follows another".into(),
+                leader: sight.borrow().live_leader().map(Into::into),
+            }),
+        },
         State::Shut { why, leader } => Err(Refused {
             code: match leader {
                 Some(_) => RefusalCode::NotLeader,

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::AppState;
 use super::answer::{INDEX, REQUEST_ID};
 use super::caller::{Caller, new_request_id};
+use super::forward;
 use super::problem::{self, Fault};
 
 /// Probes are let in without a token: those who ask have none, and they tell nothing.
@@ -38,10 +39,14 @@ pub async fn edge(
     };
     let under_way = state.under_way.begin();
     let mut response = match admit(&state, &request, id.id) {
-        Ok(caller) => {
-            request.extensions_mut().insert(caller);
-            next.call(request).await?
-        }
+        Ok(caller) => match forward::leader_for(&state, &request) {
+            Ok(None) => {
+                request.extensions_mut().insert(caller);
+                next.call(request).await?
+            }
+            Ok(Some(leader)) => forward::write(&state, request, &leader, &id.shown).await,
+            Err(fault) => request.into_response(fault.respond(id.text())),
+        },
         Err(fault) => request.into_response(fault.respond(id.text())),
     };
     if let Some(error) = response.response().error() {

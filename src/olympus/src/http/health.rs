@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
-use api::{Readyz, Role};
+use api::Readyz;
 use journal::Health;
 use olympus_actors::Mark;
 use olympus_actors::projector::AwaitLine;
@@ -12,7 +12,8 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::{AppState, Open, answer, read};
-use crate::house::State;
+use crate::follow::Sight;
+use crate::house::{Role, State};
 
 /// A probe waits no longer for the shown queue: it comes again.
 const PROBE_PATIENCE: Duration = Duration::from_millis(250);
@@ -41,7 +42,7 @@ pub async fn healthz(state: web::Data<AppState>) -> HttpResponse {
 /// `GET /readyz`.
 pub async fn readyz(state: web::Data<AppState>) -> HttpResponse {
     let shut = |why: String, leader: Option<String>| Readyz {
-        role: Role::Follower,
+        role: api::Role::Follower,
         epoch: 0,
         applied_index: 0,
         policy_revision: 0,
@@ -70,19 +71,27 @@ pub async fn readyz(state: web::Data<AppState>) -> HttpResponse {
         let shown = shut("this instance is stopping".into(), None);
         return answer::body(HttpResponse::ServiceUnavailable(), &shown);
     };
-    let message = not_ready(&open).await;
+    let (role, leader, lag, message) = match &open.role {
+        Role::Leader => (api::Role::Leader, Some(state.url.clone()), 0, not_ready(&open).await),
+        Role::Follower(sight) => {
+            let sight = sight.borrow();
+            let lag = sight.head.saturating_sub(summary.index);
+            let leader = sight.live_leader().map(str::to_owned);
+            (api::Role::Follower, leader, lag, not_following(&sight, lag))
+        }
+    };
     let mut response =
         if message.is_none() { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     answer::mark(&mut response, mark(&summary), false);
     state.saw(summary.index);
     let shown = Readyz {
-        role: Role::Leader,
+        role,
         epoch: summary.epoch,
         applied_index: summary.index,
         // What the judges enforce, which is what is asked.
         policy_revision: open.judges.court().law().revision,
-        journal_lag: 0,
-        leader: Some(state.url.clone()),
+        journal_lag: lag,
+        leader,
         durability: open.durability.to_string(),
         message,
     };
@@ -91,6 +100,20 @@ pub async fn readyz(state: web::Data<AppState>) -> HttpResponse {
 
 fn mark(summary: &Summary) -> Mark {
     Mark { index: summary.index, receipt: summary.receipt }
+}
+
+/// A follower that lacks no more is caught up: what comes is read every 20 ms.
+const LAG_MOST: u64 = 1_024;
+
+/// Why a follower is not ready.
+fn not_following(sight: &Sight, lag: u64) -> Option<String> {
+    if let Some(trouble) = &sight.trouble {
+        return Some(format!("the journal does not answer: {trouble}"));
+    }
+    if sight.live_leader().is_none() {
+        return Some("nobody leads at the moment".into());
+    }
+    (lag > LAG_MOST).then(|| format!("{lag} entries of the journal are still to be read"))
 }
 
 /// Why a leader is not ready.

@@ -16,7 +16,8 @@ use olympus_actors::view::Until;
 use tokio::sync::watch;
 
 use super::problem::{self, Fault};
-use super::{AppState, Open, answer, read};
+use super::{AppState, Open, answer, forward, read};
+use crate::house::Role;
 use crate::output::{Chunk, OutputStore, Reader};
 
 const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
@@ -40,6 +41,12 @@ pub async fn get(
     if attempt.is_some_and(|attempt| attempt == 0 || attempt > run.attempt) {
         let words = format!("attempt {wanted} of run {id} does not exist: it had {}", run.attempt);
         return Err(problem::not_found(words).at(seen.mark));
+    }
+    if let Some(keeper) = keeper(&state, &open, &run, wanted).await?
+        && !forward::was_forwarded(request.headers())
+    {
+        let asked = forward::ask(&state, &request, &keeper, None, Bytes::new()).await;
+        return asked.map_err(|_| problem::output_elsewhere(id, &keeper).at(seen.mark));
     }
     let mut follow = Follow {
         output: open.output.clone(),
@@ -98,6 +105,31 @@ fn take_attempt(query: &str) -> Result<(Option<u32>, String), Fault> {
         }
     }
     Ok((attempt, rest.join("&")))
+}
+
+/// The instance that has an attempt's output, where it is not this one: while it is written the
+/// leader, and then the one that led at its end.
+async fn keeper(
+    state: &AppState,
+    open: &Open,
+    run: &Run,
+    attempt: u32,
+) -> Result<Option<String>, Fault> {
+    if may_write(run, attempt) {
+        return Ok(match &open.role {
+            Role::Leader => None,
+            Role::Follower(sight) => sight.borrow().live_leader().map(str::to_owned),
+        });
+    }
+    let last = run.last_exit.as_deref().filter(|finished| finished.attempt == attempt);
+    let Some(output) = last.map(|finished| &finished.output) else { return Ok(None) };
+    if output.digest.is_none() || *output.holder == *state.url || output.holder.is_empty() {
+        return Ok(None);
+    }
+    // An instance that has another URL than when it was written still has it.
+    let here = open.output.is_whole(run.id(), attempt, output.digest).await;
+    let here = here.map_err(|error| problem::internal("read output", &error))?;
+    Ok((!here).then(|| output.holder.to_string()))
 }
 
 /// Whether an attempt that has ended says that it wrote something.

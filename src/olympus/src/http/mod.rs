@@ -17,6 +17,7 @@ mod courier;
 mod edge;
 mod events;
 mod explain;
+mod forward;
 mod health;
 mod heat;
 mod judging;
@@ -48,7 +49,7 @@ use actix_web::{App, HttpServer, web};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::house::{Door, House, State};
+use crate::house::{Door, House, Role, State};
 
 pub use auth::{Auth, NewToken};
 pub use edge::UnderWay;
@@ -132,6 +133,9 @@ impl AppState {
     /// The house, if it is open and the journal takes writes.
     fn open_for_writes(&self) -> Result<Open, Fault> {
         let open = self.open()?;
+        if let Role::Follower(sight) = &open.role {
+            return Err(problem::follower(sight.borrow().live_leader()));
+        }
         if let Some(fault) = problem::journal(&open.health.borrow()) {
             return Err(fault);
         }

@@ -1,5 +1,8 @@
 //! `/v1/nodes`: the fleet.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use api::fleet::{DrainRequest, check_labels, read_labels};
@@ -13,6 +16,7 @@ use olympus_actors::view::{GetNode, ListNodes};
 use super::caller::Caller;
 use super::problem::{self, Fault};
 use super::{AppState, Open, answer, law, paging, read, runs};
+use crate::house::Role;
 
 /// `GET /v1/nodes`.
 pub async fn list(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, Fault> {
@@ -25,9 +29,10 @@ pub async fn list(request: HttpRequest, state: web::Data<AppState>) -> Result<Ht
     let (nodes, mark) = read::collection(&state, &open, &query.read, read, |_, _| true).await?;
     let named = nodes.into_iter().map(|(id, node)| (id.to_string(), node));
     let page = paging::page(named, &query.page)?;
+    let elsewhere = heard_elsewhere(&state, &open).await?;
     let mut items = Vec::with_capacity(page.items.len());
     for node in &page.items {
-        items.push(shown(&open, node).await?);
+        items.push(shown(&open, node, &elsewhere).await?);
     }
     let list = api::List { items, next_cursor: page.next_cursor };
     Ok(answer::json(StatusCode::OK, &list, mark, false))
@@ -47,7 +52,11 @@ pub async fn get(
     };
     let (node, mark) = read::collection(&state, &open, &query, read, |_, _| true).await?;
     match node {
-        Some(node) => Ok(answer::json(StatusCode::OK, &shown(&open, &node).await?, mark, false)),
+        Some(node) => {
+            let elsewhere = heard_elsewhere(&state, &open).await?;
+            let shown = shown(&open, &node, &elsewhere).await?;
+            Ok(answer::json(StatusCode::OK, &shown, mark, false))
+        }
         None => Err(unknown(&id).at(mark)),
     }
 }
@@ -109,7 +118,10 @@ async fn change(
     let seen = read::get(&open.view, GetNode(node)).await?;
     let mark = Mark { index: seen.mark.index, receipt: mark.receipt };
     match seen.value {
-        Some(node) => Ok(answer::json(StatusCode::OK, &shown(&open, &node).await?, mark, true)),
+        Some(node) => {
+            let shown = shown(&open, &node, &BTreeMap::new()).await?;
+            Ok(answer::json(StatusCode::OK, &shown, mark, true))
+        }
         // Forgotten between the two: it was lost, and a day has passed.
         None => Err(unknown(id).at(mark)),
     }
@@ -120,13 +132,32 @@ fn unknown(id: &str) -> Fault {
     problem::not_found(format!("node {id:?} does not exist: list nodes with GET /v1/nodes"))
 }
 
+/// Who was heard when, in milliseconds before now, where another instance hears them: by what is
+/// left of their signs of life.
+async fn heard_elsewhere(state: &AppState, open: &Open) -> Result<BTreeMap<String, u64>, Fault> {
+    if let Role::Leader = open.role {
+        return Ok(BTreeMap::new());
+    }
+    let beats = open.journal.heartbeats().await.map_err(|error| problem::unread(&error))?;
+    let ago = |left: Duration| state.node_ttl.saturating_sub(left).as_millis();
+    let ago = |left| u64::try_from(ago(left)).unwrap_or(u64::MAX);
+    Ok(beats.into_iter().map(|beat| (beat.node, ago(beat.ttl))).collect())
+}
+
 /// A node, and when it was last heard.
-async fn shown(open: &Open, node: &fleet::Node) -> Result<Node, Fault> {
-    let mut shown = Node::from(node);
-    if node.is_live()
-        && let Some(ago_ms) = read::get(&open.sessions, LastHeard(node.joined.node.clone())).await?
-    {
-        shown.last_seen = Some(Time(open.clock.now().0.saturating_sub(ago_ms)));
+async fn shown(
+    open: &Open,
+    node: &fleet::Node,
+    elsewhere: &BTreeMap<String, u64>,
+) -> Result<Node, Fault> {
+    let (mut shown, id) = (Node::from(node), &node.joined.node);
+    if node.is_live() {
+        let ago_ms = match &open.role {
+            Role::Leader => read::get(&open.sessions, LastHeard(id.clone())).await?,
+            Role::Follower(_) => elsewhere.get(id.as_str()).copied(),
+        };
+        let at = |ago_ms| Time(open.clock.now().0.saturating_sub(ago_ms));
+        shown.last_seen = ago_ms.map(at).or(shown.last_seen);
     }
     Ok(shown)
 }

@@ -275,6 +275,23 @@ pub fn shut(why: &str, leader: Option<&str>) -> Fault {
     Fault::of(503, code::NO_LEADER, detail).retry_after(SOON_S).outcome(Outcome::NotApplied)
 }
 
+/// 503: this instance follows another, and the write is not for it.
+pub fn follower(leader: Option<&str>) -> Fault {
+    match leader {
+        Some(url) => shut("this instance follows another", Some(url)),
+        None => shut("this instance follows, and nobody leads at the moment", None),
+    }
+}
+
+/// 503: the instance that keeps a run's output does not answer.
+pub fn output_elsewhere(run: RunId, keeper: &str) -> Fault {
+    let detail = format!(
+        "the output of run {run} is kept by {keeper}, which does not answer: try again when it is \
+         there"
+    );
+    Fault::of(503, code::UNAVAILABLE, detail).retry_after(LATER_S)
+}
+
 /// 503, when the journal takes no writes.
 pub fn journal(health: &Health) -> Option<Fault> {
     let why = match health {

@@ -200,6 +200,24 @@ impl OutputStore {
             .map(Option::unwrap_or_default)
     }
 
+    /// Whether what is kept here of an attempt is what its record says: another instance may have
+    /// been sent the rest.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub async fn is_whole(
+        &self,
+        run: RunId,
+        attempt: u32,
+        digest: Option<Digest>,
+    ) -> io::Result<bool> {
+        let here = self.attempt(run, attempt);
+        let same = move || here.with(false, |written| Ok(written.sums.summary().digest == digest));
+        let same = blocking(same).await;
+        self.close_unused(run, attempt);
+        Ok(same?.unwrap_or(digest.is_none()))
+    }
+
     /// Whether exactly what the agent says it sent is here; if so, it is made to stay.
     ///
     /// # Errors

@@ -173,9 +173,11 @@ impl Feed {
         actix_web::rt::spawn(async move {
             let _seat = seat;
             let end = tokio::select! {
-                end = self.run(&to) => end,
-                () = to.closed() => End::Gone,
+                // A stop closes what the feed reads from: asked first, it is the reason that is told.
+                biased;
                 _ = stop.wait_for(|stop| *stop) => End::Cut("the instance is stopping".into()),
+                () = to.closed() => End::Gone,
+                end = self.run(&to) => end,
             };
             if let End::Cut(reason) = end {
                 log::debug!(place:% = self.told, reason = reason; "cut a feed");

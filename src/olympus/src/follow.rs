@@ -1,0 +1,223 @@
+//! A follower: a replay that never ends, until the leader's key is free.
+//!
+//! Owns:   the place up to which the journal was folded here, and what is seen of who leads.
+//! Hears:  the journal, page by page; the leader's key.
+//! Says:   every entry to the folds, as a leader's journal actor does.
+//! Never:  writes; believes that it leads because it holds the key: the barrier says so.
+//! Fails:  a journal that does not answer is asked again, and reads go on meanwhile; one that has
+//!         lost what was folded here, or holds what can't be read, ends the following for good.
+//! Proof:  `tests/tests/live/followers.rs`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::Sequence;
+use journal::{
+    CheckError, Claim, Cursor, Entry, EntryId, Journal, Lease, NotAcquired, ReadError, Receipt,
+    Tail, Trouble, catalog,
+};
+use olympus_actors::publish::{Batch, Subscribers};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+/// How often the leader's key is asked for while another instance holds it: fail-over then adds at
+/// most this to the lease's own time (journal protocol, 6.8).
+const CLAIM_EVERY: Duration = Duration::from_millis(150);
+/// How often the journal is asked for more: what was written anywhere is read here so soon.
+const READ_EVERY: Duration = Duration::from_millis(20);
+/// A leader whose key was not seen for so long is taken for gone: the key lives 1.5 s.
+const LEADER_SEEN_WITHIN: Duration = Duration::from_secs(2);
+
+/// What a follower sees.
+#[derive(Clone, Debug)]
+pub struct Sight {
+    /// URL of the leader.
+    pub leader: Option<String>,
+    /// When its key was last seen.
+    pub seen: Instant,
+    /// The newest entry of the journal.
+    pub head: Sequence,
+    /// Why the journal can't be asked.
+    pub trouble: Option<String>,
+}
+
+impl Sight {
+    /// The leader, if it was there a moment ago.
+    pub fn live_leader(&self) -> Option<&str> {
+        self.leader.as_deref().filter(|_| self.seen.elapsed() < LEADER_SEEN_WITHIN)
+    }
+}
+
+/// Why a follower does not get on.
+#[derive(Debug)]
+pub enum Stuck {
+    /// The journal does not answer.
+    For(Trouble),
+    /// Its journal is not this one any more.
+    Ever(String),
+}
+
+impl From<Trouble> for Stuck {
+    fn from(trouble: Trouble) -> Self {
+        Self::For(trouble)
+    }
+}
+
+/// See the module.
+pub struct Follower {
+    journal: Arc<dyn Journal>,
+    cursor: Cursor,
+    sight: watch::Sender<Sight>,
+}
+
+impl Follower {
+    /// A follower that has folded everything up to `tail`.
+    pub fn new(journal: Arc<dyn Journal>, tail: Tail) -> Self {
+        let head = tail.position.seq;
+        let sight = Sight { leader: None, seen: Instant::now(), head, trouble: None };
+        Self { journal, cursor: Cursor::at(tail), sight: watch::Sender::new(sight) }
+    }
+
+    /// What it sees, now and later.
+    pub fn sight(&self) -> watch::Receiver<Sight> {
+        self.sight.subscribe()
+    }
+
+    /// Follows until the leader's key is this instance's. `caught_up` is called once, when another
+    /// instance leads and all that it had written was folded.
+    ///
+    /// # Errors
+    /// The journal can't be followed any more.
+    pub async fn until_leading(
+        &mut self,
+        claim: Claim,
+        to: &Subscribers,
+        caught_up: impl FnOnce(),
+    ) -> Result<Lease, String> {
+        let mut caught_up = Some(caught_up);
+        let (mut claims, mut reads) = (interval(CLAIM_EVERY), interval(READ_EVERY));
+        claims.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        reads.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let got_on = tokio::select! {
+                _ = claims.tick() => match Lease::acquire(self.journal.clone(), claim.clone()).await {
+                    Ok(lease) => return Ok(lease),
+                    Err(NotAcquired::Other { holder, .. }) => {
+                        self.saw(&holder);
+                        self.look_ahead().await
+                    }
+                    Err(NotAcquired::Trouble(trouble)) => Err(trouble.into()),
+                },
+                _ = reads.tick() => self.read(to).await,
+            };
+            match got_on {
+                Ok(()) => self.heal(),
+                Err(Stuck::For(trouble)) => self.suffer(trouble.to_string()),
+                Err(Stuck::Ever(why)) => return Err(why),
+            }
+            let sight = self.sight.borrow();
+            if sight.leader.is_some()
+                && self.cursor.seq() >= sight.head
+                && let Some(caught_up) = caught_up.take()
+            {
+                drop(sight);
+                caught_up();
+            }
+        }
+    }
+
+    /// Folds all that there is.
+    ///
+    /// # Errors
+    /// The journal does not answer, or is not this one any more.
+    pub async fn catch_up(&mut self, to: &Subscribers) -> Result<Tail, Stuck> {
+        self.read(to).await?;
+        self.look_ahead().await?;
+        self.cursor.tail().ok_or_else(|| Stuck::Ever("nothing was folded".into()))
+    }
+
+    /// Reads to the end, and says it to all.
+    async fn read(&mut self, to: &Subscribers) -> Result<(), Stuck> {
+        loop {
+            let page = match self.journal.read(&self.cursor).await {
+                Ok(page) => page,
+                Err(ReadError::Trouble(trouble)) => return Err(trouble.into()),
+                Err(ReadError::Damaged(damaged)) => return Err(Stuck::Ever(damaged.to_string())),
+            };
+            if page.entries.is_empty() {
+                return Ok(());
+            }
+            for entry in &page.entries {
+                to.publish(&Arc::new(batch(entry)?));
+            }
+            self.cursor = page.next;
+        }
+    }
+
+    /// Looks where the journal ends: not before what was folded here.
+    async fn look_ahead(&mut self) -> Result<(), Stuck> {
+        let head = match self.journal.head().await {
+            Ok(head) => head,
+            Err(CheckError::Trouble(trouble)) => return Err(trouble.into()),
+            Err(CheckError::Refused(refusal)) => return Err(Stuck::Ever(refusal.to_string())),
+        };
+        let folded = self.cursor.tail().map(|tail| tail.position.id());
+        if let Some(folded) = folded
+            && (head.seq < folded.seq || head.seq == folded.seq && head != folded)
+        {
+            return Err(Stuck::Ever(lost(head, folded)));
+        }
+        self.sight
+            .send_if_modified(|sight| std::mem::replace(&mut sight.head, head.seq) != head.seq);
+        Ok(())
+    }
+
+    fn saw(&self, holder: &str) {
+        let url = holder.split_once(' ').map_or(holder, |(_, url)| url);
+        self.sight.send_modify(|sight| {
+            if sight.leader.as_deref() != Some(url) {
+                log::info!(leader = url; "follow");
+                sight.leader = Some(url.to_owned());
+            }
+            sight.seen = Instant::now();
+        });
+    }
+
+    fn heal(&self) {
+        self.sight.send_if_modified(|sight| sight.trouble.take().is_some());
+    }
+
+    fn suffer(&self, why: String) {
+        self.sight.send_if_modified(|sight| {
+            let news = sight.trouble.as_ref() != Some(&why);
+            if news {
+                log::warn!(error = why.as_str(); "could not follow the journal");
+                sight.trouble = Some(why);
+            }
+            news
+        });
+    }
+}
+
+fn lost(head: EntryId, folded: EntryId) -> String {
+    format!(
+        "the journal lost what this instance has read of it: its newest entry is {}, and {} was \
+         read",
+        Receipt(head),
+        Receipt(folded)
+    )
+}
+
+/// An entry, as the folds hear of it.
+fn batch(entry: &Entry) -> Result<Batch, Stuck> {
+    let events = catalog::events(entry).map(|event| event.map(|(_, event)| event));
+    let events: Result<Vec<_>, _> = events.collect();
+    let header = entry.header();
+    Ok(Batch {
+        index: entry.seq(),
+        receipt: Receipt(entry.id()),
+        epoch: header.epoch,
+        boot: header.boot,
+        events: events.map_err(|unreadable| Stuck::Ever(unreadable.to_string()))?,
+    })
+}

@@ -1,0 +1,144 @@
+//! What another instance has to answer is asked of it, one hop.
+//!
+//! A write that reaches a follower goes to the leader, with its headers: who asks is judged there
+//! again. Output is asked of the instance that keeps it.
+//! Never:  sends on what was sent on: two instances that take each other for the leader answer 503
+//!         instead of going round.
+
+use std::time::Duration;
+
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use bytes::Bytes;
+use reqwest::Client;
+
+use super::answer::REQUEST_ID;
+use super::problem::{self, Fault};
+use super::{AppState, read};
+use crate::house::{Role, State};
+
+/// By which instance a request was sent on.
+const FORWARDED_BY: HeaderName = HeaderName::from_static("x-tartarus-forwarded-by");
+/// An instance that is there answers the connection at once.
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+/// A connection that was not used for so long is closed here, before the other end closes it.
+const IDLE: Duration = Duration::from_secs(20);
+
+/// Headers that are of one connection, or made anew (RFC 9110, section 7.6.1).
+const OF_THE_HOP: [&str; 10] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+thread_local! {
+    static CLIENT: Option<Client> = Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .tcp_nodelay(true)
+        .connect_timeout(CONNECT_WITHIN)
+        .pool_idle_timeout(IDLE)
+        .build()
+        .map_err(|error| log::error!(error:% = error; "could not make an HTTP client"))
+        .ok();
+}
+
+/// The leader, where it is the leader who has to answer a request; none where this instance has.
+///
+/// # Errors
+/// Nobody leads, or whoever sent this on took this instance for the leader.
+pub fn leader_for(state: &AppState, request: &ServiceRequest) -> Result<Option<String>, Fault> {
+    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+        return Ok(None);
+    }
+    let house = state.door.state();
+    let State::Open(house) = &*house else { return Ok(None) };
+    let Role::Follower(sight) = &house.role else { return Ok(None) };
+    let sight = sight.borrow();
+    let leader = sight.live_leader();
+    match leader {
+        Some(url) if url != state.url && !was_forwarded(request.headers()) => Ok(Some(url.into())),
+        Some(_) | None => Err(problem::follower(leader)),
+    }
+}
+
+/// Whether another instance has sent a request on.
+pub fn was_forwarded(headers: &HeaderMap) -> bool {
+    headers.contains_key(FORWARDED_BY)
+}
+
+/// Sends a write on, and answers with what comes back.
+pub async fn write(
+    state: &AppState,
+    mut request: ServiceRequest,
+    leader: &str,
+    id: &HeaderValue,
+) -> ServiceResponse {
+    let sent = async {
+        let payload = request.extract::<web::Payload>().await;
+        let payload = payload.map_err(|error| problem::malformed(error.to_string()))?;
+        let body = read::body(request.request(), payload, api::limits::check_batch_body).await?;
+        ask(state, request.request(), leader, Some(id), body).await
+    };
+    let sent = sent.await;
+    let response = match sent {
+        Ok(response) => response,
+        Err(fault) => fault.respond(id.to_str().unwrap_or_default()),
+    };
+    request.into_response(response)
+}
+
+/// Asks another instance what this one was asked.
+///
+/// # Errors
+/// It can't be reached, or did not answer to the end: then a write may have been applied.
+pub async fn ask(
+    state: &AppState,
+    request: &HttpRequest,
+    instance: &str,
+    id: Option<&HeaderValue>,
+    body: Bytes,
+) -> Result<HttpResponse, Fault> {
+    let gone = |why: String| problem::shut(&why, None);
+    let client = CLIENT.with(Clone::clone).ok_or_else(|| gone("no HTTP client".into()))?;
+    let method = reqwest::Method::from_bytes(request.method().as_str().as_bytes());
+    let method = method.map_err(|error| gone(error.to_string()))?;
+    let url = format!("{}{}", instance.trim_end_matches('/'), request.uri());
+    let mut asked =
+        client.request(method, url).body(body).header(FORWARDED_BY.as_str(), &state.url);
+    for (name, value) in request.headers() {
+        if !OF_THE_HOP.contains(&name.as_str()) && *name != REQUEST_ID {
+            asked = asked.header(name.as_str(), value.as_bytes());
+        }
+    }
+    if let Some(id) = id {
+        asked = asked.header(REQUEST_ID.as_str(), id.as_bytes());
+    }
+    let answer = asked.send().await.map_err(|error| {
+        if error.is_connect() || error.is_builder() {
+            gone(format!("{instance} can't be reached"))
+        } else {
+            problem::unknown(&format!("{instance} did not answer"))
+        }
+    })?;
+    let status = StatusCode::from_u16(answer.status().as_u16()).unwrap_or(StatusCode::BAD_GATEWAY);
+    let mut response = HttpResponseBuilder::new(status);
+    for (name, value) in answer.headers() {
+        if !OF_THE_HOP.contains(&name.as_str())
+            && let Ok(name) = HeaderName::from_bytes(name.as_str().as_bytes())
+            && let Ok(value) = HeaderValue::from_bytes(value.as_bytes())
+        {
+            response.append_header((name, value));
+        }
+    }
+    Ok(response.streaming(answer.bytes_stream()))
+}

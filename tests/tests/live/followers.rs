@@ -1,0 +1,146 @@
+//! Several instances on one Redis: one leads, the others follow, and take over.
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tests::house::{Agent, Olympus, OlympusPlan};
+use tests::http::{host, id};
+use tests::{Api, House, RedisServer, until};
+
+/// Another instance on the house's Redis, once it is ready.
+async fn follower(house: &House, name: &str) -> Olympus {
+    let mut plan = OlympusPlan::new(&house.path(name));
+    plan.set("REDIS_ADDR", &house.redis.as_ref().expect("a Redis").addr());
+    plan.start().await
+}
+
+/// An agent that asks Redis who leads.
+async fn agent(house: &House) -> Agent {
+    let mut plan = house.agent("n1");
+    plan.unset("TARTARUS_ADDR");
+    plan.env("REDIS_ADDR", &house.redis.as_ref().expect("a Redis").addr());
+    plan.start(&house.api).await
+}
+
+async fn ready(api: &Api) -> Value {
+    api.get("/readyz").await.json()
+}
+
+async fn until_leading(api: &Api) -> Value {
+    until("the follower to lead", || async {
+        Some(ready(api).await)
+            .filter(|ready| ready["role"] == "leader" && ready["message"].is_null())
+    })
+    .await
+}
+
+/// A run with its output, seen through an instance.
+async fn succeeded(api: &Api, run: &str, output: &str) {
+    let ended = api.ended(run).await;
+    assert_eq!(ended["status"], "SUCCEEDED", "{ended:#}");
+    assert_eq!(api.output(run, "stdout").await, output);
+}
+
+#[tokio::test]
+async fn a_follower_reads_what_is_written_and_hands_writes_on() {
+    let house = House::redis().await;
+    let _agent = agent(&house).await;
+    let other = follower(&house, "other").await;
+    let api = other.api();
+    let said = ready(&api).await;
+    assert_eq!((&said["role"], &said["leader"]), (&json!("follower"), &json!(house.api.url)));
+    assert_eq!(said["epoch"], ready(&house.api).await["epoch"]);
+
+    // Written through the follower, and read there at the entry that the answer names.
+    let answer = api.post("/v1/runs", &host(&["echo", "through"])).await.expect(202);
+    assert!(answer.header("x-tartarus-receipt").is_some(), "{answer:?}");
+    let (run, index) = (id(&answer.json()), answer.index());
+    let seen = api.get(&format!("/v1/runs/{run}?min_index={index}")).await.expect(200);
+    assert!(seen.index() >= index);
+    succeeded(&api, &run, "through\n").await;
+    succeeded(&house.api, &run, "through\n").await;
+
+    let node = api.get("/v1/nodes/n1").await.expect(200).json();
+    assert_eq!(node["status"], "READY");
+    assert!(node["last_seen"].is_string(), "by its sign of life in Redis: {node:#}");
+    let lines = api.get("/v1/events?follow=false").await.expect(200).text();
+    assert!(lines.contains("run.finished"), "{lines}");
+}
+
+#[tokio::test]
+async fn a_refusal_comes_back_as_the_leader_gave_it() {
+    let house = House::redis().await;
+    let other = follower(&house, "other").await;
+    for body in [json!({"template": "host"}), json!({"template": "none", "command": ["x"]})] {
+        let (there, here) =
+            (house.api.post("/v1/runs", &body).await, other.api().post("/v1/runs", &body).await);
+        let words = |answer: &tests::Answer| {
+            let problem = answer.json();
+            (answer.status, problem["code"].clone(), problem["detail"].clone())
+        };
+        assert_eq!(words(&there), words(&here));
+    }
+    let policy = json!({"name": "p", "match": {"templates": ["host"]}, "limits": {"cpu_milli": 1}});
+    let put = other.api().put("/v1/policies/p", &policy).await.expect(201);
+    assert_eq!(put.header("etag"), Some("\"1\""));
+    // S26: what was put through any instance is the law for all.
+    let refused = house.api.post("/v1/runs", &host(&["true"])).await;
+    refused.problem(403, "policy_rejected");
+}
+
+#[tokio::test]
+async fn what_was_handed_on_once_is_not_handed_on_again() {
+    let house = House::redis().await;
+    let other = follower(&house, "other").await;
+    let api = other.api();
+    let request = api.request(reqwest::Method::POST, "/v1/runs").json(&host(&["true"]));
+    let request = request.header("x-tartarus-forwarded-by", "http://somebody");
+    let problem = api.send(request).await.problem(503, "no_leader");
+    assert_eq!(problem["outcome"], "not_applied");
+}
+
+#[tokio::test]
+async fn a_follower_takes_over_from_a_killed_leader_and_nothing_acknowledged_is_lost() {
+    let mut house = House::with(Some(RedisServer::durable()), &[]).await;
+    let _agent = agent(&house).await;
+    let other = follower(&house, "other").await;
+    let api = other.api();
+    let epoch = ready(&api).await["epoch"].as_u64().expect("a number");
+
+    let done = id(&house.api.submit_command(&["echo", "before"]).await);
+    succeeded(&house.api, &done, "before\n").await;
+    let long = id(&house.api.submit_command(&["sh", "-c", "echo one; sleep 3; echo two"]).await);
+    house.api.until_status(&long, "RUNNING").await;
+    let key = "the-same-key";
+    let body = host(&["echo", "waits"]);
+    let waits = id(&house.api.post_once("/v1/runs", key, &body).await.expect(202).json());
+    house.olympus.process.kill();
+
+    let said = until_leading(&api).await;
+    assert!(said["epoch"].as_u64() > Some(epoch), "{said}");
+    let again = api.post_once("/v1/runs", key, &body).await.expect(200).json();
+    assert_eq!(id(&again), waits, "the new leader knows the old one's keys");
+    succeeded(&api, &waits, "waits\n").await;
+    // The node went on with what it had, and gave the new leader the whole of it.
+    succeeded(&api, &long, "one\ntwo\n").await;
+    assert_eq!(api.run(&long).await["attempt"], 1);
+    let lost = api.get(&format!("/v1/runs/{done}/logs")).await;
+    lost.problem(503, "unavailable");
+
+    // The old leader comes back as a follower, with what it kept.
+    house.olympus.respawn();
+    house.olympus.until_ready().await;
+    assert_eq!(ready(&house.api).await["role"], "follower");
+    succeeded(&api, &done, "before\n").await;
+    succeeded(&house.api, &long, "one\ntwo\n").await;
+}
+
+#[tokio::test]
+async fn a_leader_that_is_stopped_hands_over() {
+    let mut house = House::redis().await;
+    let other = follower(&house, "other").await;
+    let run = id(&house.api.submit_command(&["echo", "x"]).await);
+    house.olympus.process.signal(Signal::TERM);
+    until_leading(&other.api()).await;
+    assert_eq!(other.api().run(&run).await["status"], "PENDING");
+    assert_eq!(house.olympus.process.exit_code(), Some(0));
+}
