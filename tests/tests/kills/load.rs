@@ -81,18 +81,17 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts calling.
-    pub fn start(url: &str, seed: u64) -> Self {
+    /// Starts calling, each time any of the instances.
+    pub fn start(instances: Vec<Api>, seed: u64) -> Self {
         let shared = Arc::new(Shared::default());
-        let (url, inner) = (url.to_owned(), Arc::clone(&shared));
+        let inner = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {
             crate::runtime().block_on(async {
                 let mut dice = Dice::new(seed);
-                let watch = watch_pending(Api::new(&url), &inner);
+                let watch = watch_pending(&instances, &inner);
                 let callers = (0..CALLERS).map(|_| {
-                    let api = Api::new(&url);
-                    Caller { api, dice: Dice::new(dice.roll()), shared: &inner }
-                        .call_until_stopped()
+                    let dice = Dice::new(dice.roll());
+                    Caller { instances: &instances, dice, shared: &inner }.call_until_stopped()
                 });
                 let callers = futures_util::future::join_all(callers);
                 let mut whole = Ledger::default();
@@ -119,8 +118,11 @@ impl Load {
 }
 
 /// Keeps an eye on the queue, so that it never grows beyond what a node ends in seconds.
-async fn watch_pending(api: Api, shared: &Shared) {
-    while !shared.stop.load(Ordering::Relaxed) {
+async fn watch_pending(instances: &[Api], shared: &Shared) {
+    for api in instances.iter().cycle() {
+        if shared.stop.load(Ordering::Relaxed) {
+            return;
+        }
         if let Ok(answer) = api.try_send(api.request(Method::GET, "/v1/queue")).await
             && answer.status == 200
         {
@@ -132,7 +134,7 @@ async fn watch_pending(api: Api, shared: &Shared) {
 }
 
 struct Caller<'s> {
-    api: Api,
+    instances: &'s [Api],
     dice: Dice,
     shared: &'s Shared,
 }
@@ -172,9 +174,10 @@ impl Caller<'_> {
         loop {
             tries += 1;
             let (path, body) = &promise.call;
-            let request = self.api.request(Method::POST, path).json(body);
+            let api = &self.instances[self.dice.below(self.instances.len() as u64) as usize];
+            let request = api.request(Method::POST, path).json(body);
             let request = request.header("Idempotency-Key", &promise.key);
-            let answer = self.api.try_send(request.timeout(Duration::from_secs(10))).await;
+            let answer = api.try_send(request.timeout(Duration::from_secs(10))).await;
             if let Some(told) = answer.ok().and_then(|answer| told(&answer)) {
                 promise.told = told;
                 ledger.promises.push(promise);

@@ -13,7 +13,7 @@ mod load;
 use std::time::{Duration, Instant};
 
 use tests::dice::Dice;
-use tests::{House, RedisServer, until_sync};
+use tests::{House, Olympus, OlympusPlan, RedisServer, until_sync};
 
 use crate::load::Load;
 
@@ -37,32 +37,61 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 #[test]
-#[allow(clippy::print_stderr, reason = "the counts are what this test is run for")]
 fn every_acknowledged_run_is_there_once_and_ends_whoever_is_killed() {
+    kill_and_look(1);
+}
+
+#[test]
+fn every_acknowledged_run_is_there_once_and_ends_whichever_of_three_instances_is_killed() {
+    kill_and_look(3);
+}
+
+/// Kills one after another, under load, and looks at what is there in the end.
+#[allow(clippy::print_stderr, reason = "the counts are what this test is run for")]
+fn kill_and_look(instances: usize) {
     let (seed, mut dice) = Dice::from_env();
     let kills = std::env::var("TARTARUS_TEST_KILLS")
         .map_or(KILLS, |text| text.parse().expect("TARTARUS_TEST_KILLS is a number"));
     let began = Instant::now();
     let runtime = runtime();
     let mut house = runtime.block_on(House::with(Some(RedisServer::durable()), &[]));
-    let mut agent = runtime.block_on(house.agent("n1").capacity(800, 1_024).start(&house.api));
-    let load = Load::start(&house.api.url, dice.roll());
+    let redis = house.redis_mut().addr();
+    // Redis says who leads, whoever that is.
+    let mut agent = house.agent("n1");
+    agent.unset("TARTARUS_ADDR").env("REDIS_ADDR", &redis);
+    let mut agent = runtime.block_on(agent.capacity(800, 1_024).start(&house.api));
+    let mut others: Vec<Olympus> = (1..instances)
+        .map(|n| {
+            let mut plan = OlympusPlan::new(&house.path(&format!("other-{n}")));
+            runtime.block_on(plan.set("REDIS_ADDR", &redis).start())
+        })
+        .collect();
+    let all = std::iter::once(house.api.clone()).chain(others.iter().map(Olympus::api));
+    let load = Load::start(all.collect(), dice.roll());
 
     let mut killed = Kills::default();
     for kill in 0..kills {
         // Every kill is under load: something was acknowledged since the one before.
         let before = load.acknowledged();
         until_sync(&format!("work to go on (seed {seed}, kill {kill})"), || {
-            if let Some(status) = house.olympus.process.ended() {
-                panic!("olympus ended by itself: {status} (seed {seed}, kill {kill})");
+            for olympus in std::iter::once(&mut house.olympus).chain(&mut others) {
+                if let Some(status) = olympus.process.ended() {
+                    let said = olympus.process.lines().join("\n");
+                    panic!("olympus ended by itself: {status} (seed {seed}, kill {kill})\n{said}");
+                }
             }
             (load.acknowledged() > before).then_some(())
         });
         pause(Duration::from_micros(dice.below(CALM.as_micros() as u64)));
+        let victim = dice.below(instances as u64) as usize;
+        let olympus = match victim.checked_sub(1) {
+            None => &mut house.olympus,
+            Some(other) => &mut others[other],
+        };
         match dice.below(10) {
             0..=3 => {
                 killed.olympus += 1;
-                house.olympus.respawn();
+                olympus.respawn();
             }
             4..=7 => {
                 killed.redis += 1;
@@ -72,10 +101,13 @@ fn every_acknowledged_run_is_there_once_and_ends_whoever_is_killed() {
             }
             _ => {
                 killed.both += 1;
+                olympus.process.kill();
                 house.redis_mut().kill();
-                house.olympus.process.kill();
                 house.redis_mut().restart();
-                house.olympus.respawn();
+                match victim.checked_sub(1) {
+                    None => house.olympus.respawn(),
+                    Some(other) => others[other].respawn(),
+                }
             }
         }
         if dice.below(6) == 0 {
@@ -88,9 +120,9 @@ fn every_acknowledged_run_is_there_once_and_ends_whoever_is_killed() {
     let loaded = began.elapsed();
     let found = runtime.block_on(checker::check(&mut house, &ledger, seed));
     eprintln!(
-        "kills {kills} ({killed:?}), acknowledged {} in {} answers ({} repeated after trouble), \
-         lost {}, duplicates {}, unfinished {}; ended: {:?}; {:.1} s under load, {:.1} s in all, \
-         seed {seed}",
+        "{instances} instances, kills {kills} ({killed:?}), acknowledged {} in {} answers ({} \
+         repeated after trouble), lost {}, duplicates {}, unfinished {}; ended: {:?}; {:.1} s under \
+         load, {:.1} s in all, seed {seed}",
         ledger.acknowledged(),
         ledger.promises.len(),
         ledger.repeated,
@@ -105,7 +137,7 @@ fn every_acknowledged_run_is_there_once_and_ends_whoever_is_killed() {
     assert!(found.duplicates.is_empty(), "twice (seed {seed}): {:#?}", found.duplicates);
     assert!(found.unfinished.is_empty(), "unfinished (seed {seed}): {:#?}", found.unfinished);
     assert!(found.wrong.is_empty(), "wrong (seed {seed}): {:#?}", found.wrong);
-    drop(agent);
+    drop((agent, others));
 }
 
 /// A random moment is what is tested here; nothing is waited for.
