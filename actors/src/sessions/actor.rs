@@ -10,6 +10,7 @@ use domain::{NodeId, Sequence};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::breaker::Breaker;
 use super::messages::{Connect, Connected, Disconnect, Duplicate, Heard, JournalUsable, LastHeard};
 use crate::answer::ask;
 use crate::publish::Published;
@@ -39,6 +40,11 @@ pub struct SessionsActor {
     /// This process: nobody is lost before the journal says that it leads.
     boot: Uuid,
     leading: bool,
+    breaker: Breaker,
+    /// Nodes that were declared lost, until the journal says so.
+    asked: BTreeMap<NodeId, Instant>,
+    /// How many the breaker held back at the last look.
+    held: usize,
     next: u64,
     ttl: Ttl,
     registry: Addr<RegistryActor>,
@@ -61,6 +67,9 @@ impl SessionsActor {
             usable: true,
             boot,
             leading: false,
+            breaker: Breaker::default(),
+            asked: BTreeMap::new(),
+            held: 0,
             next: 1,
             ttl,
             registry,
@@ -75,19 +84,39 @@ impl SessionsActor {
         if !self.usable || !self.leading {
             return;
         }
-        for (node, state) in self.fleet.nodes().iter().filter(|(_, node)| node.is_live()) {
-            if self.last_heard(node).elapsed() < self.ttl.deadline() {
+        let (now, live) = (Instant::now(), self.fleet.nodes().iter());
+        // What was declared lost a moment ago may be on its way to the journal.
+        let asked =
+            |node: &NodeId| self.asked.get(node).is_some_and(|asked| now - *asked < self.ttl.0);
+        let live = live.filter(|(id, node)| node.is_live() && !asked(id));
+        let live: Vec<_> = live.map(|(id, node)| (id.clone(), node.joined.boot)).collect();
+        let silent = |node: &NodeId| now - self.last_heard(node) >= self.ttl.deadline();
+        let (mut still, mut held) = (live.len(), 0);
+        let gone: Vec<_> = live.into_iter().filter(|(node, _)| silent(node)).collect();
+        for (node, boot) in gone {
+            if !self.breaker.lets(now, still) {
+                held += 1;
                 continue;
             }
+            still -= 1;
             log::warn!(node = node.as_str(); "declare a node lost: its heartbeat has expired");
-            let (registry, node, boot) = (self.registry.clone(), node.clone(), state.joined.boot);
+            self.asked.insert(node.clone(), now);
+            let registry = self.registry.clone();
             let lose = async move {
                 let cause = NodeLostCause::HeartbeatExpired;
-                // Refused when it came back meanwhile; otherwise the next tick asks again.
+                // Refused when it came back meanwhile; otherwise a later tick asks again.
                 let _ = ask(&registry, |reply| LoseNode { node, boot, cause, reply }).await;
             };
             context.spawn(lose.into_actor(self));
         }
+        if held > 0 && self.held == 0 {
+            log::error!(
+                held, live = still;
+                "many nodes are silent at once, and are given up one by one: look whether the way \
+                 to them is gone"
+            );
+        }
+        self.held = held;
     }
 }
 
@@ -127,6 +156,7 @@ impl Handler<Published> for SessionsActor {
         }
         let fleet = &self.fleet;
         self.heard.retain(|node, _| fleet.node(node).is_some());
+        self.asked.retain(|node, _| fleet.node(node).is_some_and(|node| node.is_live()));
     }
 }
 

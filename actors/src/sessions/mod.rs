@@ -7,10 +7,12 @@
 //! Says:   to a session, that what its node should do has changed; to the registry, that a node is
 //!         lost.
 //! Never:  remembers what was sent: a session reads the wants of its node from the view.
-//! Fails:  after a restart every node counts as heard at that instant.
+//! Fails:  after a restart every node counts as heard at that instant; many that fall silent at
+//!         once are given up slowly.
 //! Proof:  the end-to-end tests in `tests/`.
 
 mod actor;
+mod breaker;
 mod messages;
 
 pub use actor::{SessionsActor, Ttl};
