@@ -13,6 +13,7 @@ pub mod judge;
 pub mod net;
 pub mod process;
 pub mod program;
+pub mod proxy;
 pub mod redis_server;
 pub mod wait;
 

@@ -69,6 +69,14 @@ impl RedisServer {
         self.port
     }
 
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// It does not run.
+    pub fn signal(&mut self, signal: rustix::process::Signal) {
+        self.process.as_mut().expect("it runs").signal(signal);
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {

@@ -38,6 +38,8 @@ use crate::janitor::JanitorActor;
 use crate::output::OutputStore;
 use crate::recover::{RecoverError, Recovered, recover};
 
+/// How often it is looked whether nodes can be heard: a small part of the shortest time to live.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Pause before a journal that could not be read is read again.
 const READ_AGAIN: Duration = Duration::from_millis(250);
 
@@ -76,12 +78,22 @@ pub async fn run(
     door: Arc<Door>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), RecoverError> {
+    let mut started = false;
     loop {
-        let Some(recovered) = replay(&plan, &door, &mut stop).await? else { return Ok(()) };
-        let mut rooms = Rooms::start(&plan, recovered);
-        let fallen = rooms.live(&plan, &door, &mut stop).await;
-        shut(&door, "this instance does not lead".into());
-        rooms.close();
+        let fallen = match replay(&plan, &door, &mut stop).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(recovered)) => {
+                started = true;
+                let mut rooms = Rooms::start(&plan, recovered);
+                let fallen = rooms.live(&plan, &door, &mut stop).await;
+                shut(&door, "this instance does not lead".into());
+                rooms.close();
+                fallen
+            }
+            // Only a start ends with the process: what ran stays up and says why it does not.
+            Err(refused) if started => Fallen::FailStop(refused.to_string()),
+            Err(refused) => return Err(refused),
+        };
         match fallen {
             Fallen::Stopped => return Ok(()),
             Fallen::Deposed(why) => {
@@ -336,14 +348,22 @@ impl Rooms {
             lease: lease.state(),
             ..self.house.clone()
         };
-        let mut health = writer.health();
+        let (health, held) = (writer.health(), lease.state());
         let sessions = house.sessions.clone();
         let watch_health = async move {
-            while health.changed().await.is_ok() {
-                let usable = health.borrow_and_update().accepts();
-                let _ = sessions.send(JournalUsable(usable)).await;
+            let mut looks = tokio::time::interval(LOOK_EVERY);
+            let mut last = true;
+            loop {
+                looks.tick().await;
+                // An idle writer does not notice that Redis is away; the leader's key does, and
+                // heartbeats are not written then.
+                let usable = health.borrow().accepts()
+                    && held.borrow().is_valid_at(tokio::time::Instant::now());
+                if usable != last {
+                    last = usable;
+                    let _ = sessions.send(JournalUsable(usable)).await;
+                }
             }
-            std::future::pending().await
         };
         let (reply, led) = oneshot::channel();
         let id = tail.position.id();

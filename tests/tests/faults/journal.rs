@@ -1,0 +1,159 @@
+//! Redis paused, full, emptied, edited by hand and rewritten under load.
+
+use std::time::Duration;
+
+use redis::Connection;
+use rustix::process::Signal;
+use serde_json::json;
+use tests::http::host;
+use tests::until;
+
+use crate::trio::{Trio, ready};
+use crate::{row, spread, times};
+
+fn ask(connection: &mut Connection, command: &[&str]) {
+    let mut asked = redis::cmd(command[0]);
+    for argument in &command[1..] {
+        asked.arg(*argument);
+    }
+    asked.exec(connection).unwrap_or_else(|error| panic!("{command:?}: {error}"));
+}
+
+#[tokio::test]
+async fn f07_redis_is_paused_for_all() {
+    let (mut trio, times, mut took) = (Trio::start().await, times(), Vec::new());
+    for _ in 0..times {
+        trio.write(&[0, 1, 2]).await;
+        trio.redis.signal(Signal::STOP);
+        let length = Duration::from_millis(500 + trio.dice.below(3_000));
+        tokio::time::sleep(length).await;
+        trio.redis.signal(Signal::CONT);
+        took.push(trio.write(&[0, 1, 2]).await);
+    }
+    trio.check().await;
+    let kept = trio.acknowledged.len();
+    let seen = format!("{kept} acknowledged, 0 lost, 0 twice; writes again after {}", spread(took));
+    row("F07", "SIGSTOP of Redis for 0.5 to 3.5 s", times, &seen);
+}
+
+#[tokio::test]
+async fn f11_redis_is_killed() {
+    let (mut trio, times, mut took) = (Trio::start().await, times(), Vec::new());
+    for _ in 0..times {
+        trio.write(&[0, 1, 2]).await;
+        trio.redis.kill();
+        trio.redis.restart();
+        took.push(trio.write(&[0, 1, 2]).await);
+    }
+    trio.check().await;
+    let kept = trio.acknowledged.len();
+    let seen = format!("{kept} acknowledged, 0 lost, 0 twice; writes again after {}", spread(took));
+    row("F11", "kill -9 of Redis, AOF always", times, &seen);
+}
+
+#[tokio::test]
+async fn f14_the_append_only_file_is_rewritten_under_load() {
+    let mut trio = Trio::start().await;
+    let leader = trio.leader().await;
+    let epoch = ready(&trio.instances[leader].api()).await.expect("ready")["epoch"].clone();
+    let (times, mut took) = (times(), Vec::new());
+    for _ in 0..times {
+        let mut connection = trio.redis.connect(0);
+        ask(&mut connection, &["BGREWRITEAOF"]);
+        for _ in 0..20 {
+            took.push(trio.write(&[0, 1, 2]).await);
+        }
+        until("the rewrite to end", || {
+            let info: String =
+                redis::cmd("INFO").arg("persistence").query(&mut connection).expect("answered");
+            async move { info.contains("aof_rewrite_in_progress:0").then_some(()) }
+        })
+        .await;
+    }
+    assert_eq!(ready(&trio.instances[leader].api()).await.expect("ready")["epoch"], epoch);
+    trio.check().await;
+    let seen = format!("the leader stays; a write takes {}", spread(took));
+    row("F14", "BGREWRITEAOF under load", times, &seen);
+}
+
+/// Every instance stops writing for good, and says so; nothing is written after.
+async fn stops(what: &str, fault: impl FnOnce(&mut Connection)) {
+    let mut trio = Trio::start().await;
+    trio.write(&[0, 1, 2]).await;
+    trio.leader().await;
+    let mut connection = trio.redis.connect(0);
+    fault(&mut connection);
+    // The next write, or the next look of a follower, finds it.
+    for api in trio.apis() {
+        until(&format!("{what}: every instance to stop"), || async {
+            let refused = api.post("/v1/runs", &host(&["true"])).await;
+            assert_eq!(refused.status, 503, "{what}: {refused}");
+            let health = api.get("/healthz").await;
+            (health.status == 503).then_some(())
+        })
+        .await;
+    }
+    let length = |connection: &mut Connection| -> u64 {
+        redis::cmd("XLEN").arg("tartarus:journal").query(connection).expect("a length")
+    };
+    let before = length(&mut connection);
+    for api in trio.apis() {
+        api.post("/v1/runs", &host(&["true"])).await.problem(503, "no_leader");
+    }
+    assert_eq!(length(&mut connection), before, "{what}: nothing is written any more");
+}
+
+#[tokio::test]
+async fn f26_the_journal_is_gone() {
+    stops("FLUSHALL", |c| ask(c, &["FLUSHALL"])).await;
+    stops("DEL of the journal", |c| ask(c, &["DEL", "tartarus:journal"])).await;
+    stops("DEL of the head", |c| ask(c, &["DEL", "tartarus:head"])).await;
+    stops("RENAME", |c| ask(c, &["RENAME", "tartarus:journal", "elsewhere"])).await;
+    let seen = "all three instances stop and say so on /healthz; nothing is written after";
+    row("F26", "FLUSHALL, DEL of journal or head, RENAME", 4, seen);
+}
+
+#[tokio::test]
+async fn f33_the_journal_is_edited_by_hand() {
+    stops("XADD *", |c| ask(c, &["XADD", "tartarus:journal", "*", "b", "x"])).await;
+    stops("SET of the head", |c| ask(c, &["SET", "tartarus:head", "7-7"])).await;
+    row("F33", "XADD, SET of the head", 2, "found by the next write; nothing is written after");
+}
+
+#[tokio::test]
+async fn f28_redis_is_full() {
+    let mut trio = Trio::start().await;
+    trio.write(&[0, 1, 2]).await;
+    let mut connection = trio.redis.connect(0);
+    let info: String = redis::cmd("INFO").arg("memory").query(&mut connection).expect("answered");
+    let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).expect("a line");
+    let full = used.trim().parse::<u64>().expect("a number") + (100 << 10);
+    ask(&mut connection, &["CONFIG", "SET", "maxmemory", &full.to_string()]);
+    let mut body = host(&["true"]);
+    body["stdin"] = json!("x".repeat(60_000));
+    let apis = trio.apis();
+    let mut n = 0;
+    let refused = until("a write to be refused", || {
+        n += 1;
+        let (api, key, body) = (apis[0].clone(), format!("full-{n}"), body.clone());
+        async move {
+            let answer = api.post_once("/v1/runs", &key, &body).await;
+            Some((key, answer)).filter(|(_, answer)| answer.status == 503)
+        }
+    })
+    .await;
+    assert!(apis[1].get("/v1/runs").await.status == 200, "reads go on");
+    ask(&mut connection, &["CONFIG", "SET", "maxmemory", "0"]);
+    until("writes to be taken again", || async {
+        let answer = apis[0].post_once("/v1/runs", &refused.0, &body).await;
+        [200, 202].contains(&answer.status).then_some(())
+    })
+    .await;
+    trio.verify().expect(0);
+    row(
+        "F28",
+        "maxmemory reached, noeviction",
+        1,
+        "writes 503, reads go on; writes again when raised",
+    );
+}
