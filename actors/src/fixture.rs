@@ -10,13 +10,14 @@ use domain::ids::Hex;
 use domain::judge::{Request, judge};
 use domain::submission::{Demand, Retry};
 use domain::{Court, Inputs, Judged, NodeId, RunId, World};
-use journal::{Chain, Cursor, Faults, Journal, MemoryJournal, Tail, Writer};
+use journal::{Chain, Cursor, Faults, InstanceKey, Journal, MemoryJournal, Tail, Writer};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::answer::{Answer, Mark, Receipt, ask};
 use crate::clock::Clock;
 use crate::journal::{Fallen, JournalActor, Lead};
+use crate::notary::NotaryActor;
 use crate::placement::PlacementActor;
 use crate::publish::Subscribers;
 use crate::registry::{Admit, Admitted, Limits, RegistryActor, Undurable};
@@ -31,6 +32,9 @@ pub struct Fixture {
     pub store: Arc<MemoryJournal>,
     pub fallen: watch::Receiver<Option<Fallen>>,
     pub undurable: Arc<Undurable>,
+    pub notary: Addr<NotaryActor>,
+    pub key: Arc<InstanceKey>,
+    level: u32,
     subscribers: Option<Subscribers>,
     tail: Tail,
     mark: Mark,
@@ -81,11 +85,24 @@ impl Fixture {
             boot,
         )
         .start();
+        let key = Arc::new(InstanceKey::from_seed(&[7; 32]));
+        let notary = NotaryActor::new(
+            key.clone(),
+            tail.identity,
+            boot,
+            // No test waits for it: they ask.
+            Duration::from_secs(3_600),
+            tail.position,
+            registry.clone(),
+        )
+        .start();
+        let level = world.kept.level();
         let view = ViewActor::new(world, mark, clock).start();
         let mut subscribers = Subscribers::default();
         subscribers.add(view.clone().recipient());
         subscribers.add(registry.clone().recipient());
         subscribers.add(placement.recipient());
+        subscribers.add(notary.clone().recipient());
         let subscribers = Some(subscribers);
         Self {
             registry,
@@ -95,6 +112,9 @@ impl Fixture {
             store: memory,
             fallen,
             undurable,
+            notary,
+            key,
+            level,
             subscribers,
             tail,
             mark,
@@ -114,11 +134,11 @@ impl Fixture {
     pub async fn lead(&mut self) {
         let (reply, led) = oneshot::channel();
         let subscribers = self.subscribers.take().expect("led once");
-        let (tail, mark) = (self.tail, self.mark);
+        let (tail, mark, level) = (self.tail, self.mark, self.level);
         let chain = Chain::lead_from(tail, self.boot);
         let writer = Writer::new(self.store.clone(), tail);
-        let (url, version) = ("http://test".into(), "test".into());
-        let lead = Lead { chain, writer, mark, subscribers, url, version, reply };
+        let (url, version, key) = ("http://test".into(), "test".into(), Some(self.key.public()));
+        let lead = Lead { chain, writer, mark, subscribers, url, version, key, level, reply };
         self.journal.send(lead).await.expect("a journal actor");
         led.await.expect("an answer").expect("a durable barrier");
     }

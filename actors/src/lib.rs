@@ -15,6 +15,7 @@ mod fixture;
 pub mod heat;
 pub mod journal;
 pub mod judge;
+pub mod notary;
 pub mod placement;
 pub mod policy;
 pub mod projector;

@@ -19,6 +19,8 @@ pub struct Batch {
     pub index: Sequence,
     /// Its receipt.
     pub receipt: Receipt,
+    /// Its whole hash.
+    pub hash: journal::ChainHash,
     /// Epoch of its writer.
     pub epoch: u64,
     /// The process that wrote it.

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
-use domain::Event;
-use domain::event::LeaderStarted;
-use domain::kept::LEVEL;
+use domain::event::{LeaderStarted, LevelRaised, Origin, Principal};
+use domain::kept::{LEVEL, MEMORY};
+use domain::{Event, Sequence};
 use journal::{BATCH_CUT_BYTES, Chain, Outcome, Sealed, Writer, catalog};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -28,11 +28,16 @@ pub struct JournalActor {
     mark: Mark,
     boot: Uuid,
     clock: Arc<Clock>,
+    /// In force behind what was encoded last.
+    level: u32,
     /// Where entries are kept that the journal may have lost.
     export_dir: PathBuf,
     fallen: watch::Sender<Option<Fallen>>,
     stopping: bool,
 }
+
+/// The entry that a journal begins with, and that holds nothing.
+const GENESIS: Sequence = 1;
 
 /// A batch under way.
 struct Flight {
@@ -59,6 +64,7 @@ impl JournalActor {
             mark,
             boot,
             clock,
+            level: 1,
             export_dir,
             fallen,
             stopping: false,
@@ -91,13 +97,18 @@ impl JournalActor {
 
     /// Encodes commands until the batch has its size. A command's events are never split.
     fn next_batch(&mut self) -> (journal::Batch, Vec<Event>, Vec<Release>) {
-        let (mut batch, mut events, mut releases) = (journal::Batch::new(), Vec::new(), Vec::new());
+        let mut batch = journal::Batch::of(catalog::format_at(self.level));
+        let (mut events, mut releases) = (Vec::new(), Vec::new());
         while batch.len() < BATCH_CUT_BYTES
             && let Some(commit) = self.outbox.front()
         {
-            let mut command = journal::Batch::new();
+            let mut command = journal::Batch::of(batch.format());
             for event in &commit.events {
-                catalog::encode(event, &mut command).expect("every event has a record");
+                if let Event::LevelRaised(raised) = event {
+                    self.level = raised.level;
+                }
+                catalog::encode_at(self.level, event, &mut command)
+                    .expect("the law refuses what can't be written at the level in force");
             }
             // One large command goes alone: its entry may be as long as an entry can be.
             if !batch.is_empty() && batch.len() + command.len() > 2 * BATCH_CUT_BYTES {
@@ -153,10 +164,12 @@ impl JournalActor {
     /// Publishes, then answers: a message sent after an answer comes behind what it answers.
     fn durable(&mut self, flight: Flight) {
         let Flight { sealed, events, releases } = flight;
+        let hash = sealed.entry().position().hash;
         self.mark = Mark { index: sealed.seq(), receipt: sealed.receipt() };
         let batch = Batch {
             index: self.mark.index,
             receipt: self.mark.receipt,
+            hash,
             epoch: sealed.entry().header().epoch,
             boot: self.boot,
             events,
@@ -197,23 +210,24 @@ impl Handler<Lead> for JournalActor {
     type Result = ();
 
     fn handle(&mut self, lead: Lead, context: &mut Self::Context) {
-        let Lead { chain, writer, mark, subscribers, url, version, reply } = lead;
-        let epoch = chain.epoch();
+        let Lead { chain, writer, mark, subscribers, url, version, key, level, reply } = lead;
+        let (at, epoch) = (self.clock.now(), chain.epoch());
+        // Nobody has ever read the journal that this instance begins: no program needs sparing.
+        let begins = chain.position().seq == GENESIS;
+        self.level = if begins { LEVEL } else { level };
         (self.chain, self.writer) = (Some(chain), Some(writer));
         (self.mark, self.subscribers) = (mark, subscribers);
-        let started = LeaderStarted {
-            at: self.clock.now(),
-            epoch,
-            boot: self.boot,
-            url,
-            version,
-            key: None,
-            reads_level: LEVEL,
-        };
+        // Below its level the entry says what that level could say, so that it is folded as it reads.
+        let (key, reads_level) = if self.level >= MEMORY { (key, LEVEL) } else { (None, 1) };
+        let started = LeaderStarted { at, epoch, boot: self.boot, url, version, key, reads_level };
         let release = Release::new(move |outcome| {
             let _ = reply.send(outcome);
         });
-        let events = vec![Event::LeaderStarted(Arc::new(started))];
+        let mut events = vec![Event::LeaderStarted(Arc::new(started))];
+        if self.level > level {
+            let origin = Origin { by: Principal::System, request: self.boot };
+            events.push(Event::LevelRaised(LevelRaised { at, origin, level: self.level }));
+        }
         self.outbox.push_front(Commit { events, release });
         self.append(context);
     }

@@ -2,7 +2,7 @@
 
 use actix::Message;
 use domain::Event;
-use journal::{Chain, Writer};
+use journal::{Chain, PublicKey, Writer};
 use tokio::sync::oneshot;
 
 use crate::answer::{Failure, Mark};
@@ -67,6 +67,10 @@ pub struct Lead {
     pub url: Box<str>,
     /// Version of the program.
     pub version: Box<str>,
+    /// What this instance signs with: the public half.
+    pub key: Option<PublicKey>,
+    /// The level of features in force. A journal that was just begun is raised to the newest.
+    pub level: u32,
     /// Answered when the entry is durable.
     pub reply: oneshot::Sender<Result<Mark, Failure>>,
 }

@@ -1,9 +1,11 @@
 //! Mnemosyne, the journal actor: group commit.
 //!
-//! Owns:   the writer's end of the chain, and the outbox of what was decided and is not durable.
+//! Owns:   the writer's end of the chain, the outbox of what was decided and is not durable, and
+//!         the level of features that events are written at.
 //! Hears:  [`Commit`] from the registry.
 //! Says:   [`Published`](crate::Published) to every subscriber, then the held answers, in order.
-//! Never:  decides anything but its own first entry, `leader.started`; has more than one append
+//! Never:  decides anything but its own first entry, `leader.started` (in a new journal with its
+//!         level); has more than one append
 //!         under way; lets an answer out before everything decided earlier is durable.
 //! Fails:  a journal that can't be written any more ends the role: held answers become *unknown* or
 //!         *unavailable*, and [`Fallen`] tells the boot.

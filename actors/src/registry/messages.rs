@@ -119,11 +119,12 @@ pub struct LoseNode {
     pub reply: Reply<()>,
 }
 
-/// Changes the law or the queue: policies, templates, thresholds, pause.
+/// Changes the law or the queue, or says something of the record: policies, templates, thresholds,
+/// pause; checkpoints, the level.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Enact {
-    /// One of the commands of the law or the queue.
+    /// One of the commands of the law, the queue or the record.
     pub command: Command,
     /// Revision and version in force then.
     pub reply: Reply<Enacted>,

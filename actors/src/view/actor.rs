@@ -12,8 +12,9 @@ use domain::{Run, RunId, Status, World};
 use tokio::sync::oneshot;
 
 use super::messages::{
-    AwaitIndex, ExplainRun, Facts, Filter, GetNode, GetRun, JudgingFacts, ListNodes, ListRuns,
-    RunExplained, RunPage, RunSeen, Seen, Summarize, Summary, Until, Want, WantsOf,
+    AwaitIndex, ExplainRun, Facts, Filter, GetNode, GetRecord, GetRun, JudgingFacts, ListNodes,
+    ListRuns, RecordSeen, RunExplained, RunPage, RunSeen, Seen, Summarize, Summary, Until, Want,
+    WantsOf,
 };
 use super::pace::{self, Pace};
 use crate::answer::Mark;
@@ -166,6 +167,16 @@ impl Handler<ExplainRun> for ViewActor {
 
     fn handle(&mut self, ExplainRun(run): ExplainRun, _: &mut Self::Context) -> Self::Result {
         MessageResult(self.seen(self.explain(run)))
+    }
+}
+
+impl Handler<GetRecord> for ViewActor {
+    type Result = MessageResult<GetRecord>;
+
+    fn handle(&mut self, GetRecord: GetRecord, _: &mut Self::Context) -> Self::Result {
+        let kept = &self.world.kept;
+        let reigns = kept.reigns().iter().cloned().collect();
+        MessageResult(self.seen(RecordSeen { reigns, level: kept.level() }))
     }
 }
 

@@ -11,6 +11,7 @@ use domain::judge::Learned;
 use domain::law::{HeatTable, Law, RootFs, Version};
 use domain::ledger::{Entry, Stand};
 use domain::placement::{Never, WaitReason};
+use domain::reigns::Reign;
 use domain::submission::{Heat, Pool};
 use domain::tenants::Holdings;
 use domain::{NodeId, Run, RunId, Sequence, Status, Timestamp, Token};
@@ -264,4 +265,18 @@ pub struct HeatSeen {
     pub history: Vec<Version<HeatTable>>,
     /// By template: attempts ever seen, what they come to, and whether there are enough.
     pub learned: Vec<(Box<str>, u64, Learned, bool)>,
+}
+
+/// What the journal says of itself: who has led it, and its level.
+#[derive(Debug, Message)]
+#[rtype(result = "Seen<RecordSeen>")]
+pub struct GetRecord;
+
+/// Who has led the journal, and its level.
+#[derive(Clone, Debug)]
+pub struct RecordSeen {
+    /// Oldest first.
+    pub reigns: Vec<Reign>,
+    /// The level in force.
+    pub level: u32,
 }

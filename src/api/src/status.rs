@@ -94,6 +94,9 @@ pub struct Readyz {
     pub leader: Option<String>,
     /// What an acknowledgement promises: the configured durability.
     pub durability: String,
+    /// What this instance signs checkpoints with when it leads: the public half, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
     /// Why it is not ready; none on 200.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

@@ -361,6 +361,19 @@ pub enum Refusal {
         /// The last entry that snapshots allow to leave.
         covered: Sequence,
     },
+    /// Older programs could not read what would be written.
+    #[error(
+        "{what} take level {level}, and the journal is of level {found}, which older versions read: \
+         raise it with `tartarus level raise {level}` when none of them is needed any more"
+    )]
+    LevelTooLow {
+        /// What would be written.
+        what: &'static str,
+        /// The level that it takes.
+        level: u32,
+        /// The level in force.
+        found: u32,
+    },
     /// There is no such level, or it is in force.
     #[error(
         "level {asked} can't be raised to: level {found} is in force, and this version knows up to {known}"

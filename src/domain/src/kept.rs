@@ -1,8 +1,9 @@
-//! What is kept of the journal, and where: snapshots, the archive, what is left in Redis; and the
-//! level of features.
+//! What is kept of the journal, and where: snapshots, the archive, what is left in Redis; who has
+//! led it, with which key; and the level of features.
 //!
 //! Owns:   the rule of trimming: only what is archived, is covered by the second newest snapshot
-//!         too, and lies [`STAY`] entries before the newest, may leave Redis.
+//!         too, and lies [`STAY`] entries before the newest, may leave Redis; and the rule of levels:
+//!         what an older program could not read is refused until the level is raised.
 //! Never:  knows a file: that a snapshot or a segment is whole was seen by whoever reported it.
 
 use std::collections::VecDeque;
@@ -12,13 +13,19 @@ use serde::{Deserialize, Serialize};
 use crate::command::Refusal;
 use crate::event::Event;
 use crate::ids::{Digest, Sequence};
+use crate::reigns::Reigns;
 
 /// The highest level of features that this program writes and reads.
 ///
 /// | level | brought |
 /// |---|---|
 /// | 1 | all that came before levels |
-pub const LEVEL: u32 = 1;
+/// | [`MEMORY`] | what came with the memory |
+pub const LEVEL: u32 = MEMORY;
+
+/// The level of the memory: snapshots, archive and trimming, the keys of instances and what they
+/// sign, the digest of a what-if report in a policy.
+pub const MEMORY: u32 = 2;
 
 /// Entries that stay before the newest snapshot, whatever else covers them: feeds and followers that
 /// lag, and a look at the last minutes, need no archive.
@@ -35,11 +42,18 @@ pub struct Kept {
     archived: Sequence,
     first: Sequence,
     level: u32,
+    reigns: Reigns,
 }
 
 impl Default for Kept {
     fn default() -> Self {
-        Self { snapshots: VecDeque::new(), archived: 0, first: 1, level: 1 }
+        Self {
+            snapshots: VecDeque::new(),
+            archived: 0,
+            first: 1,
+            level: 1,
+            reigns: Reigns::default(),
+        }
     }
 }
 
@@ -64,6 +78,35 @@ impl Kept {
         self.level
     }
 
+    /// Who has led, oldest first.
+    pub fn reigns(&self) -> &Reigns {
+        &self.reigns
+    }
+
+    /// Whether what came with a level may be written.
+    fn may_write(&self, what: &'static str, level: u32) -> Result<(), Refusal> {
+        let found = self.level;
+        if found >= level { Ok(()) } else { Err(Refusal::LevelTooLow { what, level, found }) }
+    }
+
+    pub(crate) fn may_raise(&self, asked: u32) -> Result<(), Refusal> {
+        let (found, known) = (self.level, LEVEL);
+        let next = found < asked && asked <= known;
+        if next { Ok(()) } else { Err(Refusal::NoSuchLevel { asked, found, known }) }
+    }
+
+    pub(crate) fn may_keep_report(&self, what_if: Option<Digest>) -> Result<(), Refusal> {
+        what_if.map_or(Ok(()), |_| self.may_write("policies with a what-if report", MEMORY))
+    }
+
+    pub(crate) fn may_sign(&self) -> Result<(), Refusal> {
+        self.may_write("checkpoints", MEMORY)
+    }
+
+    pub(crate) fn may_begin(&self) -> Result<(), Refusal> {
+        self.may_write("snapshots", MEMORY)
+    }
+
     /// The first entry that must stay.
     pub fn trimmable(&self) -> Sequence {
         self.covered().min(self.archived) + 1
@@ -77,15 +120,18 @@ impl Kept {
     }
 
     pub(crate) fn may_take(&self, index: Sequence) -> Result<(), Refusal> {
+        self.may_write("snapshots", MEMORY)?;
         let known = self.snapshots.back().map_or(0, |(index, _)| *index);
         after("a snapshot of entry", index, known)
     }
 
     pub(crate) fn may_archive(&self, through: Sequence) -> Result<(), Refusal> {
+        self.may_write("archives", MEMORY)?;
         after("the archive's last entry", through, self.archived)
     }
 
     pub(crate) fn may_trim(&self, first: Sequence) -> Result<(), Refusal> {
+        self.may_write("trimmed journals", MEMORY)?;
         after("the first entry", first, self.first)?;
         if first > self.trimmable() {
             let (archived, covered) = (self.archived, self.covered());
@@ -105,10 +151,10 @@ impl Kept {
             Event::JournalArchived(e) => self.archived = e.through,
             Event::JournalTrimmed(e) => self.first = e.first,
             Event::LevelRaised(e) => self.level = e.level,
+            Event::LeaderStarted(e) => self.reigns.begin(e),
             // Nothing comes of the one but the other, and a witness changes nothing.
             Event::SnapshotBegun(_) | Event::CheckpointSigned(_) => {}
-            Event::LeaderStarted(_)
-            | Event::RunAdmitted(_)
+            Event::RunAdmitted(_)
             | Event::RunRejected(_)
             | Event::RunAssigned(_)
             | Event::RunStarted(_)
@@ -143,13 +189,15 @@ fn after(what: &'static str, asked: Sequence, known: Sequence) -> Result<(), Ref
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{JournalArchived, JournalTrimmed, SnapshotTaken};
+    use crate::event::{
+        JournalArchived, JournalTrimmed, LevelRaised, Origin, Principal, SnapshotTaken,
+    };
     use crate::ids::{Hex, Timestamp};
 
     const AT: Timestamp = Timestamp(1);
 
     fn after(snapshots: &[Sequence], archived: Sequence) -> Kept {
-        let mut kept = Kept::default();
+        let mut kept = Kept { level: LEVEL, ..Kept::default() };
         for index in snapshots {
             let taken = SnapshotTaken { at: AT, index: *index, digest: Hex([0; 32]), bytes: 1 };
             kept.evolve(&Event::SnapshotTaken(taken));
@@ -183,6 +231,29 @@ mod tests {
         assert!(kept.may_take(50_000).is_err() && kept.may_take(50_001).is_ok());
         assert!(kept.may_archive(90_000).is_err() && kept.may_archive(90_001).is_ok());
         assert!(kept.may_trim(15).is_err() && kept.may_trim(16).is_ok());
+    }
+
+    #[test]
+    fn at_level_1_nothing_is_kept_that_its_programs_could_not_read() {
+        let mut kept = Kept::default();
+        type Ask = fn(&Kept) -> Result<(), Refusal>;
+        let asks: [Ask; 6] = [
+            |kept| kept.may_begin(),
+            |kept| kept.may_take(1),
+            |kept| kept.may_archive(1),
+            |kept| kept.may_sign(),
+            |kept| kept.may_keep_report(Some(Hex([1; 32]))),
+            |kept| kept.may_raise(LEVEL + 1),
+        ];
+        for ask in asks {
+            let refused = ask(&kept).expect_err("level 1").to_string();
+            assert!(refused.contains("level 1"), "{refused}");
+        }
+        assert!(kept.may_keep_report(None).is_ok() && kept.may_raise(MEMORY).is_ok());
+        let origin = Origin { by: Principal::System, request: uuid::Uuid::nil() };
+        kept.evolve(&Event::LevelRaised(LevelRaised { at: AT, origin, level: MEMORY }));
+        assert!(asks[..5].iter().all(|ask| ask(&kept).is_ok()));
+        assert!(kept.may_raise(MEMORY).is_err(), "it is in force");
     }
 
     #[test]

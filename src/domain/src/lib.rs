@@ -23,6 +23,7 @@ mod pack;
 pub mod pattern;
 pub mod pieces;
 pub mod placement;
+pub mod reigns;
 pub mod rules;
 pub mod runs;
 pub mod selector;

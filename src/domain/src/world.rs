@@ -21,7 +21,7 @@ use crate::fleet::{Fleet, Node};
 use crate::heat::Profiles;
 use crate::ids::{NodeId, RunId, Sequence, Timestamp};
 use crate::judge::{Judged, Objection, Quota, Room, ask_minos, preferred_pool};
-use crate::kept::{Kept, LEVEL};
+use crate::kept::Kept;
 use crate::keys::{Keys, Known};
 use crate::law::{HOST_TEMPLATE, LOCKDOWN_DEFAULT, LawBook, Verdict};
 use crate::ledger::Ledger;
@@ -116,6 +116,7 @@ impl World {
                 if &*policy.name == LOCKDOWN_DEFAULT {
                     return Err(Refusal::BuiltIn { kind: "policy", name: policy.name });
                 }
+                self.kept.may_keep_report(what_if)?;
                 let law = self.law.current();
                 let found = law.policies.get(&policy.name).map_or(0, |p| p.version);
                 check_guard(guard, &policy.name, found)?;
@@ -208,7 +209,10 @@ impl World {
                 let refused = RunRefused { run, at, origin, reason };
                 Ok(Event::RunRefused(Arc::new(refused)).into())
             }
-            Command::BeginSnapshot => Ok(Event::SnapshotBegun(SnapshotBegun { at }).into()),
+            Command::BeginSnapshot => {
+                self.kept.may_begin()?;
+                Ok(Event::SnapshotBegun(SnapshotBegun { at }).into())
+            }
             Command::TakeSnapshot { index, digest, bytes } => {
                 self.kept.may_take(index)?;
                 Ok(Event::SnapshotTaken(SnapshotTaken { at, index, digest, bytes }).into())
@@ -222,14 +226,12 @@ impl World {
                 Ok(Event::JournalTrimmed(JournalTrimmed { at, first }).into())
             }
             Command::SignCheckpoint(signed) => {
+                self.kept.may_sign()?;
                 let signed = CheckpointSigned { at, ..signed };
                 Ok(Event::CheckpointSigned(Arc::new(signed)).into())
             }
             Command::RaiseLevel { level, origin } => {
-                let found = self.kept.level();
-                if level <= found || level > LEVEL {
-                    return Err(Refusal::NoSuchLevel { asked: level, found, known: LEVEL });
-                }
+                self.kept.may_raise(level)?;
                 Ok(Event::LevelRaised(LevelRaised { at, origin, level }).into())
             }
             Command::Tick { most } => {

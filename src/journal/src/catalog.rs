@@ -12,6 +12,7 @@
 
 use domain::Event;
 use domain::ids::Sequence;
+use domain::kept::MEMORY;
 
 use crate::apart::Secrets;
 use crate::batch::Batch;
@@ -32,15 +33,30 @@ pub struct EventType {
     pub version: u16,
     /// Whether a reader that does not know it must stop.
     pub critical: bool,
+    /// The level of features that this version came with: below it an older one is written, or none.
+    pub level: u32,
 }
 
-/// An event that could not be encoded: a bug in its shape.
+/// An event that could not be encoded: a bug.
 #[derive(Debug, thiserror::Error)]
-#[error("a {name} event cannot be encoded")]
-pub struct Unencodable {
-    name: &'static str,
-    #[source]
-    source: bincode::error::EncodeError,
+pub enum Unencodable {
+    /// In its shape.
+    #[error("a {name} event cannot be encoded")]
+    Shape {
+        /// The event.
+        name: &'static str,
+        /// What the encoder says.
+        #[source]
+        source: bincode::error::EncodeError,
+    },
+    /// In what decided it: a program of this level could not read it.
+    #[error("a {name} event cannot be written at level {level}")]
+    Level {
+        /// The event.
+        name: &'static str,
+        /// The level in force.
+        level: u32,
+    },
 }
 
 /// A record that cannot be read as an event, and where it is.
@@ -101,22 +117,29 @@ pub(crate) fn decoding() -> impl bincode::config::Config {
 }
 
 /// One row an event: its number, its name, its newest version, whether a reader that does not know it
-/// must stop, and the shape of `domain` that it has; `whole`, where the newest version has its secrets
-/// apart, and the version that has all of the same shape in it; then, for each older version, the
-/// frozen shape it is lifted from.
+/// must stop, the level that this version came with, and the shape of `domain` that it has; `whole`,
+/// where the newest version has its secrets apart, and the version that has all of the same shape in
+/// it; then, for each older version, the frozen shape it is lifted from. Older ones, and whole ones,
+/// came with level 1.
 macro_rules! catalog {
-    ($($kind:literal $name:literal $version:literal $critical:literal $variant:ident $shape:ty
+    ($($kind:literal $name:literal $version:literal $critical:literal $level:literal
+        $variant:ident $shape:ty
         $(, whole $whole:literal)? $(, $old:literal $frozen:ty)*;)+) => {
         /// Every event type, by number.
         pub const TYPES: &[EventType] = &[
-            $(EventType { kind: $kind, name: $name, version: $version, critical: $critical },)+
+            $(EventType {
+                kind: $kind, name: $name, version: $version, critical: $critical, level: $level,
+            },)+
         ];
 
         /// The type of an event.
         pub fn type_of(event: &Event) -> EventType {
             match event {
                 $(Event::$variant(_) => {
-                    EventType { kind: $kind, name: $name, version: $version, critical: $critical }
+                    EventType {
+                        kind: $kind, name: $name, version: $version, critical: $critical,
+                        level: $level,
+                    }
                 })+
             }
         }
@@ -198,37 +221,95 @@ use domain::event as e;
 use crate::frozen as f;
 
 catalog! {
-    1  "leader.started"       2 true  LeaderStarted      Arc<e::LeaderStarted>, 1 f::LeaderStartedV1;
-    2  "run.admitted"         3 true  RunAdmitted        Arc<e::RunAdmitted>, whole 2, 1 f::RunAdmittedV1;
-    3  "run.rejected"         3 true  RunRejected        Arc<e::RunRejected>, whole 2, 1 f::RunRejectedV1;
-    4  "run.assigned"         2 true  RunAssigned        e::RunAssigned, whole 1;
-    5  "run.started"          1 true  RunStarted         e::RunStarted;
-    6  "run.finished"         2 true  RunFinished        Arc<e::RunFinished>, whole 1;
-    7  "run.lost"             2 true  RunLost            e::RunLost, 1 e::RunLost;
-    8  "run.cancel_requested" 1 true  RunCancelRequested e::RunCancelRequested;
-    9  "run.canceled"         1 true  RunCanceled        e::RunCanceled;
-    10 "run.forgotten"        1 true  RunForgotten       e::RunForgotten;
-    11 "node.joined"          1 true  NodeJoined         Arc<e::NodeJoined>;
-    12 "node.lost"            1 true  NodeLost           e::NodeLost;
-    13 "policy.put"           3 true  PolicyPut          Arc<e::PolicyPut>, 2 f::PolicyPutV2, 1 f::PolicyPutV1;
-    14 "policy.deleted"       1 true  PolicyDeleted      e::PolicyDeleted;
-    15 "template.put"         2 true  TemplatePut        Arc<e::TemplatePut>, whole 1;
-    16 "template.deleted"     1 true  TemplateDeleted    e::TemplateDeleted;
-    17 "heat_table.set"       1 true  HeatTableSet       e::HeatTableSet;
-    18 "queue.paused"         1 true  QueuePaused        e::QueuePaused;
-    19 "queue.resumed"        1 true  QueueResumed       e::QueueResumed;
-    20 "node.drained"         1 true  NodeDrained        e::NodeDrained;
-    21 "node.undrained"       1 true  NodeUndrained      e::NodeUndrained;
-    22 "node.labeled"         1 true  NodeLabeled        e::NodeLabeled;
-    23 "run.evicted"          1 true  RunEvicted         e::RunEvicted;
-    24 "run.released"         1 true  RunReleased        Arc<e::RunReleased>;
-    25 "run.refused"          1 true  RunRefused         Arc<e::RunRefused>;
-    26 "snapshot.begun"       1 true  SnapshotBegun      e::SnapshotBegun;
-    27 "snapshot.taken"       1 true  SnapshotTaken      e::SnapshotTaken;
-    28 "journal.archived"     1 true  JournalArchived    e::JournalArchived;
-    29 "journal.trimmed"      1 true  JournalTrimmed     e::JournalTrimmed;
-    30 "checkpoint.signed"    1 false CheckpointSigned   Arc<e::CheckpointSigned>;
-    31 "level.raised"         1 true  LevelRaised        e::LevelRaised;
+    1  "leader.started"       2 true  2 LeaderStarted      Arc<e::LeaderStarted>, 1 f::LeaderStartedV1;
+    2  "run.admitted"         3 true  2 RunAdmitted        Arc<e::RunAdmitted>, whole 2, 1 f::RunAdmittedV1;
+    3  "run.rejected"         3 true  2 RunRejected        Arc<e::RunRejected>, whole 2, 1 f::RunRejectedV1;
+    4  "run.assigned"         2 true  2 RunAssigned        e::RunAssigned, whole 1;
+    5  "run.started"          1 true  1 RunStarted         e::RunStarted;
+    6  "run.finished"         2 true  2 RunFinished        Arc<e::RunFinished>, whole 1;
+    7  "run.lost"             2 true  1 RunLost            e::RunLost, 1 e::RunLost;
+    8  "run.cancel_requested" 1 true  1 RunCancelRequested e::RunCancelRequested;
+    9  "run.canceled"         1 true  1 RunCanceled        e::RunCanceled;
+    10 "run.forgotten"        1 true  1 RunForgotten       e::RunForgotten;
+    11 "node.joined"          1 true  1 NodeJoined         Arc<e::NodeJoined>;
+    12 "node.lost"            1 true  1 NodeLost           e::NodeLost;
+    13 "policy.put"           3 true  2 PolicyPut          Arc<e::PolicyPut>, 2 f::PolicyPutV2, 1 f::PolicyPutV1;
+    14 "policy.deleted"       1 true  1 PolicyDeleted      e::PolicyDeleted;
+    15 "template.put"         2 true  2 TemplatePut        Arc<e::TemplatePut>, whole 1;
+    16 "template.deleted"     1 true  1 TemplateDeleted    e::TemplateDeleted;
+    17 "heat_table.set"       1 true  1 HeatTableSet       e::HeatTableSet;
+    18 "queue.paused"         1 true  1 QueuePaused        e::QueuePaused;
+    19 "queue.resumed"        1 true  1 QueueResumed       e::QueueResumed;
+    20 "node.drained"         1 true  1 NodeDrained        e::NodeDrained;
+    21 "node.undrained"       1 true  1 NodeUndrained      e::NodeUndrained;
+    22 "node.labeled"         1 true  1 NodeLabeled        e::NodeLabeled;
+    23 "run.evicted"          1 true  1 RunEvicted         e::RunEvicted;
+    24 "run.released"         1 true  1 RunReleased        Arc<e::RunReleased>;
+    25 "run.refused"          1 true  1 RunRefused         Arc<e::RunRefused>;
+    26 "snapshot.begun"       1 true  2 SnapshotBegun      e::SnapshotBegun;
+    27 "snapshot.taken"       1 true  2 SnapshotTaken      e::SnapshotTaken;
+    28 "journal.archived"     1 true  2 JournalArchived    e::JournalArchived;
+    29 "journal.trimmed"      1 true  2 JournalTrimmed     e::JournalTrimmed;
+    30 "checkpoint.signed"    1 false 2 CheckpointSigned   Arc<e::CheckpointSigned>;
+    31 "level.raised"         1 true  2 LevelRaised        e::LevelRaised;
+}
+
+/// The level of features that a record takes; none where this program does not know it.
+pub fn level_of(record: &Record<'_>) -> Option<u32> {
+    let of = TYPES.iter().find(|of| of.kind == record.kind)?;
+    match record.version {
+        version if version == of.version => Some(of.level),
+        version if version < of.version => Some(1),
+        _ => None,
+    }
+}
+
+/// The form of entries that programs of a level read.
+pub fn format_at(level: u32) -> Format {
+    if level < MEMORY { Format::Plain } else { Format::Apart }
+}
+
+/// Adds an event to a batch in the newest version that programs of `level` read; the batch is of a
+/// form that they read ([`format_at`]).
+///
+/// # Errors
+/// As [`encode`]; and where they read none that says all of it, which whoever decided it has to
+/// refuse. The batch is as before.
+pub fn encode_at(level: u32, event: &Event, batch: &mut Batch) -> Result<(), Unencodable> {
+    let of = type_of(event);
+    if of.level <= level {
+        return encode(event, batch);
+    }
+    match event {
+        Event::RunAdmitted(_)
+        | Event::RunRejected(_)
+        | Event::RunAssigned(_)
+        | Event::RunFinished(_)
+        | Event::TemplatePut(_)
+            if batch.format() == Format::Plain =>
+        {
+            encode(event, batch)
+        }
+        Event::LeaderStarted(e) if e.key.is_none() && e.reads_level == 1 => {
+            older(of, 1, &f::LeaderStartedV1::from(&**e), batch)
+        }
+        Event::PolicyPut(e) if e.what_if.is_none() => {
+            older(of, 2, &f::PolicyPutV2::from(&**e), batch)
+        }
+        _ => Err(Unencodable::Level { name: of.name, level }),
+    }
+}
+
+fn older<T: serde::Serialize>(
+    of: EventType,
+    version: u16,
+    body: &T,
+    batch: &mut Batch,
+) -> Result<(), Unencodable> {
+    let write = |to: &mut _| bincode::serde::encode_into_std_write(body, to, encoding()).map(drop);
+    batch
+        .push_with(of.kind, version, of.critical, write)
+        .map_err(|source| Unencodable::Shape { name: of.name, source })
 }
 
 fn whole<T: serde::Serialize>(
@@ -236,21 +317,21 @@ fn whole<T: serde::Serialize>(
     body: &T,
     batch: &mut Batch,
 ) -> Result<(), Unencodable> {
-    let EventType { kind, name, version, critical } = of;
+    let EventType { kind, name, version, critical, .. } = of;
     let written = batch.push_with(kind, version, critical, |to| {
         bincode::serde::encode_into_std_write(body, to, encoding()).map(|_written| ())
     });
-    written.map_err(|source| Unencodable { name, source })
+    written.map_err(|source| Unencodable::Shape { name, source })
 }
 
 fn parted<T: Parted>(of: EventType, body: &T, batch: &mut Batch) -> Result<(), Unencodable> {
-    let EventType { kind, name, version, critical } = of;
+    let EventType { kind, name, version, critical, .. } = of;
     let (public, taken) = body.part();
     let record = Record { kind, version, critical, payload: &[], secrets: taken.secrets() };
     let written = batch.push_apart(record, |to| {
         bincode::serde::encode_into_std_write(public, to, encoding()).map(|_written| ())
     });
-    written.map_err(|source| Unencodable { name, source })
+    written.map_err(|source| Unencodable::Shape { name, source })
 }
 
 fn joined<T: Parted>(name: &'static str, record: &Record<'_>) -> Result<T, RecordFault> {

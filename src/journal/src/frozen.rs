@@ -16,7 +16,7 @@ use domain::law::{HeatSource, Limits, OnViolation, Policy, Quotas, Required, Rul
 use domain::submission::{
     Heat, Network, OnLost, Placement, Pool, Resources, Retention, Retry, Submission,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 type Text = Box<str>;
 type Texts = BTreeMap<Text, Text>;
@@ -186,8 +186,8 @@ impl From<PolicyPutV1> for Arc<PolicyPut> {
     }
 }
 
-/// Instances had no keys, and there was one level of features.
-#[derive(Deserialize)]
+/// Instances had no keys, and there was one level of features. Still written at level 1.
+#[derive(Serialize, Deserialize)]
 pub struct LeaderStartedV1 {
     at: Timestamp,
     epoch: u64,
@@ -203,8 +203,15 @@ impl From<LeaderStartedV1> for Arc<LeaderStarted> {
     }
 }
 
-/// Nobody could ask first what a policy would have changed.
-#[derive(Deserialize)]
+impl From<&LeaderStarted> for LeaderStartedV1 {
+    fn from(new: &LeaderStarted) -> Self {
+        let LeaderStarted { at, epoch, boot, url, version, key: _, reads_level: _ } = new.clone();
+        Self { at, epoch, boot, url, version }
+    }
+}
+
+/// Nobody could ask first what a policy would have changed. Still written at level 1.
+#[derive(Serialize, Deserialize)]
 pub struct PolicyPutV2 {
     at: Timestamp,
     origin: Origin,
@@ -217,5 +224,12 @@ impl From<PolicyPutV2> for Arc<PolicyPut> {
     fn from(old: PolicyPutV2) -> Self {
         let PolicyPutV2 { at, origin, revision, version, policy } = old;
         Self::new(PolicyPut { at, origin, revision, version, policy, what_if: None })
+    }
+}
+
+impl From<&PolicyPut> for PolicyPutV2 {
+    fn from(new: &PolicyPut) -> Self {
+        let PolicyPut { at, origin, revision, version, policy, what_if: _ } = new.clone();
+        Self { at, origin, revision, version, policy }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Owns:   the entry's bytes ([`entry`]), the chain ([`Chain`], [`Cursor`]), the event catalogue
 //!         ([`catalog`]), the port ([`Journal`]) with its two implementations ([`redis`],
-//!         [`memory`]), the insisting writer ([`Writer`]) and the leader's key ([`Lease`]).
+//!         [`memory`]), the insisting writer ([`Writer`]), the leader's key ([`Lease`]) and what a
+//!         checkpoint signs ([`signature`]).
 //! Hears:  batches of events from the journal actor.
 //! Says:   committed, stepped down, failed; pages of verified entries.
 //! Never:  decides, or reports "failed" for an append that may have happened.
@@ -67,6 +68,7 @@ pub mod port;
 mod public;
 mod records;
 pub mod redis;
+pub mod signature;
 pub mod writer;
 
 pub use apart::{Kinds, Secrets};
@@ -85,4 +87,5 @@ pub use port::{
     QueueOp, ReadError, Refusal, Refused, Settled, Step, Trouble,
 };
 pub use redis::{Address, RedisConfig, RedisJournal, Secret};
+pub use signature::{InstanceKey, PublicKey};
 pub use writer::{FailReason, FailStop, Health, Outcome, SteppedDown, Writer, export};

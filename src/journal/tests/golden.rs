@@ -186,6 +186,72 @@ fn what_nobody_could_say_then_is_lifted_to_nothing() {
     }
 }
 
+/// The newest version of each type that programs of level 1 read; none where they know none.
+const LEVEL_1: &[(u16, u16)] = &[
+    (1, 1),
+    (2, 2),
+    (3, 2),
+    (4, 1),
+    (5, 1),
+    (6, 1),
+    (7, 2),
+    (8, 1),
+    (9, 1),
+    (10, 1),
+    (11, 1),
+    (12, 1),
+    (13, 2),
+    (14, 1),
+    (15, 1),
+    (16, 1),
+    (17, 1),
+    (18, 1),
+    (19, 1),
+    (20, 1),
+    (21, 1),
+    (22, 1),
+    (23, 1),
+    (24, 1),
+    (25, 1),
+];
+
+#[test]
+fn at_level_1_is_written_what_its_programs_read_to_the_byte_or_nothing() {
+    for of in TYPES {
+        let known = LEVEL_1.iter().find(|(kind, _)| *kind == of.kind);
+        let version = known.map_or(of.version, |(_, version)| *version);
+        let bin = std::fs::read(file(of, version, "bin")).unwrap();
+        let json = std::fs::read(file(of, version, "json")).unwrap();
+        let was: Vec<Value> = serde_json::from_slice(&json).unwrap();
+        let old = entry(batch_of(&bin, was.len()));
+        let mut again = Batch::of(catalog::format_at(1));
+        let written =
+            decoded(&old).iter().try_for_each(|event| catalog::encode_at(1, event, &mut again));
+        match known {
+            Some(_) => {
+                written.unwrap_or_else(|error| panic!("{} v{version}: {error}", of.name));
+                assert_eq!(body(&entry(again)), bin, "{} v{version}", of.name);
+                assert!(old.records().all(|record| catalog::level_of(&record) == Some(1)));
+            }
+            None => {
+                let refused = written.expect_err("no program of level 1 reads it").to_string();
+                assert!(refused.contains("at level 1"), "{refused}");
+                assert!(old.records().all(|record| catalog::level_of(&record) > Some(1)));
+            }
+        }
+    }
+    // What only a newer version could say is never left out in silence.
+    for sample in samples().into_iter().flatten() {
+        let lossy = match &sample {
+            Event::LeaderStarted(e) => e.key.is_some(),
+            Event::PolicyPut(e) => e.what_if.is_some(),
+            _ => continue,
+        };
+        let mut batch = Batch::of(catalog::format_at(1));
+        assert_eq!(catalog::encode_at(1, &sample, &mut batch).is_err(), lossy);
+    }
+}
+
 #[test]
 fn in_format_1_events_are_what_they_were_before_secrets_were_apart() {
     for (of, samples) in TYPES.iter().zip(samples()) {

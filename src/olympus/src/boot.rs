@@ -14,10 +14,11 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter, Context};
 use domain::{Court, Law};
-use journal::{Chain, Claim, Health, Journal, Lease, LeaseState, Receipt, Writer};
+use journal::{Chain, Claim, Health, InstanceKey, Journal, Lease, LeaseState, Receipt, Writer};
 use olympus_actors::clock::Clock;
 use olympus_actors::heat::HeatActor;
 use olympus_actors::journal::{Fallen, JournalActor, Lead, Stop};
+use olympus_actors::notary::{NotaryActor, SignNow};
 use olympus_actors::placement::PlacementActor;
 use olympus_actors::policy::PolicyActor;
 use olympus_actors::projector::{Attach, AwaitLine, ProjectorActor};
@@ -26,7 +27,7 @@ use olympus_actors::quarantine::QuarantineActor;
 use olympus_actors::queue::QueueActor;
 use olympus_actors::registry::{Limits, RegistryActor, Undurable};
 use olympus_actors::sessions::{JournalUsable, SessionsActor, Ttl};
-use olympus_actors::view::ViewActor;
+use olympus_actors::view::{GetRecord, ViewActor};
 use olympus_actors::{Failure, Mark};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
@@ -42,6 +43,12 @@ use crate::recover::{RecoverError, Recovered, recover};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Pause before a journal that could not be read is read again.
 const READ_AGAIN: Duration = Duration::from_millis(250);
+
+/// The last checkpoint of a reign may take so long: a journal that does not answer keeps nobody from
+/// stopping.
+const LAST_CHECKPOINT_WITHIN: Duration = Duration::from_secs(2);
+/// What was decided while the last checkpoint was made gets another; so often.
+const LAST_CHECKPOINTS: usize = 3;
 
 /// What an instance is made of.
 #[derive(Clone)]
@@ -64,6 +71,10 @@ pub struct Plan {
     pub export_dir: PathBuf,
     /// How policies read in Redis.
     pub render_policies: fn(&Law) -> Vec<(String, String)>,
+    /// What it signs with.
+    pub key: Arc<InstanceKey>,
+    /// How often it signs.
+    pub checkpoint_every: Duration,
     /// Cores of the machine.
     pub cores: usize,
 }
@@ -251,6 +262,13 @@ impl Rooms {
             let janitor = JanitorActor::new(plan.output.clone(), &world);
             JanitorActor::start_in_arbiter(&hall, move |_: &mut Context<_>| janitor)
         };
+        let notary = {
+            let (key, every) = (plan.key.clone(), plan.checkpoint_every);
+            let (boot, registry) = (plan.boot, registry.clone());
+            NotaryActor::start_in_arbiter(&hall, move |_| {
+                NotaryActor::new(key, tail.identity, boot, every, tail.position, registry)
+            })
+        };
         let view = {
             let clock = clock.clone();
             ViewActor::start_in_arbiter(&windows, move |_| ViewActor::new(world, mark, clock))
@@ -266,6 +284,7 @@ impl Rooms {
         subscribers.add(sessions.clone().recipient());
         subscribers.add(placement.recipient());
         subscribers.add(janitor.recipient());
+        subscribers.add(notary.clone().recipient());
 
         let follower = Follower::new(plan.journal.clone(), tail);
         // Nobody has a writer or a key before it leads.
@@ -281,6 +300,8 @@ impl Rooms {
             heat,
             quarantine,
             sessions,
+            notary,
+            public_key: plan.key.public(),
             projector,
             heartbeats: HeartbeatWriter::start(plan.journal.clone()),
             journal: plan.journal.clone(),
@@ -365,6 +386,9 @@ impl Rooms {
                 }
             }
         };
+        let Ok(record) = self.house.view.send(GetRecord).await else {
+            return Fallen::FailStop("the view is gone".into());
+        };
         let (reply, led) = oneshot::channel();
         let id = tail.position.id();
         let lead = Lead {
@@ -374,6 +398,8 @@ impl Rooms {
             subscribers: self.subscribers.clone(),
             url: plan.url.as_str().into(),
             version: env!("CARGO_PKG_VERSION").into(),
+            key: Some(plan.key.public()),
+            level: record.value.level,
             reply,
         };
         let opening = async {
@@ -382,9 +408,10 @@ impl Rooms {
         };
         let mut fallen = self.fallen.clone();
         let mut stop = stop.clone();
-        let journal = self.journal.clone();
+        let (journal, notary) = (self.journal.clone(), self.house.notary.clone());
         let stopping = async move {
             let _ = stop.wait_for(|stop| *stop).await;
+            vouch_once_more(&notary).await;
             let _ = journal.send(Stop).await;
             std::future::pending().await
         };
@@ -403,6 +430,23 @@ impl Rooms {
         for thread in self.threads {
             thread.stop();
         }
+    }
+}
+
+/// The last act of a reign that ends as planned: nothing that it wrote is left without a signature.
+async fn vouch_once_more(notary: &Addr<NotaryActor>) {
+    let vouching = async {
+        for _ in 0..LAST_CHECKPOINTS {
+            let (reply, left) = oneshot::channel();
+            // A notary or a registry that is gone has nothing to sign with.
+            let asked = notary.send(SignNow(reply)).await;
+            if asked.is_err() || matches!(left.await, Ok(0) | Err(_)) {
+                return;
+            }
+        }
+    };
+    if tokio::time::timeout(LAST_CHECKPOINT_WITHIN, vouching).await.is_err() {
+        log::warn!("stop without a last checkpoint: the journal does not answer");
     }
 }
 

@@ -29,7 +29,10 @@ pub const DEFAULT_QUEUE_MAX: usize = 1_000_000;
 /// Time to live of a node's heartbeat where `TARTARUS_NODE_TTL` does not say: an agent beats three
 /// times in it, and a rack may lose its switch for 20 s without losing its runs.
 pub const DEFAULT_NODE_TTL: Duration = Duration::from_secs(30);
-/// Longest `TARTARUS_NODE_TTL` and `TARTARUS_REDIS_WAIT`: beyond a year it is a slip, and adding
+/// How often a checkpoint is signed where `TARTARUS_CHECKPOINT_EVERY` does not say: what may be
+/// rewritten without breaking a signature is then at most a minute's.
+pub const DEFAULT_CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+/// Longest `TARTARUS_NODE_TTL`, `TARTARUS_REDIS_WAIT` and `TARTARUS_CHECKPOINT_EVERY`: beyond a year it is a slip, and adding
 /// it to a clock must not overflow.
 pub const SPAN_MAX: Duration = Duration::from_secs(365 * 86_400);
 /// Least length of `TARTARUS_BOOTSTRAP_TOKEN`: 16 characters of hex are 64 bits, beyond guessing
@@ -178,6 +181,8 @@ pub struct Config {
     pub queue_max: Setting<usize>,
     /// `TARTARUS_NODE_TTL`: after so long without a heartbeat a node is lost.
     pub node_ttl: Setting<Duration>,
+    /// `TARTARUS_CHECKPOINT_EVERY`: how often a checkpoint is signed, if anything was appended.
+    pub checkpoint_every: Setting<Duration>,
     /// `TARTARUS_AUTH`.
     pub auth: Setting<AuthMode>,
     /// `TARTARUS_BOOTSTRAP_TOKEN`, or the content of its file; none makes one at the first start.

@@ -216,6 +216,7 @@ fn batch(entry: &Entry) -> Result<Batch, Stuck> {
     Ok(Batch {
         index: entry.seq(),
         receipt: Receipt(entry.id()),
+        hash: entry.position().hash,
         epoch: header.epoch,
         boot: header.boot,
         events: events.map_err(|unreadable| Stuck::Ever(unreadable.to_string()))?,

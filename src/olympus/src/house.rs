@@ -13,6 +13,7 @@ use domain::Court;
 use olympus_actors::clock::Clock;
 use olympus_actors::heat::HeatActor;
 use olympus_actors::judge::JudgeActor;
+use olympus_actors::notary::NotaryActor;
 use olympus_actors::policy::PolicyActor;
 use olympus_actors::projector::ProjectorActor;
 use olympus_actors::quarantine::QuarantineActor;
@@ -56,6 +57,10 @@ pub struct House {
     pub quarantine: Addr<QuarantineActor>,
     /// Agents' sessions.
     pub sessions: Addr<SessionsActor>,
+    /// Who vouches for the chain.
+    pub notary: Addr<NotaryActor>,
+    /// What it signs with: the public half.
+    pub public_key: journal::PublicKey,
     /// What `redis-cli` shows.
     pub projector: Addr<ProjectorActor>,
     /// Signs of life of nodes, on their way to Redis.

@@ -13,6 +13,7 @@ pub mod follow;
 pub mod heartbeats;
 pub mod house;
 pub mod http;
+pub mod instance_key;
 mod janitor;
 pub mod output;
 pub mod recover;

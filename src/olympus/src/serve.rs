@@ -24,6 +24,7 @@ use crate::boot::{self, Plan};
 use crate::config::{AuthMode, Config, ConfigError, Environment};
 use crate::house::Door;
 use crate::http::{self, AppState, Auth};
+use crate::instance_key::{self, KeyError};
 use crate::output::{OutputStore, Sync, sweep};
 
 /// Why a start ended: `api.md`, exit codes of the servers.
@@ -38,6 +39,9 @@ pub enum StartError {
     /// The journal can't be replayed.
     #[error("{0}")]
     Refused(String),
+    /// The instance's key can't be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The machine does not give what the configuration asks for.
     #[error("{0}")]
     Machine(String),
@@ -47,7 +51,7 @@ impl StartError {
     /// Exit code of the process.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Machine(_) => ConfigError::EXIT_CODE,
+            Self::Config(_) | Self::Key(_) | Self::Machine(_) => ConfigError::EXIT_CODE,
             Self::Open(error) => error.exit_code(),
             Self::Refused(_) => 4,
         }
@@ -113,6 +117,8 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
     }
     let dir = config.data_dir.value.clone();
     let lock = lock(&dir)?;
+    let (key, made) = instance_key::load_or_make(&dir)?;
+    log::info!(public_key:% = key.public(), made; "sign checkpoints");
     let journal = journal(&config);
     let expected = expected(&config, &dir)?;
     let opened = journal.open(expected.as_ref()).await?;
@@ -157,6 +163,8 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
         output: output.clone(),
         export_dir: dir.join("lost"),
         render_policies,
+        key: Arc::new(key),
+        checkpoint_every: *config.checkpoint_every,
         cores,
     };
     let door = Arc::new(Door::shut("starting"));

@@ -1,8 +1,8 @@
 //! The memory: what the journal says to those who were not there, and whether it can be believed.
 //!
-//! Owns:   reading a journal or an export of one ([`Source`]), the audit of it ([`verify`]), the
-//!         state at any point ([`state`]), the files that shorten the way there ([`snapshot`]), and
-//!         how an event reads outside ([`cloud`]).
+//! Owns:   reading a journal or an export of one ([`Source`]), the audit of it ([`verify`]), who
+//!         vouches for it ([`vouched`]), the state at any point ([`state`]), the files that shorten
+//!         the way there ([`snapshot`]), and how an event reads outside ([`cloud`]).
 //! Hears:  entries, believed in nothing before they are checked.
 //! Says:   what was found, and how far what is good reaches.
 //! Never:  writes to a journal, decides, links an actor: the past has one implementation, the
@@ -21,6 +21,7 @@ pub mod snapshot;
 pub mod source;
 pub mod state;
 pub mod verify;
+pub mod vouched;
 
 pub use fold::Point;
 pub use snapshot::Snapshots;

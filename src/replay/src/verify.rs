@@ -1,6 +1,7 @@
 //! The audit of a journal: is it whole, and is what it says what the law says?
 //!
-//! Asks of every entry: sequence, chain, checksum, hash, epoch and time; of every event: that it can
+//! Asks of every entry: sequence, chain, checksum, hash, epoch and time; of every checkpoint: whether
+//! it is one ([`vouched`](crate::vouched)); of every event: that it can
 //! be decoded, that deciding it again one event earlier comes to the same ([`again`](crate::again)),
 //! and that the invariants hold of the step; of the last state: every invariant. Behind an event that
 //! can't have happened there is no state to ask: from there on the chain alone is verified.
@@ -18,6 +19,7 @@ use serde::Serialize;
 use crate::again;
 use crate::fold::{self, Fold};
 use crate::source::{Finding, Over, Source, Unreadable};
+use crate::vouched::{Trust, Vouched, Vouching};
 
 /// Findings that are told: a broken law breaks it everywhere.
 const FINDINGS_MAX: usize = 20;
@@ -49,6 +51,8 @@ pub struct Report {
     pub assignments: u64,
     /// Digest of the last state; none where it was not folded from the first entry to the last.
     pub digest: Option<String>,
+    /// Who vouches for it.
+    pub vouching: Vouching,
     /// How long it took.
     pub elapsed_ms: u64,
     /// Events a second.
@@ -65,11 +69,23 @@ pub struct Report {
 /// There is nothing to audit, or it can't be read to its end.
 pub async fn verify(
     source: &mut Source,
+    seen: impl FnMut(Sequence, Option<Sequence>),
+) -> Result<Report, Unreadable> {
+    verify_with(source, Trust::default(), seen).await
+}
+
+/// The same, with what the auditor knows from elsewhere.
+///
+/// # Errors
+/// As [`verify`].
+pub async fn verify_with(
+    source: &mut Source,
+    trust: Trust,
     mut seen: impl FnMut(Sequence, Option<Sequence>),
 ) -> Result<Report, Unreadable> {
     let began = Instant::now();
     let head = source.head().await;
-    let audit = Audit { head, ..Audit::default() };
+    let audit = Audit { head, vouched: Vouched::new(trust), ..Audit::default() };
     let (mut audit, over) =
         fold::run(source, audit, |at| seen(at, head.map(|head| head.seq))).await;
     match over {
@@ -84,6 +100,13 @@ pub async fn verify(
         };
     };
     audit.at_the_end();
+    let vouching = std::mem::take(&mut audit.vouched).at_the_end();
+    for finding in &vouching.findings {
+        audit.found(finding.clone());
+    }
+    audit.findings.sort_by_key(|finding| finding.sequence);
+    // Where a signature does not fit, only what another one vouches for is known to be good.
+    let sure = if vouching.is_good() { None } else { Some(vouching.last_signed.unwrap_or(0)) };
     let elapsed = began.elapsed();
     let last = audit.last.map(|id| id.seq).unwrap_or_default();
     Ok(Report {
@@ -96,12 +119,14 @@ pub async fn verify(
         good_until: audit
             .findings
             .first()
-            .map_or(last, |found| found.sequence.saturating_sub(1).min(last)),
+            .map_or(last, |found| found.sequence.saturating_sub(1).min(last))
+            .min(sure.unwrap_or(last)),
         epoch: audit.epoch,
         decided_again: audit.decided,
         judgements: audit.judgements,
         assignments: audit.assignments,
         digest: audit.is_whole().then(|| audit.world.digest().to_string()),
+        vouching,
         elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         events_per_s: (audit.events as f64 / elapsed.as_secs_f64().max(1e-6)) as u64,
         found: audit.count,
@@ -125,6 +150,7 @@ struct Audit {
     decided: u64,
     judgements: u64,
     assignments: u64,
+    vouched: Vouched,
     findings: Vec<Finding>,
     count: u64,
     /// Whether an event can't have happened: what follows from it is nobody's state.
@@ -231,6 +257,7 @@ impl Fold for Audit {
             }
             self.events += 1;
         }
+        self.vouched.entry(entry);
         self.entries += 1;
         self.bytes += entry.bytes().len() as u64;
         self.epoch = entry.header().epoch;

@@ -8,8 +8,10 @@ use clap::{Args, Parser, Subcommand};
 mod past;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 pub use past::{AtArgs, AuditVerb, DiffArgs, ExportArgs, ReplayVerb, ShowArgs, SourceArgs};
+pub use trust::TrustArgs;
 
 use crate::logging::Kind;
 use crate::print::Format;

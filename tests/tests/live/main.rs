@@ -18,6 +18,7 @@ mod logs;
 mod quarantine;
 mod reads;
 mod replay;
+mod sign;
 mod submit;
 mod surface;
 mod trouble;

@@ -51,6 +51,11 @@ impl Config {
             line("TARTARUS_QUARANTINE", quarantine.into(), &self.quarantine_on.origin),
             line("TARTARUS_QUEUE_MAX", self.queue_max.to_string(), &self.queue_max.origin),
             line("TARTARUS_NODE_TTL", span(*self.node_ttl), &self.node_ttl.origin),
+            line(
+                "TARTARUS_CHECKPOINT_EVERY",
+                span(*self.checkpoint_every),
+                &self.checkpoint_every.origin,
+            ),
             line("TARTARUS_AUTH", self.auth.as_str().into(), &self.auth.origin),
             line(
                 "TARTARUS_BOOTSTRAP_TOKEN",

@@ -8,18 +8,19 @@ use std::time::Duration;
 use journal::{Address, ClusterId, Durability, Secret};
 
 use super::{
-    AuthMode, Config, ConfigError, DEFAULT_KEY_PREFIX, DEFAULT_NODE_TTL, DEFAULT_QUEUE_KEY,
-    DEFAULT_QUEUE_MAX, Environment, Origin, POLICIES_KEY, Program, SPAN_MAX, Setting,
-    TOKEN_LEN_MIN,
+    AuthMode, Config, ConfigError, DEFAULT_CHECKPOINT_EVERY, DEFAULT_KEY_PREFIX, DEFAULT_NODE_TTL,
+    DEFAULT_QUEUE_KEY, DEFAULT_QUEUE_MAX, Environment, Origin, POLICIES_KEY, Program, SPAN_MAX,
+    Setting, TOKEN_LEN_MIN,
 };
 
 /// Every name that begins with `TARTARUS_` and means something to one of the programs.
-pub const KNOWN: [&str; 25] = [
+pub const KNOWN: [&str; 26] = [
     "TARTARUS_ADDR",
     "TARTARUS_ADVERTISE_URL",
     "TARTARUS_AUTH",
     "TARTARUS_BOOTSTRAP_TOKEN",
     "TARTARUS_BOOTSTRAP_TOKEN_FILE",
+    "TARTARUS_CHECKPOINT_EVERY",
     "TARTARUS_CLUSTER_ID",
     "TARTARUS_DATA_DIR",
     "TARTARUS_DRAIN_GRACE",
@@ -97,6 +98,7 @@ pub(super) fn read(
             }
         }),
         node_ttl: reader.span("TARTARUS_NODE_TTL", DEFAULT_NODE_TTL),
+        checkpoint_every: reader.span("TARTARUS_CHECKPOINT_EVERY", DEFAULT_CHECKPOINT_EVERY),
         bootstrap_token: reader.secret("TARTARUS_BOOTSTRAP_TOKEN", "TARTARUS_BOOTSTRAP_TOKEN_FILE"),
         warnings: Vec::new(),
         env,

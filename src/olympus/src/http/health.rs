@@ -49,6 +49,7 @@ pub async fn readyz(state: web::Data<AppState>) -> HttpResponse {
         journal_lag: 0,
         leader,
         durability: String::new(),
+        public_key: None,
         message: Some(why),
     };
     let open = match &*state.door.state() {
@@ -93,6 +94,7 @@ pub async fn readyz(state: web::Data<AppState>) -> HttpResponse {
         journal_lag: lag,
         leader,
         durability: open.durability.to_string(),
+        public_key: Some(open.public_key.to_string()),
         message,
     };
     answer::body(response, &shown)

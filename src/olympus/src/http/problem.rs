@@ -174,6 +174,7 @@ impl From<Refusal> for Fault {
             | Refusal::NotAfter { .. }
             | Refusal::NotKept { .. }
             | Refusal::NoSuchLevel { .. }
+            | Refusal::LevelTooLow { .. }
             | Refusal::Tie { .. } => Self::of(409, code::CONFLICT, detail),
             Refusal::VersionMismatch { .. } | Refusal::Exists { .. } => {
                 Self::of(412, code::STALE, detail)

@@ -11,3 +11,4 @@ mod exports;
 mod snapshots;
 mod states;
 mod verifies;
+mod vouched;

@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand};
 
+use super::trust::TrustArgs;
+
 /// Where the journal is; without either, where Olympus would keep it (REDIS_ADDR)
 #[derive(Debug, Args)]
 pub struct SourceArgs {
@@ -15,8 +17,14 @@ pub struct SourceArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum ReplayVerb {
-    /// Verify the chain, and decide everything again; exit 1 where anything is wrong
-    Verify(SourceArgs),
+    /// Verify the chain and who vouches for it, and decide everything again; exit 1 where anything
+    /// is wrong
+    Verify {
+        #[command(flatten)]
+        source: SourceArgs,
+        #[command(flatten)]
+        trust: TrustArgs,
+    },
     /// Print events
     Show(ShowArgs),
     /// Show the state, or a run, as it was
@@ -78,6 +86,8 @@ pub enum AuditVerb {
     Verify {
         /// The file
         file: std::path::PathBuf,
+        #[command(flatten)]
+        trust: TrustArgs,
     },
 }
 

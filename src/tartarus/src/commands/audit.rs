@@ -1,5 +1,6 @@
 //! `tartarus audit`: the journal, taken away in a form that anyone can verify.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::Path;
@@ -7,12 +8,13 @@ use std::path::Path;
 use replay::export::{Export, Exported};
 use replay::import::{BadLine, Import};
 use replay::source::Over;
+use replay::vouched::{Vouched, Vouching};
 use replay::{Unreadable, fold};
 use serde::Serialize;
 
 use super::replay::say;
-use super::source;
-use crate::cli::{AuditVerb, ExportArgs};
+use super::{source, vouching};
+use crate::cli::{AuditVerb, ExportArgs, TrustArgs};
 use crate::connect::block_on;
 use crate::exit::{DONE, ERROR, Failure};
 use crate::print::Format;
@@ -25,7 +27,7 @@ use crate::terminal::Terminal;
 pub fn run(verb: AuditVerb, format: Format, terminal: &Terminal) -> Result<u8, Failure> {
     match verb {
         AuditVerb::Export(args) => export(args, terminal),
-        AuditVerb::Verify { file } => verify(&file, format, terminal),
+        AuditVerb::Verify { file, trust } => verify(&file, trust, format, terminal),
     }
 }
 
@@ -95,17 +97,27 @@ struct Verified {
     line: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     what: Option<String>,
+    vouching: Vouching,
 }
 
-fn verify(path: &Path, format: Format, terminal: &Terminal) -> Result<u8, Failure> {
+fn verify(
+    path: &Path,
+    trust: TrustArgs,
+    format: Format,
+    terminal: &Terminal,
+) -> Result<u8, Failure> {
     let named = |e: io::Error| Failure::error(format!("{}: {e}", path.display()));
     let file = BufReader::with_capacity(1 << 20, File::open(path).map_err(named)?);
     let bar = terminal.progress();
+    let mut vouched = Vouched::new(trust.into_trust());
     let (counts, bad) = match Import::open(file) {
         Ok(mut import) => {
             let bad = loop {
                 match import.next_entry() {
-                    Ok(Some(entry)) => bar.reach(entry.seq(), None),
+                    Ok(Some(entry)) => {
+                        vouched.entry(&entry);
+                        bar.reach(entry.seq(), None);
+                    }
                     Ok(None) => break None,
                     Err(bad) => break Some(bad),
                 }
@@ -117,17 +129,26 @@ fn verify(path: &Path, format: Format, terminal: &Terminal) -> Result<u8, Failur
     drop(bar);
     let (entries, events, last) = counts;
     let last = last.map(|last| last.to_string());
-    let good = bad.is_none();
+    let vouching = vouched.at_the_end();
+    let good = bad.is_none() && vouching.is_good();
     let (line, what) = bad.map(|BadLine { line, what, .. }| (line, what)).unzip();
-    let verified = Verified { good, entries, events, last, line, what };
+    let verified = Verified { good, entries, events, last, line, what, vouching };
     say(format, &verified, || {
-        let Verified { entries, events, last, line, what, .. } = &verified;
+        let Verified { entries, events, last, line, what, vouching, .. } = &verified;
         let last = last.as_deref().unwrap_or("-");
         match (line, what) {
             (Some(line), Some(what)) => format!(
                 "line {line}: {what}\nBAD: {entries} entries before it are good, to {last}\n"
             ),
-            (_, _) => format!("good: {entries} entries, {events} events, to {last}\n"),
+            (_, _) => {
+                let mut text = String::new();
+                for finding in &vouching.findings {
+                    let _ = writeln!(text, "{finding}");
+                }
+                let word = if vouching.is_good() { "good" } else { "BAD" };
+                let _ = writeln!(text, "{word}: {entries} entries, {events} events, to {last}");
+                text + &vouching::told(vouching)
+            }
         }
     })?;
     Ok(if good { DONE } else { ERROR })

@@ -22,3 +22,4 @@ pub mod template;
 
 mod documents;
 mod source;
+mod vouching;

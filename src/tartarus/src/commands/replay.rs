@@ -15,7 +15,7 @@ use replay::{Point, fold, show};
 use serde::Serialize;
 
 use super::events;
-use super::source;
+use super::{source, vouching};
 use crate::cli::{AtArgs, DiffArgs, ReplayVerb, ShowArgs};
 use crate::connect::block_on;
 use crate::exit::{DONE, ERROR, Failure};
@@ -28,11 +28,13 @@ use crate::terminal::Terminal;
 /// There is no journal to read, or not the point that was asked for.
 pub fn run(verb: ReplayVerb, format: Format, terminal: &Terminal) -> Result<u8, Failure> {
     match verb {
-        ReplayVerb::Verify(args) => {
-            let mut source = source::open(&args)?;
+        ReplayVerb::Verify { source, trust } => {
+            let mut source = source::open(&source)?;
+            let trust = trust.into_trust();
             let bar = terminal.progress();
             let seen = |at, of: Option<u64>| bar.reach(at, of);
-            let report = block_on(async { Ok(verify::verify(&mut source, seen).await?) })?;
+            let report =
+                block_on(async { Ok(verify::verify_with(&mut source, trust, seen).await?) })?;
             drop(bar);
             say(format, &report, || verified(&report))?;
             Ok(if report.good { DONE } else { ERROR })
@@ -81,6 +83,7 @@ fn verified(report: &Report) -> String {
             "state: not folded to its end, which takes all entries and only what can have happened\n",
         ),
     }
+    text.push_str(&vouching::told(&report.vouching));
     let (seconds, rate) = (report.elapsed_ms as f64 / 1_000.0, report.events_per_s);
     let _ = writeln!(text, "{seconds:.1} s, {rate} events/s");
     text
