@@ -16,6 +16,7 @@ use crate::rules::{Program, Reads, RuleError, compile};
 pub struct Statute {
     policy: Current<Policy>,
     programs: Box<[Result<Program, RuleError>]>,
+    reads: Reads,
     wants: Wants,
 }
 
@@ -58,7 +59,7 @@ impl Statute {
             learned: body.heat == HeatSource::Learned,
             external: !body.judges.is_empty(),
         };
-        Self { policy: policy.clone(), programs, wants }
+        Self { policy: policy.clone(), programs, reads, wants }
     }
 
     /// The policy.
@@ -79,6 +80,11 @@ impl Statute {
     /// The law's revision that it made.
     pub fn revision(&self) -> u64 {
         self.policy.revision
+    }
+
+    /// What its rules read.
+    pub fn reads(&self) -> Reads {
+        self.reads
     }
 
     /// What judging by it needs to see.

@@ -312,6 +312,28 @@ fn older<T: serde::Serialize>(
         .map_err(|source| Unencodable::Shape { name: of.name, source })
 }
 
+/// What later versions brought to what an event says, as a reader who lifts the older ones shows it:
+/// the number of the type, the version, and the path of the member. A version that adds members adds
+/// them here, so that what was shown before can still be told.
+pub const ADDED: &[(u16, u16, &[&str])] = &[
+    (1, 2, &["key"]),
+    (1, 2, &["reads_level"]),
+    (2, 2, &["submission", "placement"]),
+    (2, 2, &["judgement", "heat", "learned"]),
+    (2, 2, &["judgement", "placement"]),
+    (2, 2, &["judgement", "basis"]),
+    (3, 2, &["submission", "placement"]),
+    (3, 2, &["judgement", "heat", "learned"]),
+    (3, 2, &["judgement", "placement"]),
+    (3, 2, &["judgement", "basis"]),
+    (13, 2, &["policy", "require"]),
+    (13, 2, &["policy", "quotas"]),
+    (13, 2, &["policy", "judges"]),
+    (13, 2, &["policy", "heat"]),
+    (13, 2, &["policy", "placement"]),
+    (13, 3, &["what_if"]),
+];
+
 fn whole<T: serde::Serialize>(
     of: EventType,
     body: &T,

@@ -57,11 +57,6 @@ pub enum Format {
 }
 
 impl Format {
-    /// What programs of a level of features read.
-    pub fn at_level(level: u32) -> Self {
-        if level < 2 { Self::Plain } else { Self::Apart }
-    }
-
     fn of(byte: u8) -> Option<Self> {
         [Self::Plain, Self::Apart].into_iter().find(|format| *format as u8 == byte)
     }

@@ -14,7 +14,7 @@ use domain::Event;
 use domain::ids::Timestamp;
 use golden_samples::samples;
 use journal::apart::{Secret, Secrets};
-use journal::catalog::{self, EventType, RecordFault, TYPES};
+use journal::catalog::{self, ADDED, EventType, RecordFault, TYPES};
 use journal::{Batch, Chain, ClusterId, Entry, Format, Identity, Position, Record, Tail};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -131,6 +131,11 @@ fn every_version_of_every_event_reads_as_it_was_written() {
             }
             let lifted = json_of(&events);
             assert!(holds(&lifted, &was), "{} v{version} reads otherwise: {lifted:#}", of.name);
+            let mut brought = BTreeSet::new();
+            added(&lifted, &was, &[], &mut brought);
+            let listed = ADDED.iter().filter(|(kind, by, _)| *kind == of.kind && *by > version);
+            let listed: BTreeSet<Vec<&str>> = listed.map(|(_, _, path)| path.to_vec()).collect();
+            assert_eq!(brought, listed, "what came after {} v{version} is not listed", of.name);
             if version == of.version {
                 assert_eq!(pretty(&lifted), json, "{} v{version} reads otherwise", of.name);
                 assert_eq!(body(&newest), bin, "{} v{version} is written otherwise", of.name);
@@ -153,6 +158,27 @@ fn holds(now: &Value, was: &Value) -> bool {
             now.len() == was.len() && now.iter().zip(was).all(|(now, was)| holds(now, was))
         }
         _ => now == was,
+    }
+}
+
+/// The members that `now` has and `was` has not, at any place.
+fn added<'a>(now: &'a Value, was: &Value, at: &[&'a str], found: &mut BTreeSet<Vec<&'a str>>) {
+    match (now, was) {
+        (Value::Object(now), Value::Object(was)) => {
+            for (key, now) in now {
+                let path = [at, &[&**key]].concat();
+                match was.get(key) {
+                    Some(was) => added(now, was, &path, found),
+                    None => {
+                        found.insert(path);
+                    }
+                }
+            }
+        }
+        (Value::Array(now), Value::Array(was)) => {
+            now.iter().zip(was).for_each(|(now, was)| added(now, was, at, found));
+        }
+        _ => {}
     }
 }
 

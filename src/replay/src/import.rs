@@ -8,12 +8,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::ids::{Hex, Sequence};
 use journal::{
-    ChainHash, ClusterId, Cursor, Entry, Identity, MAX_BODY_BYTES, Position, Receipt,
+    ChainHash, ClusterId, Cursor, Entry, Identity, Kinds, MAX_BODY_BYTES, Position, Receipt,
     Tail as JournalTail,
 };
 
-use crate::export::{EntryLine, FORMAT, Head, Tail, event_lines, line, tail};
+use crate::export::{EntryLine, FORMAT, Head, Tail, event_lines, kinds, line, names, tail};
 use crate::source::Over;
+use crate::then::{self, LeftOut};
 
 /// No line is longer: an entry's bytes in base64, or its largest event in JSON, which may take six
 /// bytes for one.
@@ -38,7 +39,12 @@ pub struct BadLine {
 pub struct Import<R> {
     from: R,
     line: u64,
-    head: Head,
+    /// What was taken out.
+    redacted: Kinds,
+    /// What the writer could not say yet.
+    left_out: LeftOut,
+    /// What to do where the writer knew more than this program.
+    advice: Option<String>,
     digest: blake3::Hash,
     cursor: Cursor,
     last: Option<Entry>,
@@ -69,16 +75,32 @@ impl<R: BufRead> Import<R> {
         let identity = Identity { cluster: ClusterId(head.cluster), incarnation: head.incarnation };
         let prev: Hex<32> = head.prev.parse().map_err(|_| bad("prev is no hash".into()))?;
         let seq = head.first.checked_sub(1).ok_or_else(|| bad("first is 0".into()))?;
-        if line(&head) != text {
+        let redacted = kinds(&head.redacted).ok_or_else(|| {
+            bad("what was redacted is something that this program does not know: use a newer one".into())
+        })?;
+        if line(&head) != text || names(redacted) != head.redacted {
             return Err(bad("it is not written as `tartarus audit export` writes".into()));
         }
         let position = Position { seq, hash: ChainHash(prev.0) };
         let cursor = Cursor::at(JournalTail { identity, position, epoch: 0, at_ms: 0 });
         let digest = blake3::hash(&text);
+        let versions = head.versions.unwrap_or_else(then::unsaid);
+        let known = then::known();
+        let newer = versions.iter().any(|(name, version)| known.get(name).unwrap_or(&1) < version);
+        let advice = newer.then(|| {
+            format!(
+                "; it was written by tartarus {}, which knew more of events than this ({}): use that \
+                 version or a newer one",
+                head.tartarus,
+                env!("CARGO_PKG_VERSION")
+            )
+        });
         Ok(Self {
             from,
             line: 1,
-            head,
+            redacted,
+            left_out: LeftOut::after(&versions),
+            advice,
             digest,
             cursor,
             last: None,
@@ -119,23 +141,26 @@ impl<R: BufRead> Import<R> {
         let id = found.entry.parse::<Receipt>().map_err(|error| self.bad(error.to_string()))?;
         let bytes = STANDARD.decode(&found.bytes);
         let bytes = bytes.map_err(|error| self.bad(format!("its bytes: {error}")))?;
-        let accepted = self.cursor.accept(id.0, bytes.into());
+        let accepted = self.cursor.accept_copy(id.0, bytes.into());
         let entry = accepted.map_err(|damaged| self.bad(damaged.to_string()))?;
         if line(&EntryLine::of(&entry)) != text {
             return Err(self.bad("it is not written as `tartarus audit export` writes"));
         }
-        let events = event_lines(&entry).map_err(|error| self.bad(error.to_string()))?;
+        if entry != entry.redacted(self.redacted) {
+            return Err(self.bad("it has secrets that the first line says were taken out"));
+        }
+        if entry.is_redacted() && self.redacted == Kinds::NONE {
+            return Err(
+                self.bad("secrets were taken out of it, and the first line does not say so")
+            );
+        }
+        let events =
+            event_lines(&entry, &self.left_out).map_err(|error| self.bad(error.to_string()))?;
         for (n, event) in events.iter().enumerate() {
             if self.read()? != *event {
                 let mut what =
                     format!("it is not what the bytes of entry {} say of event {n}", entry.seq());
-                if self.head.tartarus != env!("CARGO_PKG_VERSION") {
-                    what.push_str(&format!(
-                        "; it was written by tartarus {}, and this is {}: use the same",
-                        self.head.tartarus,
-                        env!("CARGO_PKG_VERSION")
-                    ));
-                }
+                what.push_str(self.advice.as_deref().unwrap_or_default());
                 return Err(self.bad(what));
             }
         }
@@ -169,6 +194,11 @@ impl<R: BufRead> Import<R> {
             }
             Err(error) => Err(self.bad(error.to_string())),
         }
+    }
+
+    /// What was taken out of it.
+    pub fn redacted(&self) -> Kinds {
+        self.redacted
     }
 
     /// Entries, events and the receipt of the last entry so far.

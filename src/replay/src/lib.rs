@@ -20,9 +20,11 @@ pub mod show;
 pub mod snapshot;
 pub mod source;
 pub mod state;
+pub mod then;
 pub mod verify;
 pub mod vouched;
 
 pub use fold::Point;
+pub use journal::Kinds;
 pub use snapshot::Snapshots;
 pub use source::{Finding, Source, Unreadable};

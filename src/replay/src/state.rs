@@ -27,6 +27,8 @@ pub struct State {
     points: VecDeque<Point>,
     /// The states at those that were passed on the way.
     passed: Vec<Snapshot>,
+    /// Whether secrets were taken out of an entry: this is not the state that was lived.
+    redacted: bool,
     bad: Option<Finding>,
 }
 
@@ -93,6 +95,7 @@ impl Fold for State {
         if *self.first.get_or_insert(entry.seq()) != self.due() {
             return false;
         }
+        self.redacted |= entry.is_redacted();
         self.fold(entry).unwrap_or_else(|UnreadableRecord { seq: sequence, n, fault }| {
             let what = fault.to_string();
             self.bad = Some(Finding { sequence, n: Some(n), line: None, what });
@@ -212,8 +215,8 @@ pub struct Snapshot {
     pub templates: BTreeMap<String, u64>,
     /// Nodes.
     pub nodes: Vec<Node>,
-    /// Digest of the whole state.
-    pub digest: String,
+    /// Digest of the whole state; none where secrets were taken out of what it is folded from.
+    pub digest: Option<String>,
     /// Each run's status, for comparing.
     #[serde(skip)]
     pub statuses: BTreeMap<RunId, Status>,
@@ -254,7 +257,7 @@ impl Snapshot {
             policies: law.policies.iter().map(|(n, p)| (n.to_string(), p.version)).collect(),
             templates: law.templates.iter().map(|(n, t)| (n.to_string(), t.version)).collect(),
             nodes: world.fleet.nodes().values().map(Node::from).collect(),
-            digest: world.digest().to_string(),
+            digest: (!state.redacted).then(|| world.digest().to_string()),
             statuses: world.runs.newest_first(None).collect(),
         }
     }

@@ -5,15 +5,22 @@
 //! be decoded, that deciding it again one event earlier comes to the same ([`again`](crate::again)),
 //! and that the invariants hold of the step; of the last state: every invariant. Behind an event that
 //! can't have happened there is no state to ask: from there on the chain alone is verified.
+//!
+//! Where secrets were taken out, what was judged by them can't be judged again, and is counted; the
+//! state is another one than was lived, and has no digest. All else is asked.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use api::event::Place;
 use domain::ids::Sequence;
 use domain::invariants::{self, Before};
-use domain::{Court, Event, World};
-use journal::{Entry, EntryId, Receipt, catalog};
+use domain::law::Verdict;
+use domain::rules::Reads;
+use domain::{Court, Event, RunId, World};
+use journal::apart::{Secret, Secrets};
+use journal::{Entry, EntryId, Kinds, Receipt, Record, catalog};
 use serde::Serialize;
 
 use crate::again;
@@ -49,7 +56,12 @@ pub struct Report {
     pub judgements: u64,
     /// Assignments among them.
     pub assignments: u64,
-    /// Digest of the last state; none where it was not folded from the first entry to the last.
+    /// Judgements that could not be made again: what they were made by was taken out.
+    pub not_judged: u64,
+    /// Events that something was taken out of.
+    pub redacted: u64,
+    /// Digest of the last state; none where it was not folded from the first entry to the last, or
+    /// something was taken out.
     pub digest: Option<String>,
     /// Who vouches for it.
     pub vouching: Vouching,
@@ -125,8 +137,10 @@ pub async fn verify_with(
         decided_again: audit.decided,
         judgements: audit.judgements,
         assignments: audit.assignments,
-        digest: audit.is_whole().then(|| audit.world.digest().to_string()),
         vouching,
+        not_judged: audit.not_judged,
+        redacted: audit.redacted,
+        digest: audit.is_exact().then(|| audit.world.digest().to_string()),
         elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         events_per_s: (audit.events as f64 / elapsed.as_secs_f64().max(1e-6)) as u64,
         found: audit.count,
@@ -151,6 +165,10 @@ struct Audit {
     judgements: u64,
     assignments: u64,
     vouched: Vouched,
+    not_judged: u64,
+    redacted: u64,
+    /// What is hidden of runs in quarantine, which may be judged once more.
+    hidden: BTreeMap<RunId, Kinds>,
     findings: Vec<Finding>,
     count: u64,
     /// Whether an event can't have happened: what follows from it is nobody's state.
@@ -161,6 +179,38 @@ impl Audit {
     /// Whether the state is folded, from the beginning and up to here.
     fn is_whole(&self) -> bool {
         self.first == Some(1) && !self.impossible
+    }
+
+    /// Whether the state is the one that was lived.
+    fn is_exact(&self) -> bool {
+        self.is_whole() && self.redacted == 0
+    }
+
+    /// Whether an event is a judgement by what was taken out.
+    fn is_by_secrets(&mut self, event: &Event, secrets: Secrets<'_>) -> bool {
+        let taken = |secret| secret == Secret::Redacted;
+        let here = Kinds { env: taken(secrets.env), stdin: taken(secrets.stdin) };
+        let (hidden, reads) = match event {
+            Event::RunAdmitted(e) => {
+                if here != Kinds::NONE && e.judgement.verdict == Verdict::Quarantine {
+                    self.hidden.insert(e.run, here);
+                }
+                (here, self.reads(&e.submission.template))
+            }
+            Event::RunRejected(e) => (here, self.reads(&e.submission.template)),
+            Event::RunReleased(e) => {
+                let hidden = self.hidden.remove(&e.run).unwrap_or_default();
+                let run = self.world.runs.get(e.run);
+                (hidden, run.map(|run| self.reads(&run.submission().template)).unwrap_or_default())
+            }
+            _ => return false,
+        };
+        reads.env && hidden.env || reads.stdin && hidden.stdin
+    }
+
+    /// What the rules read that apply to a template.
+    fn reads(&self, template: &str) -> Reads {
+        self.court.statute_for(template).reads()
     }
 
     fn found(&mut self, finding: Finding) {
@@ -175,7 +225,7 @@ impl Audit {
         self.found(Finding { sequence, n, line: None, what: what.into() });
     }
 
-    fn event(&mut self, entry: &Entry, n: u32, version: u16, event: &Event) {
+    fn event(&mut self, entry: &Entry, n: u32, record: &Record<'_>, event: &Event) {
         let (header, place) = (entry.header(), Place { sequence: entry.seq(), n: Some(n) });
         if event.at() < self.world.now {
             self.wrong(place, "it is earlier than the event before it");
@@ -198,7 +248,10 @@ impl Audit {
             let law = self.world.law.current().clone();
             self.court = Arc::new(Court::new(law, Some(&self.court)));
         }
-        if let Some(again) = again::decided(&self.world, &self.court, event, version) {
+        if self.is_by_secrets(event, record.secrets) {
+            self.not_judged += 1;
+        } else if let Some(again) = again::decided(&self.world, &self.court, event, record.version)
+        {
             self.decided += 1;
             match event {
                 Event::RunAdmitted(_) | Event::RunRejected(_) | Event::RunReleased(_) => {
@@ -248,7 +301,7 @@ impl Fold for Audit {
         }
         for (n, record) in (0..).zip(entry.records()) {
             match catalog::decode(&record) {
-                Ok(Some(event)) => self.event(entry, n, record.version, &event),
+                Ok(Some(event)) => self.event(entry, n, &record, &event),
                 Ok(None) => {}
                 Err(fault) => {
                     self.wrong(Place { sequence: entry.seq(), n: Some(n) }, fault.to_string());
@@ -256,6 +309,7 @@ impl Fold for Audit {
                 }
             }
             self.events += 1;
+            self.redacted += u64::from(record.secrets.is_redacted());
         }
         self.vouched.entry(entry);
         self.entries += 1;

@@ -82,6 +82,77 @@ async fn the_past_is_verified_shown_and_taken_away_without_a_server() {
     assert!(bad.stdout.contains("is not what the bytes of entry"), "{}", bad.stdout);
 }
 
+/// What a text in base64 says.
+fn base64(text: &str) -> Vec<u8> {
+    let digit = |byte: u8| match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        b'0'..=b'9' => byte - b'0' + 52,
+        b'+' => 62,
+        _ => 63,
+    };
+    let (mut bits, mut have, mut bytes) = (0_u32, 0, Vec::new());
+    for byte in text.bytes().filter(|byte| *byte != b'=') {
+        (bits, have) = (bits << 6 | u32::from(digit(byte)), have + 6);
+        if have >= 8 {
+            have -= 8;
+            bytes.push((bits >> have) as u8);
+        }
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn an_export_without_secrets_is_verified_like_any_other() {
+    let mut house = House::with(Some(RedisServer::durable()), &[]).await;
+    let _agent = house.agent("n1").start(&house.api).await;
+    let mut secretive = host(&["sh", "-c", "test ${#SECRET} -eq 7 && cat"]);
+    secretive["env"] = json!({"SECRET": "hunter2"});
+    secretive["stdin"] = json!("psst-psst");
+    let ended = house.api.ended(&id(&house.api.submit(&secretive).await)).await;
+    assert_eq!(ended["status"], "SUCCEEDED", "{ended:#}");
+    house.olympus.process.kill();
+
+    let redis = house.redis.as_ref().expect("a redis").addr();
+    let file = house.path("export");
+    let path = file.display();
+    let export = |redact: &str| {
+        let args = format!("audit export --redis {redis} --output {path} {redact}");
+        let said = tartarus(&args).expect(0).stderr;
+        (said, std::fs::read_to_string(&file).expect("text"))
+    };
+    let (said, whole) = export("");
+    assert!(said.contains("it holds the values of env, stdin and"), "{said}");
+    assert!(whole.contains("hunter2") && whole.contains("psst-psst"));
+    let last = tartarus(&format!("audit verify {path} -o json")).expect(0).json();
+    for (kinds, names, env, stdin) in [
+        ("all", json!(["env", "stdin"]), false, false),
+        ("env", json!(["env"]), false, true),
+        ("stdin", json!(["stdin"]), true, false),
+    ] {
+        let (_, text) = export(&format!("--redact {kinds}"));
+        let in_bytes = |secret: &str| {
+            let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let entries = lines.filter_map(|line| line["bytes"].as_str().map(base64));
+            entries
+                .into_iter()
+                .any(|bytes| bytes.windows(secret.len()).any(|w| w == secret.as_bytes()))
+        };
+        assert_eq!((text.contains("hunter2"), text.contains("psst-psst")), (env, stdin), "{kinds}");
+        assert_eq!((in_bytes("hunter2"), in_bytes("psst-psst")), (env, stdin), "{kinds}");
+        assert!(text.contains("SECRET\":"), "its name stays");
+        let said = tartarus(&format!("audit verify {path} -o json")).expect(0).json();
+        assert_eq!((&said["redacted"], &said["last"]), (&names, &last["last"]), "the same entries");
+        let audit = tartarus(&format!("replay verify --file {path}")).expect(0).stdout;
+        assert!(
+            audit.contains("good: ") && audit.contains("0 judgements not made again"),
+            "{audit}"
+        );
+    }
+    let none = tartarus(&format!("audit export --redis {redis} --redact tokens")).expect(2);
+    assert!(none.stderr.contains("give env, stdin"), "{}", none.stderr);
+}
+
 #[tokio::test]
 async fn what_was_changed_in_redis_is_found() {
     let mut house = House::redis().await;

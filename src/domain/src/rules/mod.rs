@@ -76,7 +76,7 @@ impl Program {
         &self.inner.source
     }
 
-    /// What it reads beside the request and its policy.
+    /// What it reads that is not in every record of a request, nor in its policy.
     pub fn reads(&self) -> Reads {
         self.inner.reads
     }

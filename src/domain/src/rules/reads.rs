@@ -1,22 +1,32 @@
-//! What a rule reads beside the request and its policy: whoever judges has to look it up first.
+//! What a rule reads beside its policy and what everyone may see of a request: whoever judges has to
+//! have it.
 
 use super::eval::{FoldKind, Node};
-use super::facts::IntField;
+use super::facts::{IntField, MapField, TextField};
 
-/// What a rule reads that no request and no policy says.
+/// What a rule reads that is not in every record of a request, nor in a policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reads {
     /// What the tenant has.
     pub tenant: bool,
     /// The time.
     pub now: bool,
+    /// Values of the environment; its keys are not meant.
+    pub env: bool,
+    /// Standard input.
+    pub stdin: bool,
 }
 
 impl Reads {
     /// Both together.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        Self { tenant: self.tenant || other.tenant, now: self.now || other.now }
+        Self {
+            tenant: self.tenant || other.tenant,
+            now: self.now || other.now,
+            env: self.env || other.env,
+            stdin: self.stdin || other.stdin,
+        }
     }
 }
 
@@ -25,19 +35,21 @@ pub(super) fn of(node: &Node) -> Reads {
     match node {
         Node::Now => Reads { now: true, ..Reads::default() },
         Node::IntField(field) => Reads { tenant: is_of_tenant(*field), ..Reads::default() },
+        Node::TextField(field) => Reads { stdin: *field == TextField::Stdin, ..Reads::default() },
+        Node::Get(map, _) => Reads { env: *map == MapField::Env, ..Reads::default() },
+        Node::Lookup(map, key) => {
+            of(key).and(Reads { env: *map == MapField::Env, ..Reads::default() })
+        }
         Node::Bool(_)
         | Node::Int(_)
         | Node::Text(_)
-        | Node::TextField(_)
         | Node::KeepOutput
         | Node::Command
         | Node::Item
-        | Node::Get(..)
         | Node::Has(_)
         | Node::Keys(_)
         | Node::Count(_) => Reads::default(),
-        Node::Lookup(_, of_node)
-        | Node::HasKey(_, of_node)
+        Node::HasKey(_, of_node)
         | Node::Not(of_node)
         | Node::Negate(of_node)
         | Node::Size(of_node)
@@ -108,7 +120,27 @@ mod tests {
             ("!(request.metadata.a == \"b\" && tenant.cpu_milli == 0)", true, false),
         ] {
             let program = compile(when).unwrap_or_else(|error| panic!("{when}: {error}"));
-            assert_eq!(program.reads(), Reads { tenant, now }, "{when}");
+            assert_eq!(program.reads(), Reads { tenant, now, ..Reads::default() }, "{when}");
+        }
+    }
+
+    #[test]
+    fn a_rule_is_known_to_read_secrets_wherever_it_does() {
+        for (when, env, stdin) in [
+            ("request.env.LANG == \"C\"", true, false),
+            ("request.env[request.template] == \"C\"", true, false),
+            ("request.labels[request.env.A] == \"C\"", true, false),
+            ("request.command.exists(c, c == request.env.A)", true, false),
+            ("request.env.exists(k, request.env[k] == \"x\")", true, false),
+            ("size(request.stdin) > 3", false, true),
+            ("request.metadata[request.stdin] == \"\"", false, true),
+            ("request.stdin == \"x\" || request.env.A == \"x\"", true, true),
+            ("\"A\" in request.env && size(request.env) < 3", false, false),
+            ("has(request.env.A) && request.env.all(k, k != \"B\")", false, false),
+            ("request.metadata.env == request.template", false, false),
+        ] {
+            let program = compile(when).unwrap_or_else(|error| panic!("{when}: {error}"));
+            assert_eq!(program.reads(), Reads { env, stdin, ..Reads::default() }, "{when}");
         }
     }
 }

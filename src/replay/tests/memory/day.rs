@@ -3,18 +3,21 @@
 use std::sync::Arc;
 
 use domain::command::{Admit, Command, Guard, Reported};
-use domain::event::LeaderStarted;
+use domain::event::{LeaderStarted, Output};
 use domain::fleet::QUARANTINE_LABEL;
-use domain::law::{OnExceeded, Quotas};
+use domain::ids::Hex;
+use domain::judge::{Inputs, Request, judge_again};
+use domain::law::{OnExceeded, Quotas, Rule, Verdict};
 use domain::placement::Assignment;
-use domain::{Event, Timestamp, World};
-use journal::{Batch, Chain, Entry, Journal, MemoryJournal, Tail, catalog};
+use domain::runs::Birth;
+use domain::{Court, Event, Timestamp, World};
+use journal::{Batch, Chain, Entry, Format, Journal, MemoryJournal, Tail, catalog};
 use replay::Source;
 use uuid::Uuid;
 
 use crate::law::{
-    NODE, T0, boot, cancel, ended, exited, join, judged, key, lose, node, of_tenant, origin,
-    policy, put, quarantined, report, request, run, token,
+    NODE, T0, boot, cancel, ended, exited, join, judged, key, lose, map, node, of_tenant, origin,
+    policy, put, quarantined, report, request, run, template, token,
 };
 
 /// Entries of events.
@@ -51,6 +54,49 @@ pub fn day() -> (Entries, World) {
         day.admit(n, request());
         day.ask(cancel(n));
     }
+    (day.entries, day.world)
+}
+
+/// What nobody may see of [`secret_day`]: a value of the environment, standard input, a template's.
+pub const SECRETS: [&str; 3] = ["hunter2-hunter2", "the input of a secret kind", "template-pass"];
+
+/// A day of runs with secrets, some of them judged by their environment, with every kind of mark.
+pub fn secret_day() -> (Entries, World) {
+    let mut day = Day { world: World::default(), entries: Vec::new(), at: T0, leads: 0 };
+    let [token, input, of_template] = SECRETS;
+    day.lead();
+    let (when, verdict) = ("request.env.TOKEN == \"known\"".into(), Verdict::Reject);
+    let rule = Rule { name: "leaked".into(), when, verdict, reason: "it is known".into() };
+    let careful = domain::law::Policy { rules: vec![rule], ..policy("careful", &["careful"]) };
+    day.ask(put(policy("open", &["*"]), Guard::Absent));
+    day.ask(put(careful, Guard::Absent));
+    let env = map(&[("PASS", of_template)]);
+    let template = domain::law::Template { env, ..template("careful") };
+    day.ask(Command::PutTemplate { template, guard: Guard::Absent, origin: origin() });
+    day.ask(join("n1", 1, NODE, &[]));
+    day.ask(join("q1", 1, NODE, &[(QUARANTINE_LABEL, "true")]));
+    let env = |value: &str| map(&[("LANG", "C"), ("TOKEN", value)]);
+    let careful =
+        |value: &str| Request { template: "careful".into(), env: env(value), ..request() };
+    day.admit(1, Request { env: env(token), stdin: input.into(), ..request() });
+    day.admit(2, careful(token));
+    day.admit(3, careful("known"));
+    day.admit(4, Request { stdin: input.into(), ..request() });
+    day.admit(5, Request { metadata: map(&[("quarantine", "true")]), ..careful(token) });
+    day.admit(6, request());
+    day.assign(1, "n1");
+    day.ask(report(1, "n1", Reported::Started));
+    let Reported::Finished { exit, usage, output } = ended(exited(0)) else { unreachable!() };
+    let output = Output { stdout_bytes: 9, digest: Some(Hex([0xd1; 32])), ..output };
+    day.ask(report(1, "n1", Reported::Finished { exit, usage, output }));
+    let court = Court::new(day.world.law.current().clone(), None);
+    let Some(Birth::Admitted(waits)) = day.world.runs.live(run(5)).map(|run| run.birth.clone())
+    else {
+        panic!("it waits in quarantine")
+    };
+    let judged = Box::new(judge_again(&court, &waits, &Inputs::bare(true)));
+    let reason = "looked at".into();
+    day.ask(Command::Release { run: run(5), judged, reason, origin: origin() });
     (day.entries, day.world)
 }
 
@@ -99,15 +145,20 @@ impl Day {
 
 /// A journal that has these events, whatever they say; it begins with an entry that has none.
 pub async fn journal(entries: &Entries) -> MemoryJournal {
+    journal_in(entries, |_| Format::Apart).await
+}
+
+/// The same in another format, from event to event.
+pub async fn journal_in(entries: &Entries, format: impl Fn(usize) -> Format) -> MemoryJournal {
     let journal = MemoryJournal::default();
     let mut tail = journal.open(None).await.expect("a journal").tail;
     let mut chain = Chain::lead_from(tail, Uuid::nil());
-    for events in entries {
+    for (n, events) in entries.iter().enumerate() {
         if let [Event::LeaderStarted(led)] = events.as_slice() {
             tail = Tail { epoch: led.epoch - 1, ..journal.check().await.expect("its tail") };
             chain = Chain::lead_from(tail, led.boot);
         }
-        let mut batch = Batch::new();
+        let mut batch = Batch::of(format(n));
         for event in events {
             catalog::encode(event, &mut batch).expect("a record");
         }

@@ -67,7 +67,7 @@ async fn what_changed_between_two_points_is_told() {
     // Behind the first node; the second policy is there.
     let points = (Point::Sequence(5), Point::Sequence(last));
     let (from, to) = state::both(&mut source(&journal), points, |_| {}).await.expect("both");
-    assert_eq!(to.digest, world.digest().to_string());
+    assert_eq!(to.digest, Some(world.digest().to_string()));
     let diff = Diff::between(from, to);
     let canceled = world.runs.count(Status::Canceled);
     let way = |to, runs| Moved { from: None, to: Some(to), runs };

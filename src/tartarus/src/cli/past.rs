@@ -102,8 +102,22 @@ pub struct ExportArgs {
     /// Up to an entry, a time or so long ago
     #[arg(long, value_name = "POINT", value_parser = point)]
     pub until: Option<replay::Point>,
+    /// What to leave out: env, stdin, both with a comma between them, all, or none; what is left out
+    /// can't be seen any more, and the export is verified all the same [default: none]
+    #[arg(long, value_name = "KINDS", value_parser = kinds)]
+    pub redact: Option<replay::Kinds>,
     #[command(flatten)]
     pub source: SourceArgs,
+}
+
+fn kinds(text: &str) -> Result<replay::Kinds, String> {
+    let names: Vec<String> = text.split(',').map(Into::into).collect();
+    match text {
+        "none" => Ok(replay::Kinds::NONE),
+        "all" => Ok(replay::Kinds::ALL),
+        _ => replay::export::kinds(&names)
+            .ok_or_else(|| "give env, stdin, env,stdin, all or none".to_owned()),
+    }
 }
 
 fn point(text: &str) -> Result<replay::Point, String> {

@@ -5,11 +5,11 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::Path;
 
-use replay::export::{Export, Exported};
+use replay::export::{self, Export, Exported};
 use replay::import::{BadLine, Import};
 use replay::source::Over;
 use replay::vouched::{Vouched, Vouching};
-use replay::{Unreadable, fold};
+use replay::{Kinds, Unreadable, fold};
 use serde::Serialize;
 
 use super::replay::say;
@@ -50,6 +50,16 @@ fn export(args: ExportArgs, terminal: &Terminal) -> Result<u8, Failure> {
     let Exported { entries, events, last } = exported;
     let last = last.unwrap_or_default();
     terminal.note(&format!("exported {entries} entries with {events} events, to {last}"));
+    let kinds = args.redact.unwrap_or_default();
+    if kinds != Kinds::ALL {
+        let held = match (kinds.env, kinds.stdin) {
+            (false, false) => "the values of env, stdin and the tokens of attempts",
+            (true, _) => "stdin",
+            (_, _) => "the values of env",
+        };
+        let advice = if args.redact.is_none() { ": --redact all leaves it out" } else { "" };
+        terminal.note(&format!("it holds {held} of every run{advice}"));
+    }
     Ok(DONE)
 }
 
@@ -65,7 +75,8 @@ fn write<W: Write + Send + 'static>(
         if let Some(since) = args.since {
             source.skip_to(since).await?;
         }
-        let export = Export::new(to, args.since, args.until);
+        let export =
+            Export::new(to, args.since, args.until).redacting(args.redact.unwrap_or_default());
         Ok(fold::run(&mut source, export, |at| bar.reach(at, head)).await)
     })?;
     drop(bar);
@@ -93,6 +104,8 @@ struct Verified {
     entries: u64,
     events: u64,
     last: Option<String>,
+    /// What was taken out.
+    redacted: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,7 +123,7 @@ fn verify(
     let file = BufReader::with_capacity(1 << 20, File::open(path).map_err(named)?);
     let bar = terminal.progress();
     let mut vouched = Vouched::new(trust.into_trust());
-    let (counts, bad) = match Import::open(file) {
+    let (counts, redacted, bad) = match Import::open(file) {
         Ok(mut import) => {
             let bad = loop {
                 match import.next_entry() {
@@ -122,9 +135,9 @@ fn verify(
                     Err(bad) => break Some(bad),
                 }
             };
-            (import.counts(), bad)
+            (import.counts(), import.redacted(), bad)
         }
-        Err(bad) => ((0, 0, None), Some(bad)),
+        Err(bad) => ((0, 0, None), Kinds::NONE, Some(bad)),
     };
     drop(bar);
     let (entries, events, last) = counts;
@@ -132,9 +145,10 @@ fn verify(
     let vouching = vouched.at_the_end();
     let good = bad.is_none() && vouching.is_good();
     let (line, what) = bad.map(|BadLine { line, what, .. }| (line, what)).unzip();
-    let verified = Verified { good, entries, events, last, line, what, vouching };
+    let redacted = export::names(redacted);
+    let verified = Verified { good, entries, events, last, redacted, line, what, vouching };
     say(format, &verified, || {
-        let Verified { entries, events, last, line, what, vouching, .. } = &verified;
+        let Verified { entries, events, last, redacted, line, what, vouching, .. } = &verified;
         let last = last.as_deref().unwrap_or("-");
         match (line, what) {
             (Some(line), Some(what)) => format!(
@@ -146,7 +160,12 @@ fn verify(
                     let _ = writeln!(text, "{finding}");
                 }
                 let word = if vouching.is_good() { "good" } else { "BAD" };
-                let _ = writeln!(text, "{word}: {entries} entries, {events} events, to {last}");
+                let gone = match redacted.is_empty() {
+                    true => String::new(),
+                    false => format!("; without {}", redacted.join(" and ")),
+                };
+                let _ =
+                    writeln!(text, "{word}: {entries} entries, {events} events, to {last}{gone}");
                 text + &vouching::told(vouching)
             }
         }

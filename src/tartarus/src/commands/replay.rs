@@ -75,9 +75,20 @@ fn verified(report: &Report) -> String {
         "decided again: {decided_again} events, {judgements} judgements and {assignments} \
          assignments among them"
     );
+    if report.redacted > 0 {
+        let Report { redacted, not_judged, .. } = report;
+        let _ = writeln!(
+            text,
+            "redacted: secrets of {redacted} events; {not_judged} judgements not made again: they were \
+             made by what was taken out"
+        );
+    }
     match &report.digest {
         Some(digest) => {
             let _ = writeln!(text, "state: {digest}");
+        }
+        None if report.redacted > 0 => {
+            text.push_str("state: folded, and without what was taken out it has another digest\n");
         }
         None => text.push_str(
             "state: not folded to its end, which takes all entries and only what can have happened\n",
@@ -168,7 +179,8 @@ fn pictured(snapshot: &Snapshot) -> String {
         let (status, pool) = (node.status.as_str(), node.pool.as_str());
         let _ = writeln!(text, "node      {} {status}, {pool}, {} runs", node.id, node.runs);
     }
-    let _ = writeln!(text, "state     {}", snapshot.digest);
+    let digest = snapshot.digest.as_deref().unwrap_or("without secrets that were taken out");
+    let _ = writeln!(text, "state     {digest}");
     text
 }
 
