@@ -34,6 +34,7 @@ pub mod session;
 pub mod show;
 pub mod status;
 pub mod time;
+pub mod what_if;
 
 pub use check::Invalid;
 pub use domain::law::{OnViolation, Verdict};

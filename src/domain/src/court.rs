@@ -179,6 +179,11 @@ impl Court {
         new.collect()
     }
 
+    /// The policy of this name, ready to judge by.
+    pub fn statute_of(&self, name: &str) -> Option<&Arc<Statute>> {
+        self.statutes.get(name)
+    }
+
     /// What applies to submissions that start from `template`: the policy with the most specific
     /// match, else the built-in lockdown.
     pub fn statute_for(&self, template: &str) -> &Arc<Statute> {

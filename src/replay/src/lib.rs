@@ -1,8 +1,9 @@
 //! The memory: what the journal says to those who were not there, and whether it can be believed.
 //!
 //! Owns:   reading a journal or an export of one ([`Source`]), the audit of it ([`verify`]), who
-//!         vouches for it ([`vouched`]), the state at any point ([`state`]), the files that shorten
-//!         the way there ([`snapshot`]), and how an event reads outside ([`cloud`]).
+//!         vouches for it ([`vouched`]), the state at any point ([`state`]) and in files
+//!         ([`snapshot`]), what a draft of a policy would have changed ([`what_if`]), and how an
+//!         event reads outside ([`cloud`]).
 //! Hears:  entries, believed in nothing before they are checked.
 //! Says:   what was found, and how far what is good reaches.
 //! Never:  writes to a journal, decides, links an actor: the past has one implementation, the
@@ -23,6 +24,7 @@ pub mod state;
 pub mod then;
 pub mod verify;
 pub mod vouched;
+pub mod what_if;
 
 pub use fold::Point;
 pub use journal::Kinds;

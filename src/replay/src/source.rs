@@ -7,6 +7,8 @@ use std::io::BufReader;
 use std::path::Path;
 use std::sync::Arc;
 
+use api::Time;
+use api::what_if::Recorded;
 use domain::ids::Sequence;
 use journal::limits::PAGE_BYTES;
 use journal::{Cursor, Entry, EntryId, Journal, RedisConfig, RedisJournal, Tail, Trouble};
@@ -106,6 +108,7 @@ pub enum Source {
 pub struct FromJournal {
     journal: Arc<dyn Journal>,
     next: Sequence,
+    page_bytes: usize,
     /// Known with the first entry, whose word on which journal it is of is taken.
     cursor: Option<Cursor>,
 }
@@ -113,7 +116,12 @@ pub struct FromJournal {
 impl Source {
     /// The whole of a journal.
     pub fn journal(journal: Arc<dyn Journal>) -> Self {
-        Self::Journal(FromJournal { journal, next: 1, cursor: None })
+        Self::journal_in_pages(journal, PAGE_BYTES)
+    }
+
+    /// The same, read in pages of another size: where the thread that reads has other work too.
+    pub fn journal_in_pages(journal: Arc<dyn Journal>, page_bytes: usize) -> Self {
+        Self::Journal(FromJournal { journal, next: 1, page_bytes, cursor: None })
     }
 
     /// The journal in a Redis.
@@ -163,6 +171,19 @@ impl Source {
         }
     }
 
+    /// The oldest entry, where the source can say it before it is read.
+    ///
+    /// # Errors
+    /// The journal can't be read.
+    pub async fn oldest(&self) -> Result<Option<Recorded>, Unreadable> {
+        let Self::Journal(from) = self else { return Ok(None) };
+        let stored = from.journal.stored(1, 1).await?;
+        let Some((id, bytes)) = stored.into_iter().next() else { return Ok(None) };
+        // Reading will say what is wrong with one that is none.
+        let time = Entry::parse(id, bytes).map_or(0, |entry| entry.header().at_ms);
+        Ok(Some(Recorded { sequence: id.seq, time: Time(time) }))
+    }
+
     /// The next entries, and why no more come where that is so.
     pub async fn page(&mut self) -> (Vec<Entry>, Option<Over>) {
         match self {
@@ -174,7 +195,7 @@ impl Source {
 
 impl FromJournal {
     async fn page(&mut self) -> (Vec<Entry>, Option<Over>) {
-        let stored = match self.journal.stored(self.next, PAGE_BYTES).await {
+        let stored = match self.journal.stored(self.next, self.page_bytes).await {
             Ok(stored) => stored,
             Err(trouble) => return (Vec::new(), Some(Over::Trouble(trouble))),
         };

@@ -38,6 +38,8 @@ const KEY_WINDOW_MS: u64 = 24 * HOUR;
 pub struct House {
     /// The World that decides: it runs ahead of the journal and knows no sequence.
     pub lived: World,
+    /// All that has happened.
+    pub past: Vec<Event>,
     /// Folded from the journal's bytes, without sequences.
     folded: World,
     /// Folded from the journal's bytes, with sequences.
@@ -479,6 +481,7 @@ impl House {
         self.foresee(event);
         let (heard, sequence) = (wire::hear(event), self.sequence);
         self.lived.evolve(0, event);
+        self.past.push(event.clone());
         self.folded.evolve(0, &heard);
         self.replayed.evolve(sequence, &heard);
         let touched = self.alone.evolve(&heard);
