@@ -7,7 +7,7 @@ use domain::Court;
 use domain::law::LawBook;
 use tokio::sync::watch;
 
-use super::messages::{CheckPolicy, GetLaw, PolicyHistory, TemplateHistory};
+use super::messages::{CheckPolicy, GetBook, GetLaw, PolicyHistory, TemplateHistory};
 use crate::answer::Mark;
 use crate::publish::Published;
 use crate::view::Seen;
@@ -75,6 +75,14 @@ impl Handler<GetLaw> for PolicyActor {
 
     fn handle(&mut self, _: GetLaw, _: &mut Self::Context) -> Self::Result {
         MessageResult(self.seen(self.book.current().clone()))
+    }
+}
+
+impl Handler<GetBook> for PolicyActor {
+    type Result = MessageResult<GetBook>;
+
+    fn handle(&mut self, _: GetBook, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.seen(self.book.clone()))
     }
 }
 

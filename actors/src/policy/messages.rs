@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix::Message;
-use domain::law::{Law, Policy, Template, Version};
+use domain::law::{Law, LawBook, Policy, Template, Version};
 
 use crate::view::Seen;
 
@@ -11,6 +11,11 @@ use crate::view::Seen;
 #[derive(Debug, Message)]
 #[rtype(result = "Seen<Arc<Law>>")]
 pub struct GetLaw;
+
+/// The law and all of its history.
+#[derive(Debug, Message)]
+#[rtype(result = "Seen<LawBook>")]
+pub struct GetBook;
 
 /// Every version of a policy, oldest first.
 #[derive(Debug, Message)]

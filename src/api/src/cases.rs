@@ -112,9 +112,14 @@ mod tests {
                 parse::<Batch>(&body)?.check()?;
                 Ok(())
             }
+            ("POST", path) if path.ends_with("/what-if") => {
+                document::read::<crate::what_if::WhatIfRequest>(&body)?.check("p")?;
+                Ok(())
+            }
             ("GET", "/v1/runs") => Ok(RunsQuery::parse(query).map(drop)?),
             ("PUT", path) => {
                 if let Some(name) = path.strip_prefix("/v1/policies/") {
+                    crate::query::PutQuery::parse(query)?;
                     document::read::<PolicyDocument>(&body)?.into_policy(Some(name))?;
                 } else if let Some(name) = path.strip_prefix("/v1/templates/") {
                     document::read::<TemplateDocument>(&body)?.into_template(Some(name))?;

@@ -2,6 +2,7 @@
 //!
 //! An unknown parameter is refused by name, as an unknown field is.
 
+use domain::ids::Digest;
 use domain::ledger::Stand;
 
 use crate::check::{Complaints, Invalid};
@@ -89,6 +90,15 @@ pub struct SubmitQuery {
     pub dry_run: bool,
     /// Answer when the run has ended, or after this long; clamped to [`WAIT_MS_MAX`].
     pub wait: Option<Duration>,
+}
+
+/// `PUT /v1/policies/{name}`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PutQuery {
+    /// Check, and write nothing.
+    pub dry_run: bool,
+    /// Digest of the report on what it would have changed.
+    pub what_if: Option<Digest>,
 }
 
 /// `GET /v1/runs/{id}/logs`.
@@ -308,6 +318,24 @@ impl SubmitQuery {
         let mut reader = Reader::new(query, &[&["dry_run", "wait"]], &[]);
         let submit = Self { dry_run: reader.flag("dry_run"), wait: reader.wait() };
         reader.found.finish(submit)
+    }
+}
+
+impl PutQuery {
+    /// Reads a query string.
+    ///
+    /// # Errors
+    /// Every parameter that is unknown or has no valid value.
+    pub fn parse(query: &str) -> Result<Self, Invalid> {
+        let mut reader = Reader::new(query, &[&["dry_run", "what_if"]], &[]);
+        let put = Self {
+            dry_run: reader.flag("dry_run"),
+            what_if: reader.read("what_if", |text| {
+                let hint = "give the digest of a what-if report, 64 hexadecimal digits";
+                text.parse().map_err(|_| hint.into())
+            }),
+        };
+        reader.found.finish(put)
     }
 }
 

@@ -15,6 +15,7 @@ mod replay;
 mod servers;
 mod stats;
 mod submit;
+mod what_if;
 
 use clap::{Parser, Subcommand};
 
@@ -36,6 +37,8 @@ enum What {
     Submit(submit::Submit),
     /// Events replayed a second, from reading the journal to a folded World.
     Replay(replay::Replay),
+    /// Submissions judged a second under a draft.
+    WhatIf(what_if::WhatIf),
     /// From submission to first output on an idle node, beside the bare runtime's launch.
     Launch(launch::Launch),
     /// The echo server, for use by `submit`.
@@ -51,6 +54,7 @@ fn main() -> std::process::ExitCode {
     let outcome = match Args::parse().what {
         What::Submit(submit) => actix_rt::System::new().block_on(submit.run()),
         What::Replay(replay) => actix_rt::System::new().block_on(replay.run()),
+        What::WhatIf(what_if) => actix_rt::System::new().block_on(what_if.run()),
         What::Launch(launch) => actix_rt::System::new().block_on(launch.run()),
         What::Echo(echo) => echo.run(),
     };

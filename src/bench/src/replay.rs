@@ -43,6 +43,11 @@ pub struct Replay {
 }
 
 impl Replay {
+    /// So many runs, a hundred an entry.
+    pub fn lived(runs: u32) -> Self {
+        Self { runs, canceled: false, entry: 100, redis: false, audit: false, rounds: 0 }
+    }
+
     /// Measures and prints.
     pub async fn run(self) -> Result<(), Failed> {
         let server = if self.redis { Some(redis("everysec").await?) } else { None };
@@ -80,7 +85,7 @@ impl Replay {
     }
 
     /// Lives through the lives of runs, a batch of them at a time, and writes what happened.
-    async fn fill(
+    pub async fn fill(
         &self,
         journal: &Arc<dyn Journal>,
         tail: journal::Tail,
@@ -125,9 +130,10 @@ const START: Timestamp = Timestamp(1_700_000_000_000);
 const NODES: u32 = 32;
 
 /// A journal that was filled.
-struct Filled {
+pub struct Filled {
     world: World,
-    bytes: u64,
+    /// Bytes of entries.
+    pub bytes: u64,
     events: u64,
 }
 

@@ -6,6 +6,7 @@ use api::law::{PolicyDocument, PolicyVersion, TemplateDocument};
 use api::problem::Problem;
 use api::quarantine::{Quarantined, Word};
 use api::run::{List, Run};
+use api::what_if::{WhatIfReport, WhatIfRequest};
 use api::{Duration, Given, Node, QueueStatus, Readyz};
 use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -164,23 +165,38 @@ impl Client {
         self.read(&format!("/v1/policies/{}", part(name))).await
     }
 
-    /// Creates or replaces a policy; `replaces` is the version that must be the current one.
+    /// Creates or replaces a policy; `replaces` is the version that must be the current one,
+    /// `what_if` the digest of the report on it that was made first.
     ///
     /// # Errors
-    /// It is not valid, or 412: another version is current. Sent once: an unknown outcome is the
+    /// It is not valid, 409: no such report was made there, or 412: another version is current. Sent
+    /// once: an unknown outcome is the
     /// caller's to look at.
     pub async fn put_policy(
         &self,
         name: &str,
         document: &PolicyDocument,
         replaces: Option<u64>,
+        what_if: Option<&str>,
     ) -> Result<PolicyDocument, Error> {
-        let path = format!("/v1/policies/{}", part(name));
+        let mut path = format!("/v1/policies/{}", part(name));
+        if let Some(digest) = what_if {
+            path.push_str(&format!("?what_if={}", part(digest)));
+        }
         let mut put = self.request(Method::PUT, &path).json(document);
         if let Some(version) = replaces {
             put = put.header("if-match", format!("\"{version}\""));
         }
         self.once(put).await
+    }
+
+    /// Judges the recorded submissions under a draft. It may take minutes.
+    ///
+    /// # Errors
+    /// It is not valid, or Olympus can't be reached.
+    pub async fn what_if(&self, name: &str, ask: &WhatIfRequest) -> Result<WhatIfReport, Error> {
+        let path = format!("/v1/policies/{}/what-if", part(name));
+        self.persist(|| self.request(Method::POST, &path).json(ask), body).await
     }
 
     /// Deletes a policy.

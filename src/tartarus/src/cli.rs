@@ -6,11 +6,13 @@ use api::{Duration, Heat, OnLost, Pool, Status, Strategy};
 use clap::{Args, Parser, Subcommand};
 
 mod past;
+mod policy;
 #[cfg(test)]
 mod tests;
 mod trust;
 
 pub use past::{AtArgs, AuditVerb, DiffArgs, ExportArgs, ReplayVerb, ShowArgs, SourceArgs};
+pub use policy::{GateArgs, Limit, PolicyApplyArgs, PolicyDiffArgs, PolicyVerb, WhatIfArgs};
 pub use trust::TrustArgs;
 
 use crate::logging::Kind;
@@ -392,58 +394,6 @@ pub enum TemplateVerb {
         /// Its name
         name: String,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum PolicyVerb {
-    /// List all policies
-    List,
-    /// Print a policy
-    Get {
-        /// Its name
-        name: String,
-    },
-    /// Create or replace policies from files
-    Apply(ApplyArgs),
-    /// Delete a policy
-    Delete {
-        /// Its name
-        name: String,
-    },
-    /// List every version of a policy
-    History {
-        /// Its name
-        name: String,
-    },
-    /// Show what is different between two versions of a policy, or a file and the current one;
-    /// exit with 1 where something is
-    Diff(PolicyDiffArgs),
-    /// Put a version of a policy into force again, as a new version
-    Restore {
-        /// Its name
-        name: String,
-        /// Number of the version
-        version: u64,
-        /// Only if this version is the current one
-        #[arg(long, value_name = "VERSION")]
-        if_version: Option<u64>,
-    },
-}
-
-#[derive(Debug, Args)]
-pub struct PolicyDiffArgs {
-    /// Name of the policy; with --file it may be left out
-    #[arg(required_unless_present = "file")]
-    pub name: Option<String>,
-    /// The older version [default: the one before the newer]
-    #[arg(value_name = "OLD", conflicts_with = "file")]
-    pub old: Option<u64>,
-    /// The newer version [default: the current one]
-    #[arg(value_name = "NEW", conflicts_with = "file")]
-    pub new: Option<u64>,
-    /// Compare the current version with this file; - is stdin
-    #[arg(short, long, value_name = "FILE")]
-    pub file: Option<std::path::PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -22,4 +22,5 @@ mod sign;
 mod submit;
 mod surface;
 mod trouble;
+mod what_if;
 mod work;

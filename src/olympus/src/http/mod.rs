@@ -37,6 +37,7 @@ mod runs;
 mod show;
 mod submit;
 mod templates;
+mod what_if;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -57,6 +58,7 @@ pub use events::Feeds;
 pub use metrics::Meter;
 pub use problem::Fault;
 pub use routes::ROUTES;
+pub use what_if::WhatIfs;
 
 /// A request that is under way when the server stops gets so long: as long as an undecided command
 /// is waited for, and some to write the answer.
@@ -92,6 +94,8 @@ pub struct AppState {
     pub under_way: UnderWay,
     /// Places for feeds.
     pub feeds: Feeds,
+    /// The place for a what-if, and what was found.
+    pub what_ifs: WhatIfs,
 }
 
 impl AppState {
@@ -118,6 +122,7 @@ impl AppState {
             index: AtomicU64::new(0),
             under_way: UnderWay::default(),
             feeds: Feeds::default(),
+            what_ifs: WhatIfs::default(),
         }
     }
 

@@ -3,9 +3,10 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use api::law::PolicyVersion;
-use api::query::ListQuery;
+use api::query::{ListQuery, PutQuery};
 use api::{List, PolicyDocument, ReadQuery};
 use domain::command::{Command, Guard};
+use domain::ids::Digest;
 use domain::law::{LOCKDOWN_DEFAULT, Law, Policy, Version, lockdown_default};
 use olympus_actors::policy::{CheckPolicy, GetLaw, PolicyHistory};
 use olympus_actors::view::Seen;
@@ -98,17 +99,20 @@ pub async fn put(
     state: web::Data<AppState>,
     caller: Caller,
 ) -> Result<HttpResponse, Fault> {
-    let dry_run = law::dry_run(&request)?;
+    let query = PutQuery::parse(request.query_string())?;
     let document: PolicyDocument = law::document(&request, payload).await?;
     let policy = document.into_policy(Some(&name))?;
-    if dry_run {
+    if let Some(report) = query.what_if {
+        state.what_ifs.check(&policy, report)?;
+    }
+    if query.dry_run {
         let open = state.open()?;
         return check(&request, &open, policy).await;
     }
     let open = state.open_for_writes()?;
     let found = law_in_force(&open).await?.value.policies.get(&*policy.name).map(|p| p.version);
     let guard = law::guard(request.headers(), KIND, &name, || found)?;
-    put_policy(&state, &open, policy, guard, caller).await
+    put_policy(&state, &open, policy, guard, query.what_if, caller).await
 }
 
 /// What enacting it would say, with nothing written.
@@ -143,12 +147,13 @@ async fn put_policy(
     open: &Open,
     policy: Policy,
     guard: Guard,
+    what_if: Option<Digest>,
     caller: Caller,
 ) -> Result<HttpResponse, Fault> {
     let name = policy.name.clone();
     let mut shown = PolicyDocument::from_policy(&policy, 0, 0);
-    let command =
-        Command::PutPolicy { policy: policy.into(), guard, origin: caller.origin(), what_if: None };
+    let (policy, origin) = (policy.into(), caller.origin());
+    let command = Command::PutPolicy { policy, guard, origin, what_if };
     let enacted = law::enact(state, open, command).await?;
     law::shown(open, enacted.value.revision).await?;
     let history = history(open, &name).await?.value;
@@ -238,5 +243,5 @@ pub async fn restore(
     api::law::check_policy(&policy)?;
     let found = history.last().and_then(|v| v.body.as_ref().map(|_| v.version));
     let guard = law::guard(request.headers(), KIND, &name, || found)?;
-    put_policy(&state, &open, policy, guard, caller).await
+    put_policy(&state, &open, policy, guard, None, caller).await
 }

@@ -258,6 +258,23 @@ pub fn too_many_feeds() -> Fault {
     Fault::of(503, code::UNAVAILABLE, detail).retry_after(LATER_S)
 }
 
+/// 503: every place for a what-if is taken.
+pub fn what_if_busy() -> Fault {
+    let detail = "this instance answers another what-if: try again when that is done, or run it \
+                  beside Olympus with tartarus policy what-if --redis HOST:PORT";
+    Fault::of(503, code::UNAVAILABLE, detail).retry_after(SOON_S)
+}
+
+/// 413: a what-if that asks for too much of the past.
+pub fn what_if_too_long(within: std::time::Duration) -> Fault {
+    let detail = format!(
+        "what is recorded since then takes longer than {} s to judge: give a shorter since, or run \
+         it beside Olympus with tartarus policy what-if --redis HOST:PORT",
+        within.as_secs()
+    );
+    Fault::of(413, code::TOO_LARGE, detail)
+}
+
 /// 410: a place that the journal does not reach back to any more.
 pub fn trimmed(after: api::event::Place, oldest: u64) -> Fault {
     let detail = format!(

@@ -6,11 +6,11 @@ use actix_web::{HttpRequest, Resource, Route, web};
 use super::problem::{self, Fault};
 use super::{
     agent, batch, events, explain, health, heat, logs, metrics, nodes, openapi, policies,
-    quarantine, queue, runs, templates,
+    quarantine, queue, runs, templates, what_if,
 };
 
 /// Every path with its methods, as the description of the API lists them.
-pub const ROUTES: [(&str, &str); 33] = [
+pub const ROUTES: [(&str, &str); 34] = [
     ("/healthz", "GET"),
     ("/metrics", "GET"),
     ("/readyz", "GET"),
@@ -29,6 +29,7 @@ pub const ROUTES: [(&str, &str); 33] = [
     ("/v1/policies/{name}/versions", "GET"),
     ("/v1/policies/{name}/versions/{version}", "GET"),
     ("/v1/policies/{name}/versions/{version}/restore", "POST"),
+    ("/v1/policies/{name}/what-if", "POST"),
     ("/v1/quarantine", "GET"),
     ("/v1/queue", "GET"),
     ("/v1/queue/pause", "POST"),
@@ -99,6 +100,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
             "POST",
             [web::post().to(policies::restore)],
         ))
+        .service(resource("/v1/policies/{name}/what-if", "POST", [web::post().to(what_if::ask)]))
         .service(resource("/v1/quarantine", "GET", [reading().to(quarantine::list)]))
         .service(resource("/v1/queue", "GET", [reading().to(queue::get)]))
         .service(resource("/v1/queue/pause", "POST", [web::post().to(queue::pause)]))

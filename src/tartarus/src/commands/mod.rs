@@ -23,3 +23,4 @@ pub mod template;
 mod documents;
 mod source;
 mod vouching;
+mod what_if;

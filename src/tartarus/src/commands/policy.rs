@@ -8,7 +8,8 @@ use api::law::PolicyVersion;
 use domain::event::Principal;
 
 use super::documents::{name_of, read};
-use crate::cli::{ApplyArgs, PolicyDiffArgs, PolicyVerb};
+use super::what_if;
+use crate::cli::{PolicyApplyArgs, PolicyDiffArgs, PolicyVerb};
 use crate::connect::block_on;
 use crate::diff;
 use crate::exit::{DONE, ERROR, Failure};
@@ -35,7 +36,7 @@ pub fn run(
             print_document(format, &document)?;
         }
         PolicyVerb::Apply(args) => {
-            let applied = apply(client, &args)?;
+            let Some(applied) = apply(client, &args, terminal)? else { return Ok(ERROR) };
             print(format, &applied, || columns(&applied))?;
         }
         PolicyVerb::Delete { name } => {
@@ -46,6 +47,7 @@ pub fn run(
             let all = block_on(async { Ok(client.policy_versions(&name).await?) })?;
             print(format, &all, || history(&all))?;
         }
+        PolicyVerb::WhatIf(args) => return what_if::run(client, &args, format, terminal),
         PolicyVerb::Diff(args) => return compare(client, &args, terminal),
         PolicyVerb::Restore { name, version, if_version } => {
             let restored =
@@ -148,10 +150,22 @@ fn history(all: &[PolicyVersion]) -> Columns {
     }
 }
 
-/// Every file is read, and checked, before the first is sent.
-fn apply(client: &Client, args: &ApplyArgs) -> Result<Vec<PolicyDocument>, Failure> {
-    if args.if_version.is_some() && args.file.len() > 1 {
-        return Err(Failure::Usage("--if-version is for one file: give one".to_owned()));
+/// Every file is read, and checked, before the first is sent. None, where trying it first found
+/// more than may be.
+fn apply(
+    client: &Client,
+    args: &PolicyApplyArgs,
+    terminal: &Terminal,
+) -> Result<Option<Vec<PolicyDocument>>, Failure> {
+    for (given, option) in
+        [(args.if_version.is_some(), "--if-version"), (args.what_if, "--what-if")]
+    {
+        if given && args.file.len() > 1 {
+            return Err(Failure::Usage(format!("{option} is for one file: give one")));
+        }
+    }
+    if !args.what_if && (args.gates.since.is_some() || what_if::has_gates(&args.gates)) {
+        return Err(Failure::Usage("--since and gates are for --what-if: give it too".to_owned()));
     }
     let mut documents = Vec::with_capacity(args.file.len());
     for path in &args.file {
@@ -163,12 +177,24 @@ fn apply(client: &Client, args: &ApplyArgs) -> Result<Vec<PolicyDocument>, Failu
             .map_err(|e| Failure::Usage(format!("{}: {e}", path.display())))?;
         documents.push((name, document));
     }
+    let mut tried = None;
+    if args.what_if
+        && let [(name, document)] = documents.as_slice()
+    {
+        let report = what_if::ask(client, name, document, args.gates.since, terminal)?;
+        if !what_if::passes(&report, &args.gates, terminal) {
+            terminal.note(&format!("policy {name} is as it was: see `tartarus policy what-if`"));
+            return Ok(None);
+        }
+        tried = Some(report.digest.to_string());
+    }
     block_on(async {
         let mut applied = Vec::with_capacity(documents.len());
         for (name, document) in &documents {
-            applied.push(client.put_policy(name, document, args.if_version).await?);
+            let put = client.put_policy(name, document, args.if_version, tried.as_deref());
+            applied.push(put.await?);
         }
-        Ok(applied)
+        Ok(Some(applied))
     })
 }
 
