@@ -12,7 +12,8 @@ use domain::submission::{Heat, Pool};
 use domain::tenants::Holdings;
 use domain::{Event, Inputs, RunId, Submission, Timestamp};
 
-use journal::Entry;
+use journal::apart::{Secret, Secrets};
+use journal::{Kinds, Record};
 
 use super::Past;
 use super::bench::Bench;
@@ -26,8 +27,8 @@ pub struct Case<'e> {
     pub judgement: &'e Judgement,
     /// What became of it.
     pub outcome: Outcome,
-    /// Whether secrets were taken out of the entry.
-    pub redacted: bool,
+    /// What was taken out of this copy of it.
+    pub hidden: Kinds,
 }
 
 /// What would have become of it.
@@ -78,8 +79,10 @@ impl std::fmt::Display for Reason {
 
 impl<'e> Case<'e> {
     /// The submission that an event records.
-    pub fn of(entry: &Entry, event: &'e Event) -> Option<Self> {
-        let (sequence, redacted) = (entry.seq(), entry.is_redacted());
+    pub fn of(sequence: Sequence, record: &Record<'_>, event: &'e Event) -> Option<Self> {
+        let taken = |secret| secret == Secret::Redacted;
+        let Secrets { env, stdin, .. } = record.secrets;
+        let hidden = Kinds { env: taken(env), stdin: taken(stdin) };
         match event {
             Event::RunAdmitted(e) => Some(Self {
                 sequence,
@@ -91,7 +94,7 @@ impl<'e> Case<'e> {
                     Verdict::Quarantine => Outcome::Quarantine,
                     Verdict::Accept | Verdict::Reject => Outcome::Accept,
                 },
-                redacted,
+                hidden,
             }),
             Event::RunRejected(e) => Some(Self {
                 sequence,
@@ -104,7 +107,7 @@ impl<'e> Case<'e> {
                     RejectCode::QuarantineUnavailable => Outcome::QuarantineUnavailable,
                     RejectCode::QuarantineDisabled => Outcome::QuarantineDisabled,
                 },
-                redacted,
+                hidden,
             }),
             _ => None,
         }
@@ -117,7 +120,8 @@ impl<'e> Case<'e> {
             return Found::Unknown(Reason::Tied(other.into()));
         }
         let Some((was, would)) = bench.changed(template) else { return Found::Untouched };
-        if self.redacted && asks_for_secrets(would) {
+        let reads = would.reads();
+        if reads.env && self.hidden.env || reads.stdin && self.hidden.stdin {
             return Found::Unknown(Reason::Redacted);
         }
         let (inputs, heat_known) = match self.inputs(was, would, past) {
@@ -239,10 +243,4 @@ fn unheard(would: &Statute, inputs: &Inputs) -> Option<Box<str>> {
         !inputs.external.iter().any(|answer| answer.judge == judge.name)
     };
     judges.find(missing).map(|judge| judge.name.clone())
-}
-
-/// Whether a rule may read the environment or the input: by its words, which is rather too often.
-fn asks_for_secrets(would: &Statute) -> bool {
-    let mut rules = would.policy().rules.iter();
-    rules.any(|rule| rule.when.contains("env") || rule.when.contains("stdin"))
 }

@@ -26,7 +26,7 @@ use domain::law::{LawBook, Policy};
 use domain::tenants::Tenants;
 use domain::{Court, Event, Timestamp};
 use journal::catalog::{self, UnreadableRecord};
-use journal::{Entry, Receipt};
+use journal::{Entry, Receipt, Record};
 
 use self::bench::Bench;
 use self::case::Case;
@@ -189,7 +189,7 @@ impl Judging {
                 continue;
             };
             if used == Some(Use::Submission) && event.at() >= self.since {
-                self.judge(entry, &event);
+                self.judge(seq, &record, &event);
             }
             if used == Some(Use::Law) {
                 self.learn_law(&event);
@@ -218,8 +218,8 @@ impl Judging {
         }
     }
 
-    fn judge(&mut self, entry: &Entry, event: &Event) {
-        let Some(case) = Case::of(entry, event) else { return };
+    fn judge(&mut self, sequence: Sequence, record: &Record<'_>, event: &Event) {
+        let Some(case) = Case::of(sequence, record, event) else { return };
         self.from.get_or_insert(Recorded { sequence: case.sequence, time: case.at.into() });
         let revision = case.judgement.revision;
         if self.bench.as_ref().is_none_or(|bench| bench.revision != revision) {

@@ -10,7 +10,10 @@ use domain::law::{
     Rule, Verdict,
 };
 use domain::submission::{Heat, Placement, Strategy};
-use journal::{Batch, Chain, Journal as _, MemoryJournal, Receipt, Record, Secrets};
+use journal::{Batch, Chain, Journal as _, Kinds, MemoryJournal, Receipt, Record, Secrets};
+use replay::export::Export;
+use replay::fold;
+use replay::source::{Over, Source};
 use replay::what_if::{Question, of_draft, of_report, what_if};
 
 use crate::day::{journal, source};
@@ -411,4 +414,30 @@ async fn records_of_the_first_version_are_judged_as_far_as_they_go() {
     let rules = vec![rule("busy", "tenant.running > 0", Verdict::Reject)];
     let report = asked_of(&store, Policy { rules, ..tenants }, Timestamp(0), None, None).await;
     assert_eq!(report.counts.judged, 11, "what the tenant had is folded");
+}
+
+#[tokio::test]
+async fn what_was_taken_out_of_an_export_is_nothing_to_judge_by() {
+    let mut lived = Lived::open();
+    lived.submit(Request { env: map(&[("A", "1")]), ..request() });
+    lived.submit(request());
+    let journal = journal(&lived.entries).await;
+    let export = Export::new(Vec::new(), None, None).redacting(Kinds::ALL);
+    let (export, over) = fold::run(&mut source(&journal), export, |_| {}).await;
+    assert!(matches!(over, Over::End));
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), export.finish().expect("an export").0).expect("written");
+    let asked = async |draft| {
+        let mut copy = Source::file(file.path()).expect("an export");
+        let question = Question { draft, since: api::Time(0), until: None, book: None };
+        what_if(&mut copy, question, |_| {}).await.expect("a report")
+    };
+    let asks = || ruled(&[("a", "request.env.A == \"1\"", Verdict::Reject)]);
+    let whole = asked_of(&journal, asks(), Timestamp(0), None, None).await;
+    assert_eq!(flips(&whole), [("accept", "reject", "rhadamanthus", "a")]);
+    let copy = asked(asks()).await;
+    assert_eq!(reasons(&copy), [("its environment and input are not in this copy", 1)]);
+    assert_eq!((copy.flips_total, copy.counts.judged), (0, 1), "the other one has none");
+    let whole = asked_of(&journal, limited(64), Timestamp(0), None, None).await;
+    assert_eq!((asked(limited(64)).await.digest, whole.flips_total), (whole.digest, 2));
 }
