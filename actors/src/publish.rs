@@ -5,6 +5,7 @@
 //! by what may be undurable, at the door (`registry`).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix::{Message, Recipient};
 use domain::{Event, Sequence};
@@ -27,6 +28,8 @@ pub struct Batch {
     pub boot: Uuid,
     /// What has happened.
     pub events: Vec<Event>,
+    /// Bytes of the entry.
+    pub bytes: u64,
 }
 
 /// A batch is durable.
@@ -38,6 +41,7 @@ pub struct Published(pub Arc<Batch>);
 #[derive(Clone, Default)]
 pub struct Subscribers {
     recipients: Vec<Recipient<Published>>,
+    written: Arc<AtomicU64>,
 }
 
 impl Subscribers {
@@ -46,9 +50,15 @@ impl Subscribers {
         self.recipients.push(recipient);
     }
 
+    /// Bytes of all batches so far, for whoever wants to know only that.
+    pub fn written(&self) -> &Arc<AtomicU64> {
+        &self.written
+    }
+
     /// Pushes a batch to all. A subscriber that is gone ends with the process.
     #[allow(clippy::disallowed_methods)]
     pub fn publish(&self, batch: &Arc<Batch>) {
+        self.written.fetch_add(batch.bytes, Ordering::Relaxed);
         for recipient in &self.recipients {
             recipient.do_send(Published(batch.clone()));
         }

@@ -173,6 +173,7 @@ impl JournalActor {
             epoch: sealed.entry().header().epoch,
             boot: self.boot,
             events,
+            bytes: sealed.bytes().len() as u64,
         };
         self.subscribers.publish(&Arc::new(batch));
         releases.into_iter().for_each(|release| release.out(Ok(self.mark)));

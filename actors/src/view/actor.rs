@@ -351,6 +351,7 @@ impl Handler<Summarize> for ViewActor {
             nodes_draining: nodes_live - nodes_ready,
             nodes_lost: nodes.len() - nodes_live,
             now: self.world.now,
+            kept: self.world.kept.clone(),
         })
     }
 }

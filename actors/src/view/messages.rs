@@ -8,6 +8,7 @@ use domain::event::RunAdmitted;
 use domain::explain::Standing;
 use domain::fleet::Node;
 use domain::judge::Learned;
+use domain::kept::Kept;
 use domain::law::{HeatTable, Law, RootFs, Version};
 use domain::ledger::{Entry, Stand};
 use domain::placement::{Never, WaitReason};
@@ -224,6 +225,8 @@ pub struct Summary {
     pub nodes_lost: usize,
     /// Latest log time.
     pub now: Timestamp,
+    /// What is kept of the journal.
+    pub kept: Kept,
 }
 
 /// Lists what is in quarantine, newest first.

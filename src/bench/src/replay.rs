@@ -72,7 +72,7 @@ impl Replay {
             }
             let tail = journal.check().await?;
             let began = Instant::now();
-            let recovered = olympus::recover::recover(&journal, tail).await?;
+            let recovered = olympus::recover::recover(&journal, tail, None).await?;
             let rate = recovered.events as f64 / began.elapsed().as_secs_f64();
             if recovered.world.digest() != world.digest() {
                 return Err("the replayed state is not the one that was lived".into());

@@ -140,7 +140,8 @@ impl Kept {
         Ok(())
     }
 
-    pub(crate) fn evolve(&mut self, event: &Event) {
+    /// Folds an event.
+    pub fn evolve(&mut self, event: &Event) {
         match event {
             Event::SnapshotTaken(e) => {
                 if self.snapshots.len() == SNAPSHOTS {

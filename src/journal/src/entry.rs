@@ -243,6 +243,11 @@ impl Entry {
         Position { seq: self.header.seq, hash: self.hash }
     }
 
+    /// The end of a journal that ends with it.
+    pub fn tail(&self) -> crate::Tail {
+        crate::chain::tail_of(self)
+    }
+
     /// The records, in order.
     pub fn records(&self) -> Records<'_> {
         let (body, section) = self.halves();

@@ -146,6 +146,17 @@ pub enum Refusal {
         /// Entries there are.
         length: u64,
     },
+    /// Entries are missing at the beginning.
+    #[error(
+        "the journal begins with entry {first}, and those from entry {floor} on were to stay: some were \
+         removed by hand, or lost; restore the data of Redis"
+    )]
+    Trimmed {
+        /// Oldest entry.
+        first: EntryId,
+        /// The first entry that was to stay.
+        floor: u64,
+    },
     /// An entry is damaged.
     #[error("{0}; restore the data of Redis")]
     Damaged(#[from] DamagedEntry),

@@ -30,6 +30,8 @@ pub const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 /// Members that one projection script changes: Lua's `unpack` fails at 8,000 values, and Redis
 /// serves nobody while a script runs.
 pub const PROJECT_CHUNK: usize = 1_000;
+/// Entries that leave Redis in one step: it serves nobody meanwhile, some milliseconds.
+pub const TRIM_STEP: u64 = 5_000;
 /// Sealed entries kept to tell a rollback of Redis from another history, in bytes.
 pub const RING_BYTES: usize = 64 << 20;
 

@@ -13,10 +13,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use domain::Event;
 use domain::ids::Sequence;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
+use crate::catalog;
 use crate::chain::{Cursor, Sealed, Tail};
 use crate::entry::Entry;
 pub use crate::errors::{CheckError, OpenError, ReadError, Refusal, Refused, Trouble};
@@ -97,6 +99,32 @@ pub trait Journal: Send + Sync + fmt::Debug {
 
     /// Tries once to append. For [`Writer`](crate::Writer) and tests of the contract.
     async fn append(&self, sealed: &Sealed) -> Appended;
+
+    /// Removes entries before `first`, at most [`TRIM_STEP`](crate::limits::TRIM_STEP) of the oldest, where the entry `logged`
+    /// is in this very journal and says that they may leave; says which is the oldest then. To be
+    /// repeated until that is `first`.
+    ///
+    /// # Errors
+    /// See [`Trouble`]: [`Trouble::Denied`] where no such entry says so. Some may have left.
+    async fn trim(&self, first: Sequence, logged: EntryId) -> Result<Sequence, Trouble>;
+
+    /// Whether entries before `first` may leave: what [`Journal::trim`] asks before it does
+    /// anything.
+    ///
+    /// # Errors
+    /// [`Trouble::Denied`] where they may not.
+    async fn may_leave(&self, first: Sequence, logged: EntryId) -> Result<(), Trouble> {
+        let stored = self.stored(logged.seq, 1).await?;
+        let entry = stored.into_iter().next().filter(|(id, _)| *id == logged);
+        let entry = entry.and_then(|(id, bytes)| Entry::parse(id, bytes).ok());
+        let says = |event: &Event| matches!(event, Event::JournalTrimmed(e) if e.first >= first);
+        let mut events = entry.iter().flat_map(catalog::events).flatten();
+        if logged.seq >= first && events.any(|(_, event)| says(&event)) {
+            return Ok(());
+        }
+        let why = format!("entry {logged} does not say that entries before {first} may leave");
+        Err(Trouble::Denied(why.into()))
+    }
 
     /// Waits until what was appended is as durable as configured, once and for a bounded time.
     async fn settle(&self, appended: &Sealed) -> Settled;

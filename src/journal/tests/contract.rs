@@ -6,11 +6,14 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::ids::RunId;
+use domain::Event;
+use domain::event::JournalTrimmed;
+use domain::ids::{RunId, Sequence, Timestamp};
+use journal::limits::TRIM_STEP;
 use journal::{
-    Appended, Claim, Claimed, Claiming, ClusterId, Content, Cursor, EntryId, Expected, Heartbeat,
-    Journal, MAX_BODY_BYTES, MemoryJournal, MemoryStore, OpenError, Ops, PolicyOp, Projected,
-    QueueMember, QueueOp, Refusal, Settled, Step,
+    Appended, Chain, Claim, Claimed, Claiming, ClusterId, Content, Cursor, EntryId, Expected,
+    Heartbeat, Journal, MAX_BODY_BYTES, MemoryJournal, MemoryStore, OpenError, Ops, PolicyOp,
+    Projected, QueueMember, QueueOp, ReadError, Refusal, Settled, Step, Trouble,
 };
 use support::{RedisServer, batch, lead, read_all, seal, texts, until};
 use uuid::Uuid;
@@ -46,6 +49,19 @@ impl Rig {
                 let mut pairs: Vec<_> = flat.chunks(2).map(pair).collect();
                 pairs.sort();
                 pairs
+            }
+        }
+    }
+
+    /// Removes entries as somebody's hand does.
+    async fn lose_before(&self, seq: Sequence) {
+        match self {
+            Self::Memory(store) => {
+                store.ids().iter().filter(|id| id.seq < seq).for_each(|id| store.remove(id.seq));
+            }
+            Self::Redis(server) => {
+                let (key, seq) = ("tartarus:journal", seq.to_string());
+                drop(server.raw(&["XTRIM", key, "MINID", &seq]).await);
             }
         }
     }
@@ -87,6 +103,7 @@ contract! {
     a_page_ends_before_four_mebibytes_and_never_without_an_entry
     a_feed_may_start_in_the_middle
     a_cursor_of_another_history_reads_nothing
+    only_what_an_entry_says_may_leave_does
     the_leaders_key_has_one_holder
     a_restarted_leader_takes_its_own_key_at_once_and_the_old_process_loses_it
     heartbeats_are_listed_until_they_expire_or_are_dropped
@@ -255,6 +272,53 @@ async fn a_cursor_of_another_history_reads_nothing(rig: Rig) {
     cursor.accept(theirs.id(), theirs.bytes().clone()).unwrap();
     let refused = journal.read(&cursor).await.unwrap_err().to_string();
     assert!(refused.contains("not chained to the entry before it"), "{refused}");
+}
+
+async fn only_what_an_entry_says_may_leave_does(rig: Rig) {
+    let journal = rig.journal();
+    let opened = journal.open(None).await.unwrap();
+    let (mut chain, mut other) = (lead(&opened), lead(&opened));
+    let mut ids = vec![opened.tail.position.id()];
+    for i in 0..TRIM_STEP + 20 {
+        let sealed = seal(&mut chain, &i.to_string());
+        journal.append(&sealed).await;
+        ids.push(sealed.id());
+    }
+    let first = TRIM_STEP + 15;
+    let trimmed = Event::JournalTrimmed(JournalTrimmed { at: Timestamp(0), first });
+    let said = |chain: &mut Chain| {
+        let batch = journal::catalog::batch([&trimmed]).unwrap();
+        chain.seal(0, batch).unwrap()
+    };
+    let (logged, theirs) = (said(&mut chain), said(&mut other));
+    for (first, by) in [(2, ids[7]), (first, logged.id()), (first, theirs.id())] {
+        let refused = journal.trim(first, by).await.unwrap_err();
+        assert!(matches!(refused, Trouble::Denied(_)), "{refused}: {by} says nothing here");
+    }
+    journal.append(&logged).await;
+    let refused = journal.trim(first + 1, logged.id()).await.unwrap_err();
+    assert!(matches!(refused, Trouble::Denied(_)), "{refused}: it says less");
+    let oldest = async || {
+        let first = journal.stored(1, 1).await.unwrap()[0].0;
+        assert_eq!(rig.journal().open(None).await.unwrap().first_seq, first.seq);
+        journal.check().await.expect("a part of it done is as good as all of it");
+        first.seq
+    };
+    assert_eq!(oldest().await, 1, "nothing has left");
+    assert_eq!(journal.trim(first, logged.id()).await, Ok(1 + TRIM_STEP));
+    assert_eq!(oldest().await, 1 + TRIM_STEP, "a step at a time");
+    for _ in 0..2 {
+        assert_eq!(journal.trim(first, logged.id()).await, Ok(first), "and again is no more");
+        assert_eq!(oldest().await, first);
+    }
+    let gone = journal.read(&Cursor::start(opened.tail.identity)).await.unwrap_err();
+    assert!(matches!(gone, ReadError::Damaged(_)), "{gone}: nobody reads over what is missing");
+    // What nobody logged is not missed in silence.
+    rig.lose_before(first + 3).await;
+    let refused = rig.journal().open(None).await.unwrap_err().to_string();
+    assert!(refused.contains(&format!("entry {first} on were to stay")), "{refused}");
+    let refused = journal.check().await.unwrap_err().to_string();
+    assert!(refused.contains("removed by hand"), "{refused}");
 }
 
 fn claim(url: &str) -> Claim {

@@ -10,6 +10,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter, Context};
@@ -27,7 +28,7 @@ use olympus_actors::quarantine::QuarantineActor;
 use olympus_actors::queue::QueueActor;
 use olympus_actors::registry::{Limits, RegistryActor, Undurable};
 use olympus_actors::sessions::{JournalUsable, SessionsActor, Ttl};
-use olympus_actors::view::{GetRecord, ViewActor};
+use olympus_actors::view::{GetRecord, Summarize, ViewActor};
 use olympus_actors::{Failure, Mark};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
@@ -36,6 +37,7 @@ use crate::follow::{Follower, Stuck};
 use crate::heartbeats::HeartbeatWriter;
 use crate::house::{Door, House, Judges, Role, State};
 use crate::janitor::JanitorActor;
+use crate::keep::{self, Keeper, Keeping};
 use crate::output::OutputStore;
 use crate::recover::{RecoverError, Recovered, recover};
 
@@ -77,6 +79,9 @@ pub struct Plan {
     pub checkpoint_every: Duration,
     /// Cores of the machine.
     pub cores: usize,
+    /// What is kept of the journal, and a journal of the keeper's own; none of one in memory, which
+    /// ends with the process.
+    pub keeping: Option<(Keeping, Arc<dyn Journal>)>,
 }
 
 /// Follows, and leads whenever it can, until `stop` says otherwise or the journal must not be used
@@ -141,7 +146,8 @@ async fn replay(
                 journal::CheckError::Trouble(trouble) => RecoverError::Trouble(trouble),
                 journal::CheckError::Refused(refusal) => RecoverError::Refused(refusal.to_string()),
             })?;
-            recover(&plan.journal, tail).await
+            let keeping = plan.keeping.as_ref().map(|(keeping, _)| keeping);
+            recover(&plan.journal, tail, keeping).await
         };
         let recovered = tokio::select! {
             recovered = recovering => recovered,
@@ -150,7 +156,7 @@ async fn replay(
         match recovered {
             Ok(recovered) => {
                 log::info!(
-                    events = recovered.events, index = recovered.mark.index,
+                    snapshot = recovered.snapshot, events = recovered.events, index = recovered.mark.index,
                     runs = recovered.world.runs.len(), waiting = recovered.world.line.waiting(),
                     revision = recovered.world.law.current().revision,
                     ms = began.elapsed().as_millis();
@@ -197,7 +203,7 @@ struct Rooms {
 impl Rooms {
     /// Starts every actor. Nothing is decided yet.
     fn start(plan: &Plan, recovered: Recovered) -> Self {
-        let Recovered { world, tail, mark, .. } = recovered;
+        let Recovered { world, tail, mark, bytes, .. } = recovered;
         let clock = Arc::new(Clock::starting_after(world.now));
         let threads: Vec<Arbiter> = (0..threads(plan.cores)).map(|_| Arbiter::new()).collect();
         let on = |room: usize| threads[room % threads.len()].handle();
@@ -285,6 +291,8 @@ impl Rooms {
         subscribers.add(placement.recipient());
         subscribers.add(janitor.recipient());
         subscribers.add(notary.clone().recipient());
+        // What was replayed was written since the snapshot.
+        subscribers.written().store(bytes, Ordering::Relaxed);
 
         let follower = Follower::new(plan.journal.clone(), tail);
         // Nobody has a writer or a key before it leads.
@@ -326,7 +334,8 @@ impl Rooms {
         let lease = tokio::select! {
             lease = following => match lease {
                 Ok(lease) => lease,
-                Err(why) => return Fallen::FailStop(why),
+                Err(Stuck::Behind(why)) => return Fallen::Deposed(why),
+                Err(stuck) => return Fallen::FailStop(stuck.to_string()),
             },
             _ = stop.wait_for(|stop| *stop) => return Fallen::Stopped,
         };
@@ -356,6 +365,7 @@ impl Rooms {
             Err(Stuck::For(trouble)) => {
                 return Fallen::Deposed(format!("the journal could not be read: {trouble}"));
             }
+            Err(Stuck::Behind(why)) => return Fallen::Deposed(why),
             Err(Stuck::Ever(why)) => return Fallen::FailStop(why),
         };
         // Log time goes on from the journal's, whatever this machine's clock says.
@@ -402,8 +412,11 @@ impl Rooms {
             level: record.value.level,
             reply,
         };
+        let written = self.subscribers.written().clone();
         let opening = async {
-            open(lead, led, self.journal.clone(), house, plan, door).await;
+            let opened = open(lead, led, self.journal.clone(), house.clone(), plan, door).await;
+            // Held as long as this instance leads.
+            let _keeper = if opened { keep(plan, &house, written).await } else { None };
             std::future::pending().await
         };
         let mut fallen = self.fallen.clone();
@@ -450,8 +463,16 @@ async fn vouch_once_more(notary: &Addr<NotaryActor>) {
     }
 }
 
-/// Writes the barrier, shows the projections, opens the door. Where the barrier can't be written the
-/// role ends by `fallen`, which says why.
+/// The leader's keeper, where there is something to keep.
+async fn keep(plan: &Plan, house: &House, written: Arc<AtomicU64>) -> Option<Keeper> {
+    let (keeping, journal) = plan.keeping.clone()?;
+    let kept = house.view.send(Summarize).await.ok()?.kept;
+    let (registry, identity) = (house.registry.clone(), house.identity);
+    Some(Keeper::start(keeping, keep::Begin { journal, registry, identity, kept, written }))
+}
+
+/// Writes the barrier, shows the projections, opens the door; says whether it did. Where the barrier
+/// can't be written the role ends by `fallen`, which says why.
 async fn open(
     lead: Lead,
     led: oneshot::Receiver<Result<Mark, Failure>>,
@@ -459,11 +480,11 @@ async fn open(
     house: House,
     plan: &Plan,
     door: &Door,
-) {
+) -> bool {
     if journal.send(lead).await.is_err() {
-        return;
+        return false;
     }
-    let Ok(Ok(mark)) = led.await else { return };
+    let Ok(Ok(mark)) = led.await else { return false };
     let line = house.queue.clone().recipient();
     let _ = house.projector.send(Attach(line)).await;
     let (reply, shown) = oneshot::channel();
@@ -474,4 +495,5 @@ async fn open(
         "lead: the door is open"
     );
     door.set(State::Open(house));
+    true
 }

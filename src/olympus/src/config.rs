@@ -183,6 +183,17 @@ pub struct Config {
     pub node_ttl: Setting<Duration>,
     /// `TARTARUS_CHECKPOINT_EVERY`: how often a checkpoint is signed, if anything was appended.
     pub checkpoint_every: Setting<Duration>,
+    /// `TARTARUS_ARCHIVE`: a directory or `s3://bucket/prefix`; none is a directory of the data
+    /// directory.
+    pub archive: Setting<Option<String>>,
+    /// `TARTARUS_ARCHIVE_BYTES`: bytes of journal in a segment.
+    pub archive_bytes: Setting<u64>,
+    /// `TARTARUS_SNAPSHOT_BYTES`: bytes of journal between two snapshots.
+    pub snapshot_bytes: Setting<u64>,
+    /// `TARTARUS_SNAPSHOT_EVERY`: time between two.
+    pub snapshot_every: Setting<Duration>,
+    /// `TARTARUS_TRIM`: whether what is archived leaves Redis.
+    pub trim: Setting<bool>,
     /// `TARTARUS_AUTH`.
     pub auth: Setting<AuthMode>,
     /// `TARTARUS_BOOTSTRAP_TOKEN`, or the content of its file; none makes one at the first start.

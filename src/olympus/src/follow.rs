@@ -4,7 +4,7 @@
 //! Hears:  the journal, page by page; the leader's key.
 //! Says:   every entry to the folds, as a leader's journal actor does.
 //! Never:  writes; believes that it leads because it holds the key: the barrier says so.
-//! Fails:  a journal that does not answer is asked again, and reads go on meanwhile; one that has
+//! Fails:  one that was left behind by trimming replays; a journal that does not answer is asked again, and reads go on meanwhile; one that has
 //!         lost what was folded here, or holds what can't be read, ends the following for good.
 //! Proof:  `tests/tests/live/followers.rs`.
 
@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use domain::Sequence;
 use journal::{
-    CheckError, Claim, Cursor, Entry, EntryId, Journal, Lease, NotAcquired, ReadError, Receipt,
-    Tail, Trouble, catalog,
+    CheckError, Claim, Cursor, Entry, EntryFault, EntryId, Journal, Lease, NotAcquired, ReadError,
+    Receipt, Tail, Trouble, catalog,
 };
 use olympus_actors::publish::{Batch, Subscribers};
 use tokio::sync::watch;
@@ -49,11 +49,16 @@ impl Sight {
 }
 
 /// Why a follower does not get on.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Stuck {
     /// The journal does not answer.
+    #[error("{0}")]
     For(Trouble),
+    /// What comes next has left the journal: it lies in the archive, where a replay looks.
+    #[error("{0}")]
+    Behind(String),
     /// Its journal is not this one any more.
+    #[error("{0}")]
     Ever(String),
 }
 
@@ -93,7 +98,7 @@ impl Follower {
         claim: Claim,
         to: &Subscribers,
         caught_up: impl FnOnce(),
-    ) -> Result<Lease, String> {
+    ) -> Result<Lease, Stuck> {
         let mut caught_up = Some(caught_up);
         let (mut claims, mut reads) = (interval(CLAIM_EVERY), interval(READ_EVERY));
         claims.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -113,7 +118,7 @@ impl Follower {
             match got_on {
                 Ok(()) => self.heal(),
                 Err(Stuck::For(trouble)) => self.suffer(trouble.to_string()),
-                Err(Stuck::Ever(why)) => return Err(why),
+                Err(stuck) => return Err(stuck),
             }
             let sight = self.sight.borrow();
             if sight.leader.is_some()
@@ -142,7 +147,15 @@ impl Follower {
             let page = match self.journal.read(&self.cursor).await {
                 Ok(page) => page,
                 Err(ReadError::Trouble(trouble)) => return Err(trouble.into()),
-                Err(ReadError::Damaged(damaged)) => return Err(Stuck::Ever(damaged.to_string())),
+                Err(ReadError::Damaged(damaged)) => {
+                    let oldest = self.journal.stored(1, 1).await?;
+                    let trimmed = oldest.first().is_some_and(|(id, _)| id.seq == damaged.id.seq);
+                    let trimmed = trimmed && matches!(damaged.fault, EntryFault::Gap { .. });
+                    return Err(match trimmed {
+                        true => Stuck::Behind(format!("left behind: {damaged}")),
+                        false => Stuck::Ever(damaged.to_string()),
+                    });
+                }
             };
             if page.entries.is_empty() {
                 return Ok(());
@@ -219,6 +232,7 @@ fn batch(entry: &Entry) -> Result<Batch, Stuck> {
         hash: entry.position().hash,
         epoch: header.epoch,
         boot: header.boot,
+        bytes: entry.bytes().len() as u64,
         events: events.map_err(|unreadable| Stuck::Ever(unreadable.to_string()))?,
     })
 }

@@ -15,6 +15,7 @@ pub mod house;
 pub mod http;
 pub mod instance_key;
 mod janitor;
+pub mod keep;
 pub mod output;
 pub mod recover;
 pub mod serve;

@@ -25,6 +25,7 @@ use crate::config::{AuthMode, Config, ConfigError, Environment};
 use crate::house::Door;
 use crate::http::{self, AppState, Auth};
 use crate::instance_key::{self, KeyError};
+use crate::keep::Keeping;
 use crate::output::{OutputStore, Sync, sweep};
 
 /// Why a start ended: `api.md`, exit codes of the servers.
@@ -166,6 +167,10 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
         key: Arc::new(key),
         checkpoint_every: *config.checkpoint_every,
         cores,
+        keeping: config.redis_config().map(|redis| {
+            let aside: Arc<dyn Journal> = Arc::new(RedisJournal::new(redis));
+            (Keeping::new(&dir, &config), aside)
+        }),
     };
     let door = Arc::new(Door::shut("starting"));
     let (stop, stopped) = watch::channel(false);

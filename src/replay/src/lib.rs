@@ -2,8 +2,8 @@
 //!
 //! Owns:   reading a journal or an export of one ([`Source`]), the audit of it ([`verify`]), who
 //!         vouches for it ([`vouched`]), the state at any point ([`state`]) and in files
-//!         ([`snapshot`]), what a draft of a policy would have changed ([`what_if`]), and how an
-//!         event reads outside ([`cloud`]).
+//!         ([`snapshot`]), what has left Redis ([`archive`]), what a draft of a policy would have
+//!         changed ([`what_if`]), and how an event reads outside ([`cloud`]).
 //! Hears:  entries, believed in nothing before they are checked.
 //! Says:   what was found, and how far what is good reaches.
 //! Never:  writes to a journal, decides, links an actor: the past has one implementation, the
@@ -12,11 +12,13 @@
 //! Proof:  `src/replay/tests`, `tests/tests/live/replay.rs`.
 
 pub mod again;
+pub mod archive;
 pub mod cloud;
 pub mod diff;
 pub mod export;
 pub mod fold;
 pub mod import;
+mod plain;
 pub mod show;
 pub mod snapshot;
 pub mod source;
@@ -26,6 +28,7 @@ pub mod verify;
 pub mod vouched;
 pub mod what_if;
 
+pub use archive::Archive;
 pub use fold::Point;
 pub use journal::Kinds;
 pub use snapshot::Snapshots;

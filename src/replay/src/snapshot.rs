@@ -16,6 +16,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use domain::World;
@@ -379,7 +380,8 @@ impl Snapshots {
     /// # Errors
     /// It can't be written, or is not what it should be. No file of that name is there then.
     pub fn store(&self, tail: Tail, world: &World) -> Result<(Found, Digest, u64), BadSnapshot> {
-        fs::create_dir_all(&self.dir)?;
+        // It has what runs were given in their environment: for no one else's eyes.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
         let id = tail.position.id();
         let path = self.dir.join(name_of(id));
         let part = path.with_extension("part");
@@ -401,13 +403,15 @@ impl Snapshots {
         written
     }
 
-    /// Removes all but the newest `keep`, and what was never finished.
+    /// Removes all of a journal but the newest `keep`, and what was never finished. Those of other
+    /// journals, and those that can't be used, are nobody's to remove but an operator's.
     ///
     /// # Errors
     /// The directory can't be read or changed.
-    pub fn prune(&self, keep: usize) -> io::Result<usize> {
+    pub fn prune(&self, identity: Identity, keep: usize) -> io::Result<usize> {
         let mut removed = 0;
-        for found in self.list()?.iter().skip(keep) {
+        let own = |found: &&Found| found.header().is_ok_and(|h| h.tail.identity == identity);
+        for found in self.list()?.iter().filter(own).skip(keep) {
             fs::remove_file(&found.path)?;
             removed += 1;
         }

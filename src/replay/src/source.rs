@@ -1,4 +1,4 @@
-//! Where entries come from: a journal, or an export of one.
+//! Where entries come from: a journal, an archive of one, both, or an export.
 //!
 //! Never:  opens a journal: opening may begin one. Two scripts that read are all Redis is asked.
 
@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use api::Time;
 use api::what_if::Recorded;
+use bytes::Bytes;
 use domain::ids::Sequence;
 use journal::limits::PAGE_BYTES;
 use journal::{Cursor, Entry, EntryId, Journal, RedisConfig, RedisJournal, Tail, Trouble};
 use serde::Serialize;
 
+use crate::archive::{Archive, ArchiveError, Archived};
 use crate::import::{BadLine, Import};
 
 /// Something that is wrong with a journal.
@@ -52,6 +54,9 @@ pub enum Unreadable {
     /// The journal does not answer.
     #[error("{0}: correct REDIS_ADDR, REDIS_DB, REDIS_PASSWORD or TARTARUS_KEY_PREFIX")]
     Journal(#[from] Trouble),
+    /// The archive does not answer, or is not what it should be.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// There is nothing.
     #[error("there is no journal here: correct REDIS_ADDR, REDIS_DB or TARTARUS_KEY_PREFIX")]
     Empty,
@@ -65,7 +70,10 @@ pub enum Unreadable {
         error: std::io::Error,
     },
     /// State is folded from the first entry on.
-    #[error("it begins with entry {first}: the state is folded from entry 1 on; give all of it")]
+    #[error(
+        "it begins with entry {first}, and the state is folded from entry 1 on: give all of it, or \
+         where its first entries are archived (--archive)"
+    )]
     NotWhole {
         /// Its first entry.
         first: Sequence,
@@ -90,15 +98,15 @@ pub enum Over {
     End,
     /// The next one is bad.
     Bad(Finding),
-    /// The journal does not answer.
-    Trouble(Trouble),
+    /// The journal, or its archive, does not answer.
+    Trouble(Unreadable),
 }
 
 /// Entries, verified one behind the other.
 #[derive(Debug)]
 pub enum Source {
     /// A journal.
-    Journal(FromJournal),
+    Journal(Box<FromJournal>),
     /// A file that `tartarus audit export` wrote.
     File(Box<Import<BufReader<File>>>),
 }
@@ -106,7 +114,13 @@ pub enum Source {
 /// A journal being read.
 #[derive(Debug)]
 pub struct FromJournal {
-    journal: Arc<dyn Journal>,
+    journal: Option<Arc<dyn Journal>>,
+    /// Where what has left it is, until that was looked into.
+    archive: Option<Archive>,
+    /// What has left it.
+    archived: Option<Archived>,
+    /// The oldest entry that the journal was seen to have: what lies before is in the archive.
+    oldest: Sequence,
     next: Sequence,
     page_bytes: usize,
     /// Known with the first entry, whose word on which journal it is of is taken.
@@ -121,7 +135,46 @@ impl Source {
 
     /// The same, read in pages of another size: where the thread that reads has other work too.
     pub fn journal_in_pages(journal: Arc<dyn Journal>, page_bytes: usize) -> Self {
-        Self::Journal(FromJournal { journal, next: 1, page_bytes, cursor: None })
+        let from = FromJournal {
+            journal: Some(journal),
+            archive: None,
+            archived: None,
+            page_bytes,
+            oldest: 0,
+            next: 1,
+            cursor: None,
+        };
+        Self::Journal(Box::new(from))
+    }
+
+    /// An archive alone, which has one journal.
+    pub fn archive(archive: Archive) -> Self {
+        let from = FromJournal {
+            journal: None,
+            archive: Some(archive),
+            archived: None,
+            page_bytes: PAGE_BYTES,
+            oldest: 0,
+            next: 1,
+            cursor: None,
+        };
+        Self::Journal(Box::new(from))
+    }
+
+    /// Reads what has left the journal from an archive.
+    pub fn beside(mut self, archive: Archive) -> Self {
+        if let Self::Journal(from) = &mut self {
+            from.archive = Some(archive);
+        }
+        self
+    }
+
+    /// The same, of what is known already.
+    pub fn with(mut self, archived: Option<Archived>) -> Self {
+        if let Self::Journal(from) = &mut self {
+            from.archived = archived;
+        }
+        self
     }
 
     /// The journal in a Redis.
@@ -147,6 +200,7 @@ impl Source {
     /// The journal can't be read.
     pub async fn skip_to(&mut self, point: crate::Point) -> Result<(), Unreadable> {
         let Self::Journal(from) = self else { return Ok(()) };
+        from.cursor = None;
         from.next = match point {
             crate::Point::Sequence(sequence) => sequence.max(1),
             crate::Point::Time(time) => from.first_at(time.0).await?,
@@ -166,7 +220,7 @@ impl Source {
     /// The newest entry, where the source can say it before it is read.
     pub async fn head(&self) -> Option<EntryId> {
         match self {
-            Self::Journal(from) => from.journal.head().await.ok(),
+            Self::Journal(from) => from.journal.as_ref()?.head().await.ok(),
             Self::File(_) => None,
         }
     }
@@ -177,7 +231,8 @@ impl Source {
     /// The journal can't be read.
     pub async fn oldest(&self) -> Result<Option<Recorded>, Unreadable> {
         let Self::Journal(from) = self else { return Ok(None) };
-        let stored = from.journal.stored(1, 1).await?;
+        let Some(journal) = &from.journal else { return Ok(None) };
+        let stored = journal.stored(1, 1).await?;
         let Some((id, bytes)) = stored.into_iter().next() else { return Ok(None) };
         // Reading will say what is wrong with one that is none.
         let time = Entry::parse(id, bytes).map_or(0, |entry| entry.header().at_ms);
@@ -194,10 +249,63 @@ impl Source {
 }
 
 impl FromJournal {
+    /// The oldest entry of the journal, if there is one.
+    async fn first(&mut self) -> Result<Option<(EntryId, Bytes)>, Unreadable> {
+        let Some(journal) = &self.journal else { return Ok(None) };
+        let first = journal.stored(1, 1).await?.into_iter().next();
+        self.oldest = first.as_ref().map_or(0, |(id, _)| id.seq);
+        Ok(first)
+    }
+
+    /// Looks into the archive, once.
+    async fn look(&mut self) -> Result<(), Unreadable> {
+        let Some(archive) = self.archive.clone() else { return Ok(()) };
+        let first = self.first().await?;
+        let entry = first.and_then(|(id, bytes)| Entry::parse(id, bytes).ok());
+        let identity = entry.map(|entry| entry.header().identity);
+        self.archived = Some(Archived::of(archive, identity).await?);
+        self.archive = None;
+        Ok(())
+    }
+
+    /// The next entries as they are stored, wherever that is.
+    async fn stored(&mut self) -> Result<Vec<(EntryId, Bytes)>, Unreadable> {
+        self.look().await?;
+        let whole = |entry: Entry| (entry.id(), entry.bytes().clone());
+        if let Some(journal) = &self.journal
+            && self.next >= self.oldest
+        {
+            let stored = journal.stored(self.next, self.page_bytes).await?;
+            match stored.first() {
+                Some((first, _)) if first.seq > self.next => self.oldest = first.seq,
+                Some(_) | None => return Ok(stored),
+            }
+        }
+        if let Some(archived) = &self.archived {
+            let identity = archived.identity();
+            let cursor = self.cursor.unwrap_or_else(|| Cursor::after(identity, self.next - 1));
+            let entries = archived.stored(&cursor).await?;
+            if !entries.is_empty() || self.journal.is_none() {
+                return Ok(entries.into_iter().map(whole).collect());
+            }
+        }
+        // What is left begins where it begins; only behind an entry that was read is that a hole.
+        let Some(journal) = &self.journal else { return Ok(Vec::new()) };
+        if self.cursor.is_none() {
+            self.next = self.oldest;
+        }
+        Ok(journal.stored(self.oldest, self.page_bytes).await?)
+    }
+
     async fn page(&mut self) -> (Vec<Entry>, Option<Over>) {
-        let stored = match self.journal.stored(self.next, self.page_bytes).await {
+        let stored = match self.stored().await {
             Ok(stored) => stored,
-            Err(trouble) => return (Vec::new(), Some(Over::Trouble(trouble))),
+            Err(Unreadable::Archive(ArchiveError::Bad { place, name, fault })) => {
+                let what = format!("the archive at {place}: {name}: {fault}");
+                let finding = Finding { sequence: self.next, n: None, line: None, what };
+                return (Vec::new(), Some(Over::Bad(finding)));
+            }
+            Err(unreadable) => return (Vec::new(), Some(Over::Trouble(unreadable))),
         };
         let over = stored.is_empty().then_some(Over::End);
         let mut entries = Vec::with_capacity(stored.len());
@@ -228,18 +336,26 @@ impl FromJournal {
     }
 
     /// The first entry that is as late as a time, by halving: entries never go back in time.
-    async fn first_at(&self, at_ms: u64) -> Result<Sequence, Unreadable> {
-        let stored = self.journal.stored(1, 1).await?;
-        let Some((first, _)) = stored.first() else { return Ok(1) };
-        let head = self.journal.head().await.map_or(first.seq, |head| head.seq);
-        let (mut low, mut high) = (first.seq, head + 1);
+    async fn first_at(&mut self, at_ms: u64) -> Result<Sequence, Unreadable> {
+        self.look().await?;
+        let first = self.first().await?;
+        let late = |(id, bytes)| Entry::parse(id, bytes).map(|e| e.header().at_ms >= at_ms);
+        let (mut low, mut high) = match (&self.journal, first) {
+            (Some(journal), Some((id, bytes))) if !late((id, bytes.clone())).unwrap_or(false) => {
+                (id.seq, journal.head().await.map_or(id.seq, |head| head.seq) + 1)
+            }
+            (_, first) => match &self.archived {
+                Some(archived) => return Ok(archived.first_at(at_ms).await?),
+                None => return Ok(first.map_or(1, |(id, _)| id.seq)),
+            },
+        };
+        let Some(journal) = &self.journal else { return Ok(low) };
         while low < high {
             let middle = low + (high - low) / 2;
-            let stored = self.journal.stored(middle, 1).await?;
-            let entry = stored.into_iter().next().map(|(id, bytes)| Entry::parse(id, bytes));
-            match entry {
-                Some(Ok(entry)) if entry.header().at_ms < at_ms => low = middle + 1,
-                Some(Ok(_)) | None => high = middle,
+            let stored = journal.stored(middle, 1).await?;
+            match stored.into_iter().next().map(late) {
+                Some(Ok(false)) => low = middle + 1,
+                Some(Ok(true)) | None => high = middle,
                 // Reading will say what is wrong with it.
                 Some(Err(_)) => return Ok(low),
             }

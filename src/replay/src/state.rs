@@ -177,7 +177,7 @@ async fn through(
     }
     match over {
         Over::Bad(finding) => return Err(Unreadable::Bad(finding)),
-        Over::Trouble(trouble) => return Err(trouble.into()),
+        Over::Trouble(trouble) => return Err(trouble),
         Over::End if state.last.is_none() => return Err(Unreadable::Empty),
         Over::End => {}
     }

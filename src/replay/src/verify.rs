@@ -3,7 +3,9 @@
 //! Asks of every entry: sequence, chain, checksum, hash, epoch and time; of every checkpoint: whether
 //! it is one ([`vouched`](crate::vouched)); of every event: that it can
 //! be decoded, that deciding it again one event earlier comes to the same ([`again`](crate::again)),
-//! and that the invariants hold of the step; of the last state: every invariant. Behind an event that
+//! and that the invariants hold of the step; of a snapshot: that its digest is that of the state it is
+//! of; of the last state: every invariant; of what is missing at the beginning: that an event lets it
+//! leave. Behind an event that
 //! can't have happened there is no state to ask: from there on the chain alone is verified.
 //!
 //! Where secrets were taken out, what was judged by them can't be judged again, and is counted; the
@@ -14,7 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use api::event::Place;
-use domain::ids::Sequence;
+use domain::ids::{Digest, Sequence};
 use domain::invariants::{self, Before};
 use domain::law::Verdict;
 use domain::rules::Reads;
@@ -97,13 +99,15 @@ pub async fn verify_with(
 ) -> Result<Report, Unreadable> {
     let began = Instant::now();
     let head = source.head().await;
-    let audit = Audit { head, vouched: Vouched::new(trust), ..Audit::default() };
+    // An export is of what was asked for; it proves what it holds.
+    let part = matches!(source, Source::File(_));
+    let audit = Audit { head, part, vouched: Vouched::new(trust), ..Audit::default() };
     let (mut audit, over) =
         fold::run(source, audit, |at| seen(at, head.map(|head| head.seq))).await;
     match over {
         Over::End => {}
         Over::Bad(finding) => audit.found(finding),
-        Over::Trouble(trouble) => return Err(trouble.into()),
+        Over::Trouble(trouble) => return Err(trouble),
     }
     let Some(first) = audit.first else {
         return match audit.findings.pop() {
@@ -155,6 +159,13 @@ struct Audit {
     court: Arc<Court>,
     /// The newest entry when the audit began.
     head: Option<EntryId>,
+    /// Whether it may begin anywhere.
+    part: bool,
+    /// The first entry that is to stay, as the journal says.
+    kept_from: Sequence,
+    /// Whether this entry begins a snapshot; and the digests of the states that snapshots are of.
+    begun: bool,
+    states: BTreeMap<Sequence, Digest>,
     first: Option<Sequence>,
     last: Option<EntryId>,
     epoch: u64,
@@ -241,6 +252,7 @@ impl Audit {
         } else if self.is_whole() && header.epoch != self.world.epoch {
             self.wrong(place, "J-4: its leader has not begun its reign");
         }
+        self.kept(place, event);
         if !self.is_whole() {
             return;
         }
@@ -273,7 +285,30 @@ impl Audit {
         }
     }
 
+    /// What is said of snapshots, and of what may leave.
+    fn kept(&mut self, place: Place, event: &Event) {
+        match event {
+            Event::JournalTrimmed(e) => self.kept_from = e.first,
+            Event::SnapshotBegun(_) => self.begun = true,
+            Event::SnapshotTaken(e) if self.is_whole() => match self.states.get(&e.index) {
+                None => self.wrong(place, format!("entry {} begins no snapshot", e.index)),
+                Some(digest) if *digest != e.digest => {
+                    let what = format!("the state after entry {} is {digest}", e.index);
+                    self.wrong(place, what);
+                }
+                Some(_) => {}
+            },
+            _ => {}
+        }
+    }
+
     fn at_the_end(&mut self) {
+        if let Some(first) = self.first.filter(|first| !self.part && *first > self.kept_from.max(1))
+        {
+            let what = "those before it are missing, and no event lets them leave; where they are \
+                        archived, name it (--archive)";
+            self.wrong(Place { sequence: first, n: None }, what);
+        }
         let last = self.last.map(|id| id.seq).unwrap_or_default();
         let end = Place { sequence: last, n: None };
         // What ended early is known not to reach the head.
@@ -312,6 +347,9 @@ impl Fold for Audit {
             self.redacted += u64::from(record.secrets.is_redacted());
         }
         self.vouched.entry(entry);
+        if std::mem::take(&mut self.begun) && self.is_whole() {
+            self.states.insert(entry.seq(), self.world.digest());
+        }
         self.entries += 1;
         self.bytes += entry.bytes().len() as u64;
         self.epoch = entry.header().epoch;

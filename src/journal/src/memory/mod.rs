@@ -26,7 +26,7 @@ use self::store::State;
 use crate::chain::{Sealed, Tail, belongs, genesis, tail_of};
 use crate::entry::{Entry, Identity};
 use crate::ids::{ClusterId, EntryId};
-use crate::limits::LEASE_TTL;
+use crate::limits::{LEASE_TTL, TRIM_STEP};
 use crate::port::{
     Appended, CheckError, Claim, Claimed, Claiming, Content, Expected, Heartbeat, Journal,
     OpenError, Opened, Ops, Place, PolicyOp, Projected, Promise, QueueOp, Refusal, Refused,
@@ -99,6 +99,10 @@ impl MemoryJournal {
         let length = state.entries.len() as u64;
         if last.0.seq - first.0.seq + 1 != length {
             return Err(Refusal::Hole { first: first.0, last: last.0, length });
+        }
+        let floor = state.floor.max(1);
+        if first.0.seq > floor {
+            return Err(Refusal::Trimmed { first: first.0, floor });
         }
         let entry = Entry::parse(last.0, last.1.clone())?;
         let tail = tail_of(&entry);
@@ -226,6 +230,15 @@ impl Journal for MemoryJournal {
                 std::future::pending().await
             }
         }
+    }
+
+    async fn trim(&self, first: Sequence, logged: EntryId) -> Result<Sequence, Trouble> {
+        self.may_leave(first, logged).await?;
+        let mut state = self.reach_to_write()?;
+        state.floor = state.floor.max(first);
+        let leave = state.entries.partition_point(|(id, _)| id.seq < first);
+        state.entries.drain(..leave.min(TRIM_STEP as usize));
+        Ok(state.entries.first().map_or(first, |(id, _)| id.seq))
     }
 
     async fn settle(&self, _appended: &Sealed) -> Settled {

@@ -17,6 +17,8 @@ pub struct MemoryStore(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) entries: Vec<(EntryId, Bytes)>,
+    /// The first entry that was to stay; 0 before anything left.
+    pub(super) floor: Sequence,
     pub(super) lease: Option<(Claim, Instant)>,
     pub(super) beats: BTreeMap<String, (String, Instant)>,
     pub(super) queue: BTreeSet<String>,

@@ -58,8 +58,8 @@ pub(super) async fn keys(
 ) -> Result<Option<Found>, CheckFailure> {
     let names = [keys.journal.as_str(), &keys.head, &keys.meta];
     let reply = connection.run(&scripts::CHECK, &names, &[]).await?;
-    let Ok([t0, t1, t2, head, last, length, first, cluster, incarnation, format]) =
-        <[Option<String>; 10]>::try_from(reply::texts(&reply))
+    let Ok([t0, t1, t2, head, last, length, first, cluster, incarnation, format, floor]) =
+        <[Option<String>; 11]>::try_from(reply::texts(&reply))
     else {
         let wanted = "the answer of the check script";
         return Err(
@@ -104,6 +104,13 @@ pub(super) async fn keys(
     }
     if last.seq.checked_sub(first.seq).and_then(|span| span.checked_add(1)) != Some(length) {
         return Err(Refusal::Hole { first, last, length }.into());
+    }
+    let floor = match floor {
+        Some(floor) => parsed(&keys.meta, Some(floor), "the first entry that stays")?,
+        None => 1,
+    };
+    if first.seq > floor {
+        return Err(Refusal::Trimmed { first, floor }.into());
     }
     Ok(Some(Found { identity, first, head }))
 }

@@ -12,7 +12,7 @@
 //! |---|---|
 //! | `tartarus:journal` | the stream; ids are `<sequence>-<first 64 bits of the chain hash>`, one field `b` |
 //! | `tartarus:head` | the id of the newest entry |
-//! | `tartarus:meta` | a hash: cluster, incarnation, genesis, format |
+//! | `tartarus:meta` | a hash: cluster, incarnation, genesis, format, and the first entry that stays |
 //! | `tartarus:leader` | `<boot uuid> <advertise url>`, expires |
 //! | `tartarus:node:<id>` | a node's heartbeat, expires |
 //! | `tartarus:sync` | the last entry that replicas were waited for |
@@ -46,7 +46,7 @@ use self::reply::{Failure, describe};
 use crate::chain::{Sealed, Tail};
 use crate::entry::Identity;
 use crate::ids::EntryId;
-use crate::limits::LEASE_TTL;
+use crate::limits::{LEASE_TTL, TRIM_STEP};
 use crate::port::{
     Appended, CheckError, Claim, Claimed, Claiming, Content, Expected, Heartbeat, Journal,
     OpenError, Opened, Place, Projected, Refusal, Settled, Step, Trouble,
@@ -260,6 +260,21 @@ impl Journal for RedisJournal {
             | Appended::Unknown(_) => self.appends.set(None).await,
         }
         appended
+    }
+
+    async fn trim(&self, first: Sequence, logged: EntryId) -> Result<Sequence, Trouble> {
+        self.may_leave(first, logged).await?;
+        let args = [first.to_string(), logged.to_string(), TRIM_STEP.to_string()];
+        let args = [args[0].as_bytes(), args[1].as_bytes(), args[2].as_bytes()];
+        let keys = [self.keys.journal.as_str(), &self.keys.meta];
+        let reply =
+            self.call(&self.calls, async |to| to.run(&scripts::TRIM, &keys, &args).await).await?;
+        match reply::texts(&reply).as_slice() {
+            [Some(oldest), Some(seq)] if oldest == "OLDEST" => seq
+                .parse()
+                .map_err(|_| Trouble::Denied(format!("an unexpected reply: {seq:?}").into())),
+            strange => Err(Trouble::Denied(format!("an unexpected reply: {strange:?}").into())),
+        }
     }
 
     async fn settle(&self, appended: &Sealed) -> Settled {

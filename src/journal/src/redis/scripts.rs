@@ -55,11 +55,33 @@ return 'OK'
 ",
 );
 
+/// Removes the oldest entries. Keys: journal, meta. Arguments: first entry that stays, the id of the
+/// entry that says so, most. Answers the oldest entry then.
+///
+/// Sequences are numbers here, exact up to 2^53. What may leave is kept beside the journal before
+/// it does: what is missing beyond that is found by the checks.
+pub(super) static TRIM: Lua = Lua::new(
+    "#!lua
+if #redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2]) == 0 then return {'UNKNOWN'} end
+local first, floor = tonumber(ARGV[1]), tonumber(redis.call('HGET', KEYS[2], 'floor') or '1')
+if first > floor then redis.call('HSET', KEYS[2], 'floor', ARGV[1]) end
+local id = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1][1]
+local oldest = tonumber(string.match(id, '^%d+'))
+local to = math.min(first, oldest + tonumber(ARGV[3]))
+if to > oldest then
+  redis.call('XTRIM', KEYS[1], 'MINID', '=', string.format('%.0f', to))
+  oldest = to
+end
+return {'OLDEST', string.format('%.0f', oldest)}
+",
+);
+
 /// What the journal's keys say, at one instant. Keys: journal, head, meta. Answers types of the
-/// three, head, last id, length, first id, cluster, incarnation, format; `false` for the absent.
+/// three, head, last id, length, first id, cluster, incarnation, format, floor; `false` for the
+/// absent.
 pub(super) static CHECK: Lua = Lua::new("#!lua flags=no-writes
 local kind = function(key) return redis.call('TYPE', key).ok end
-local found = {kind(KEYS[1]), kind(KEYS[2]), kind(KEYS[3]), false, false, false, false, false, false, false}
+local found = {kind(KEYS[1]), kind(KEYS[2]), kind(KEYS[3]), false, false, false, false, false, false, false, false}
 if found[2] == 'string' then found[4] = redis.call('GET', KEYS[2]) end
 if found[1] == 'stream' then
   local info = redis.call('XINFO', 'STREAM', KEYS[1])
@@ -70,8 +92,8 @@ if found[1] == 'stream' then
   end
 end
 if found[3] == 'hash' then
-  local meta = redis.call('HMGET', KEYS[3], 'cluster', 'incarnation', 'format')
-  found[8], found[9], found[10] = meta[1], meta[2], meta[3]
+  local meta = redis.call('HMGET', KEYS[3], 'cluster', 'incarnation', 'format', 'floor')
+  found[8], found[9], found[10], found[11] = meta[1], meta[2], meta[3], meta[4]
 end
 return found
 ");

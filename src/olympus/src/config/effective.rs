@@ -29,6 +29,7 @@ impl Config {
         }
         let span = |value| api::Duration::from(value).to_string();
         let quarantine = if *self.quarantine_on { "on" } else { "off" };
+        let trim = if *self.trim { "on" } else { "off" };
         let durability = self.durability.map_or("", journal::Durability::as_str);
         vec![
             line("TARTARUS_ENV", self.env.as_str().into(), &self.env.origin),
@@ -56,6 +57,23 @@ impl Config {
                 span(*self.checkpoint_every),
                 &self.checkpoint_every.origin,
             ),
+            line("TARTARUS_ARCHIVE", shown(&self.archive), &self.archive.origin),
+            line(
+                "TARTARUS_ARCHIVE_BYTES",
+                self.archive_bytes.to_string(),
+                &self.archive_bytes.origin,
+            ),
+            line(
+                "TARTARUS_SNAPSHOT_BYTES",
+                self.snapshot_bytes.to_string(),
+                &self.snapshot_bytes.origin,
+            ),
+            line(
+                "TARTARUS_SNAPSHOT_EVERY",
+                span(*self.snapshot_every),
+                &self.snapshot_every.origin,
+            ),
+            line("TARTARUS_TRIM", trim.into(), &self.trim.origin),
             line("TARTARUS_AUTH", self.auth.as_str().into(), &self.auth.origin),
             line(
                 "TARTARUS_BOOTSTRAP_TOKEN",

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use journal::{Address, ClusterId, Durability, Secret};
 
+use crate::keep::{DEFAULT_ARCHIVE_BYTES, DEFAULT_SNAPSHOT_BYTES, DEFAULT_SNAPSHOT_EVERY};
+
 use super::{
     AuthMode, Config, ConfigError, DEFAULT_CHECKPOINT_EVERY, DEFAULT_KEY_PREFIX, DEFAULT_NODE_TTL,
     DEFAULT_QUEUE_KEY, DEFAULT_QUEUE_MAX, Environment, Origin, POLICIES_KEY, Program, SPAN_MAX,
@@ -14,9 +16,11 @@ use super::{
 };
 
 /// Every name that begins with `TARTARUS_` and means something to one of the programs.
-pub const KNOWN: [&str; 26] = [
+pub const KNOWN: [&str; 31] = [
     "TARTARUS_ADDR",
     "TARTARUS_ADVERTISE_URL",
+    "TARTARUS_ARCHIVE",
+    "TARTARUS_ARCHIVE_BYTES",
     "TARTARUS_AUTH",
     "TARTARUS_BOOTSTRAP_TOKEN",
     "TARTARUS_BOOTSTRAP_TOKEN_FILE",
@@ -39,14 +43,21 @@ pub const KNOWN: [&str; 26] = [
     "TARTARUS_QUEUE_MAX",
     "TARTARUS_REDIS_WAIT",
     "TARTARUS_RUNTIME",
+    "TARTARUS_SNAPSHOT_BYTES",
+    "TARTARUS_SNAPSHOT_EVERY",
     "TARTARUS_TOKEN",
     "TARTARUS_TOKEN_FILE",
+    "TARTARUS_TRIM",
 ];
 
 /// The highest database number that Redis could be configured to have.
 const DB_MAX: u32 = 2_147_483_646;
 /// A key of Redis is a word here: long enough for any naming scheme, short in every log line.
 const KEY_MAX: usize = 128;
+/// Bounds of a number of bytes of journal: fewer than an entry has, and more than a Redis holds, is
+/// a slip.
+const BYTES_MIN: u64 = 4_096;
+const BYTES_MAX: u64 = 1 << 40;
 /// A secret file is one line.
 const SECRET_FILE_MAX: u64 = 4_096;
 
@@ -99,6 +110,11 @@ pub(super) fn read(
         }),
         node_ttl: reader.span("TARTARUS_NODE_TTL", DEFAULT_NODE_TTL),
         checkpoint_every: reader.span("TARTARUS_CHECKPOINT_EVERY", DEFAULT_CHECKPOINT_EVERY),
+        archive: reader.optional("TARTARUS_ARCHIVE", archive),
+        archive_bytes: reader.bytes("TARTARUS_ARCHIVE_BYTES", DEFAULT_ARCHIVE_BYTES),
+        snapshot_bytes: reader.bytes("TARTARUS_SNAPSHOT_BYTES", DEFAULT_SNAPSHOT_BYTES),
+        snapshot_every: reader.span("TARTARUS_SNAPSHOT_EVERY", DEFAULT_SNAPSHOT_EVERY),
+        trim: reader.word("TARTARUS_TRIM", true, &[("on", true), ("off", false)]),
         bootstrap_token: reader.secret("TARTARUS_BOOTSTRAP_TOKEN", "TARTARUS_BOOTSTRAP_TOKEN_FILE"),
         warnings: Vec::new(),
         env,
@@ -203,6 +219,13 @@ impl Reader<'_> {
                 let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
                 format!("give {}", known.join(" or "))
             })
+        })
+    }
+
+    fn bytes(&mut self, name: &str, default: u64) -> Setting<u64> {
+        self.parsed(name, default, |text| match text.parse() {
+            Ok(bytes) if (BYTES_MIN..=BYTES_MAX).contains(&bytes) => Ok(bytes),
+            _ => Err(format!("give a number of bytes from {BYTES_MIN} to {BYTES_MAX}")),
         })
     }
 
@@ -386,6 +409,15 @@ fn advertise_url(text: &str) -> Result<String, String> {
             && !rest.contains(['@', '?', '#'])
     });
     if good { Ok(text.to_owned()) } else { Err(form.into()) }
+}
+
+fn archive(text: &str) -> Result<String, String> {
+    let bucket = text.strip_prefix("s3://").map(|rest| rest.split('/').next().unwrap_or_default());
+    match bucket {
+        Some("") => Err("name the bucket, as in s3://bucket/prefix".into()),
+        None if text.contains("://") => Err("give a directory, or s3://bucket/prefix".into()),
+        Some(_) | None => Ok(text.to_owned()),
+    }
 }
 
 fn key(text: &str) -> Result<String, String> {

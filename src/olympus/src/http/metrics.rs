@@ -109,6 +109,11 @@ async fn house(open: &Open, text: &mut Text) {
     text.gauge("tartarus_output_live", "Attempts whose output is written or followed.", live);
     if let Ok(summary) = read::get(&open.view, Summarize).await {
         text.gauge("tartarus_journal_index", "Last entry applied.", summary.index);
+        let kept = &summary.kept;
+        let snapshot = kept.snapshots().next_back().map_or(0, |(index, _)| index);
+        text.gauge("tartarus_snapshot_index", "Entry of the newest snapshot.", snapshot);
+        text.gauge("tartarus_archived_index", "Last entry in the archive.", kept.archived());
+        text.gauge("tartarus_journal_first", "First entry that stays in Redis.", kept.first());
         text.gauge("tartarus_epoch", "Epoch of the leader.", summary.epoch);
         text.gauge("tartarus_policy_revision", "Revision of the law.", summary.revision);
         text.head("tartarus_runs", "gauge", "Runs that are remembered, by status.");

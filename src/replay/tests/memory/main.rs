@@ -6,6 +6,7 @@ mod dice;
 #[path = "../../../domain/tests/support/mod.rs"]
 mod law;
 
+mod archives;
 mod day;
 mod exports;
 mod snapshots;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use domain::Event;
+use domain::event::{SnapshotBegun, SnapshotTaken};
+use domain::ids::Hex;
 use domain::law::Verdict;
 use domain::submission::Pool;
 use journal::MemoryStore;
@@ -230,6 +232,30 @@ async fn a_journal_without_its_beginning_is_named() {
     let (entries, _) = day();
     let journal = journal(&entries).await;
     journal.store().remove(1);
-    let bad = verify(&mut source(&journal), |_, _| {}).await.unwrap_err();
-    assert!(bad.to_string().contains("entries between them are missing"), "{bad}");
+    let report = verify(&mut source(&journal), |_, _| {}).await.expect("an audit");
+    let [finding] = report.findings.as_slice() else { panic!("{:?}", report.findings) };
+    assert!(finding.what.contains("no event lets them leave"), "{finding}");
+}
+
+#[tokio::test]
+async fn a_snapshot_is_of_the_state_that_its_entry_left() {
+    let (mut entries, mut world) = day();
+    let at = world.now;
+    let begun = Event::SnapshotBegun(SnapshotBegun { at });
+    world.evolve(0, &begun);
+    entries.push(vec![begun]);
+    let index = entries.len() as u64 + 1;
+    let digest = world.digest();
+    let wrong = Hex([7; 32]);
+    for (index, digest, words) in [
+        (index, digest, None),
+        (index, wrong, Some(format!("the state after entry {index} is {digest}"))),
+        (index - 1, digest, Some(format!("entry {} begins no snapshot", index - 1))),
+    ] {
+        let taken = Event::SnapshotTaken(SnapshotTaken { at, index, digest, bytes: 1 });
+        let journal = journal(&[entries.clone(), vec![vec![taken]]].concat()).await;
+        let report = verify(&mut source(&journal), |_, _| {}).await.expect("an audit");
+        let found: Vec<_> = report.findings.iter().map(|f| f.what.clone()).collect();
+        assert_eq!(found, words.into_iter().collect::<Vec<_>>());
+    }
 }

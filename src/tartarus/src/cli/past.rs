@@ -11,8 +11,11 @@ pub struct SourceArgs {
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "file")]
     pub redis: Option<String>,
     /// A file that `tartarus audit export` wrote
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "archive")]
     pub file: Option<std::path::PathBuf>,
+    /// What has left Redis: a directory, or s3://BUCKET/PREFIX; alone where no Redis is named
+    #[arg(long, value_name = "PLACE")]
+    pub archive: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

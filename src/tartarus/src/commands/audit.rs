@@ -9,7 +9,7 @@ use replay::export::{self, Export, Exported};
 use replay::import::{BadLine, Import};
 use replay::source::Over;
 use replay::vouched::{Vouched, Vouching};
-use replay::{Kinds, Unreadable, fold};
+use replay::{Kinds, fold};
 use serde::Serialize;
 
 use super::replay::say;
@@ -88,7 +88,7 @@ fn write<W: Write + Send + 'static>(
                 "{finding}: `tartarus replay verify` says more; --until exports what is before it"
             )));
         }
-        Over::Trouble(trouble) => return Err(Unreadable::from(trouble).into()),
+        Over::Trouble(trouble) => return Err(trouble.into()),
     }
     let (to, exported) = export.finish()?;
     if exported.last.is_none() {

@@ -129,7 +129,7 @@ fn shown(args: ShowArgs, format: Format) -> Result<u8, Failure> {
     }
     match (bad, over) {
         (Some(bad), _) | (None, Over::Bad(bad)) => Err(Failure::error(bad.to_string())),
-        (None, Over::Trouble(trouble)) => Err(replay::Unreadable::from(trouble).into()),
+        (None, Over::Trouble(trouble)) => Err(trouble.into()),
         (None, Over::End) if !read => Err(replay::Unreadable::Empty.into()),
         (None, Over::End) => Ok(DONE),
     }

@@ -1,0 +1,98 @@
+//! A snapshot: the newest good one, and the journal behind it up to an entry.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use domain::World;
+use domain::ids::{Digest, Sequence};
+use journal::{Entry, Tail, catalog};
+use replay::archive::{Archive, Archived};
+use replay::fold::{self, Fold};
+use replay::snapshot::load_or_say;
+use replay::source::{Over, Source};
+
+use super::{Begin, Keeping, Undone};
+
+/// What was made.
+pub(super) struct Made {
+    pub(super) digest: Digest,
+    pub(super) bytes: u64,
+    pub(super) path: PathBuf,
+    pub(super) runs: usize,
+    /// The entry of the snapshot before; 0 without one.
+    pub(super) from: Sequence,
+    pub(super) events: u64,
+}
+
+/// Folds the journal up to an entry, and stores the state there.
+pub(super) async fn make(
+    keeping: &Keeping,
+    begin: &Begin,
+    index: Sequence,
+    over: &Arc<AtomicBool>,
+) -> Result<Made, Undone> {
+    let mut source = Source::journal(begin.journal.clone());
+    let (mut world, mut tail, mut from) = (World::default(), None, 0);
+    for found in keeping.snapshots.candidates(Some(begin.identity), None) {
+        let Ok(header) = found.header() else { continue };
+        // Of the chain that this very instance leads: it was asked at the start, and by the fold.
+        let Some(loaded) = load_or_say(&found).filter(|_| header.tail.position.seq < index) else {
+            continue;
+        };
+        from = header.tail.position.seq;
+        source.go_on(header.tail);
+        (world, tail) = (loaded.world, Some(header.tail));
+        break;
+    }
+    let next = tail.map_or(1, |tail: Tail| tail.position.seq + 1);
+    let oldest = begin.journal.stored(1, 1).await?.first().map_or(1, |(id, _)| id.seq);
+    if next < oldest {
+        let archive = Archive::open(&keeping.archive)?;
+        source = source.with(Some(Archived::of(archive, Some(begin.identity)).await?));
+    }
+    let state = UpTo { world, tail, index, events: 0, bad: None, over: over.clone() };
+    let (state, read) = fold::run(&mut source, state, |_| {}).await;
+    if over.load(Ordering::Relaxed) {
+        return Err(Undone::Over);
+    }
+    if let Some(bad) = state.bad {
+        return Err(Undone::Other(bad));
+    }
+    let Some(tail) = state.tail.filter(|tail| tail.position.seq == index) else {
+        return Err(match read {
+            Over::Trouble(unreadable) => unreadable.into(),
+            Over::Bad(finding) => Undone::Other(finding.to_string()),
+            Over::End => Undone::Other(format!("the journal ends before entry {index}")),
+        });
+    };
+    let (found, digest, bytes) = keeping.snapshots.store(tail, &state.world)?;
+    let (runs, events) = (state.world.runs.len(), state.events);
+    Ok(Made { digest, bytes, path: found.path, runs, from, events })
+}
+
+struct UpTo {
+    world: World,
+    tail: Option<Tail>,
+    index: Sequence,
+    events: u64,
+    bad: Option<String>,
+    over: Arc<AtomicBool>,
+}
+
+impl Fold for UpTo {
+    fn entry(&mut self, entry: &Entry) -> bool {
+        for event in catalog::events(entry) {
+            match event {
+                Ok((_, event)) => self.world.evolve(entry.seq(), &event),
+                Err(unreadable) => {
+                    self.bad = Some(unreadable.to_string());
+                    return false;
+                }
+            }
+            self.events += 1;
+        }
+        self.tail = Some(entry.tail());
+        entry.seq() < self.index && !self.over.load(Ordering::Relaxed)
+    }
+}
