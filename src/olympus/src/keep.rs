@@ -5,8 +5,8 @@
 //! Hears:  how many bytes were written; nothing of what was decided but what the journal says.
 //! Says:   to the registry, what is stored, and only once it was read back: the rest is the law's
 //!         (`domain::kept`).
-//! Never:  asks registry or view for the state: a snapshot is a replay (`docs/adr/0010`). Removes an
-//!         entry that no durable event lets leave.
+//! Never:  asks registry or view for the state: a snapshot is a replay, and that is its proof too.
+//!         Removes an entry that no durable event lets leave.
 //! Fails:  with one warning, and tries again: an archive that is away stops trimming, nothing else.
 //! Proof:  `tests/tests/kept`, the contract of [`Journal::trim`].
 

@@ -83,7 +83,7 @@ pub async fn what_if(
     }
     match over {
         Over::Bad(finding) => return Err(Unreadable::Bad(finding)),
-        Over::Trouble(trouble) => return Err(trouble.into()),
+        Over::Trouble(trouble) => return Err(trouble),
         Over::End if judging.first.is_none() && !judging.knows_law => {
             return Err(Unreadable::Empty);
         }

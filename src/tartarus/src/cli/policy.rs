@@ -131,8 +131,11 @@ pub struct BesideArgs {
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "export")]
     pub redis: Option<String>,
     /// A file that `tartarus audit export` wrote
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "archive")]
     pub export: Option<PathBuf>,
+    /// What has left Redis: a directory, or s3://BUCKET/PREFIX
+    #[arg(long, value_name = "PLACE")]
+    pub archive: Option<String>,
     /// Read to this entry alone: what a report of then has at its head
     #[arg(long, value_name = "ENTRY")]
     pub until: Option<u64>,
@@ -141,8 +144,11 @@ pub struct BesideArgs {
 impl BesideArgs {
     /// Where to read, where that is said.
     pub fn source(&self) -> Option<SourceArgs> {
-        let source = SourceArgs { redis: self.redis.clone(), file: self.export.clone() };
-        (source.redis.is_some() || source.file.is_some()).then_some(source)
+        let Self { redis, export, archive, .. } = self;
+        let source =
+            SourceArgs { redis: redis.clone(), file: export.clone(), archive: archive.clone() };
+        let named = source.redis.is_some() || source.file.is_some() || source.archive.is_some();
+        named.then_some(source)
     }
 }
 
