@@ -35,6 +35,7 @@ const LIFTED_BANS: &[(&str, &str)] = &[
     ("actors/src/registry/commit.rs", "the outbox never parks and never drops"),
     ("src/domain/examples/memory.rs", "a measurement reads its own arguments"),
     ("src/domain/tests/laws/main.rs", "how much is tested is not the law's business"),
+    ("tests/tests/kept/main.rs", "how long is waited before a kill is what is drawn"),
     ("tests/tests/kills/main.rs", "how long is waited before a kill is what is drawn"),
 ];
 
