@@ -467,8 +467,8 @@ async fn vouch_once_more(notary: &Addr<NotaryActor>) {
 async fn keep(plan: &Plan, house: &House, written: Arc<AtomicU64>) -> Option<Keeper> {
     let (keeping, journal) = plan.keeping.clone()?;
     let kept = house.view.send(Summarize).await.ok()?.kept;
-    let (registry, identity) = (house.registry.clone(), house.identity);
-    Some(Keeper::start(keeping, keep::Begin { journal, registry, identity, kept, written }))
+    let House { registry, view, identity, .. } = house.clone();
+    Some(Keeper::start(keeping, keep::Begin { journal, view, registry, identity, kept, written }))
 }
 
 /// Writes the barrier, shows the projections, opens the door; says whether it did. Where the barrier

@@ -21,10 +21,11 @@ use std::time::{Duration, Instant};
 use actix::Addr;
 use domain::event::{JournalArchived, JournalTrimmed, SnapshotTaken};
 use domain::ids::Sequence;
-use domain::kept::Kept;
+use domain::kept::{Kept, MEMORY};
 use domain::{Command, Event, Timestamp};
 use journal::{EntryId, Identity, Journal, Trouble};
 use olympus_actors::registry::{Enact, RegistryActor};
+use olympus_actors::view::{Summarize, ViewActor};
 use olympus_actors::{Failure, Mark, ask};
 use replay::Snapshots;
 use replay::archive::ArchiveError;
@@ -114,6 +115,8 @@ enum Undone {
 pub struct Begin {
     /// A journal of its own: what it reads holds up nobody.
     pub journal: Arc<dyn Journal>,
+    /// Where it looks for the level.
+    pub view: Addr<ViewActor>,
     /// Whom it tells.
     pub registry: Addr<RegistryActor>,
     /// Which journal.
@@ -222,6 +225,12 @@ impl Work {
     /// Does what is due.
     async fn look(&mut self) -> Result<(), Undone> {
         self.is_over()?;
+        if self.begin.kept.level() < MEMORY {
+            // Until it is raised, what is kept can't be written down.
+            let seen = self.begin.view.send(Summarize).await.map_err(|_| Undone::Over)?;
+            self.begin.kept = seen.kept;
+            return if self.begin.kept.level() < MEMORY { self.pause().await } else { Ok(()) };
+        }
         let written = self.begin.written.load(Ordering::Relaxed);
         let (at, when) = self.snapshot_at;
         let since = written - at;

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use domain::Event;
-use domain::event::{SnapshotBegun, SnapshotTaken};
+use domain::event::{LevelRaised, SnapshotBegun, SnapshotTaken};
 use domain::ids::Hex;
+use domain::kept::LEVEL;
 use domain::law::Verdict;
 use domain::submission::Pool;
 use journal::MemoryStore;
 use replay::verify::{Report, verify};
 
 use crate::day::{Entries, day, journal, source};
-use crate::law::run;
+use crate::law::{origin, run};
 
 async fn audit(entries: &Entries) -> Report {
     let journal = journal(entries).await;
@@ -241,9 +242,11 @@ async fn a_journal_without_its_beginning_is_named() {
 async fn a_snapshot_is_of_the_state_that_its_entry_left() {
     let (mut entries, mut world) = day();
     let at = world.now;
-    let begun = Event::SnapshotBegun(SnapshotBegun { at });
-    world.evolve(0, &begun);
-    entries.push(vec![begun]);
+    let raised = Event::LevelRaised(LevelRaised { at, origin: origin(), level: LEVEL });
+    for event in [raised, Event::SnapshotBegun(SnapshotBegun { at })] {
+        world.evolve(0, &event);
+        entries.push(vec![event]);
+    }
     let index = entries.len() as u64 + 1;
     let digest = world.digest();
     let wrong = Hex([7; 32]);
