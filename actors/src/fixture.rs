@@ -146,7 +146,8 @@ impl Fixture {
     pub async fn admit(&self, items: Vec<Judged>, key: Option<&str>) -> Answer<Vec<Item>> {
         let key = key.map(|key| KeyUse { key: key.into(), body: Hex([7; 16]) });
         let items = (0..).zip(items).collect();
-        ask(&self.registry, |reply| Admit { items, key, origin: origin(), reply }).await
+        let (redrive_of, origin) = (None, origin());
+        ask(&self.registry, |reply| Admit { items, key, redrive_of, origin, reply }).await
     }
 
     /// Submits one run that is let in.

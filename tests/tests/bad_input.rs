@@ -15,7 +15,14 @@ use tests::{Answer, House, program};
 /// Everything a caller can see, but what goes on by itself.
 async fn seen(house: &House) -> Vec<Value> {
     let mut all = Vec::new();
-    for path in ["/v1/runs", "/v1/policies", "/v1/templates", "/v1/nodes", "/v1/quarantine"] {
+    for path in [
+        "/v1/runs",
+        "/v1/policies",
+        "/v1/templates",
+        "/v1/nodes",
+        "/v1/quarantine",
+        "/v1/queue/dead",
+    ] {
         let answer = house.api.get(path).await.expect(200);
         all.push(json!({"path": path, "index": answer.index(), "body": answer.json()}));
     }
@@ -77,6 +84,9 @@ async fn every_bad_request_is_refused_in_words_and_changes_nothing() {
     let tail = format!("/v1/runs/{run}/logs?tail=-1");
     let soon = format!("/v1/runs/{run}?wait=soon");
     let index = format!("/v1/runs/{run}?index=last");
+    let no_redrive = format!("/v1/queue/dead/{NOBODY}/redrive");
+    let not_dead = format!("/v1/queue/dead/{canceled}/redrive");
+    let reason = json!({"reason": "x"});
     let tied = json!({"match": {"templates": ["python-*"]}});
     let none = Value::Null;
     let other = host(&["false"]);
@@ -85,6 +95,13 @@ async fn every_bad_request_is_refused_in_words_and_changes_nothing() {
         ("GET", "/", ("", ""), &none, 404, "not_found", ""),
         ("DELETE", "/v1/runs", ("", ""), &none, 405, "method_not_allowed", "GET"),
         ("PUT", "/v1/queue", ("", ""), &none, 405, "method_not_allowed", "GET"),
+        ("GET", "/v1/queue/dead?status=FAILED", ("", ""), &none, 422, "invalid", "status"),
+        ("GET", "/v1/queue/dead?redriven=perhaps", ("", ""), &none, 422, "invalid", "redriven"),
+        ("DELETE", "/v1/queue/dead", ("", ""), &none, 405, "method_not_allowed", "GET"),
+        ("GET", &not_dead, ("", ""), &none, 405, "method_not_allowed", "POST"),
+        ("POST", &not_dead, ("", ""), &none, 409, "conflict", "is no dead letter"),
+        ("POST", &not_dead, ("", ""), &reason, 400, "malformed", "no fields are known here"),
+        ("POST", &no_redrive, ("", ""), &none, 404, "not_found", NOBODY),
         ("POST", "/v1/nodes", ("", ""), &other, 405, "method_not_allowed", "GET"),
         ("GET", &no_run, ("", ""), &none, 404, "not_found", NOBODY),
         ("GET", "/v1/runs/seven", ("", ""), &none, 404, "not_found", "seven"),

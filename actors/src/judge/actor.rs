@@ -69,9 +69,11 @@ impl Handler<Judge> for JudgeActor {
 impl Handler<Reopen> for JudgeActor {
     type Result = ();
 
-    fn handle(&mut self, Reopen { run, revision, reply }: Reopen, context: &mut Self::Context) {
+    fn handle(&mut self, reopen: Reopen, context: &mut Self::Context) {
+        let Reopen { run, anew, revision, reply } = reopen;
         self.under(revision, context, move |court| {
-            let _ = reply.send(Case::again(court, &run));
+            let case = if anew { Case::anew(court, &run) } else { Ok(Case::again(court, &run)) };
+            let _ = reply.send(case);
         });
     }
 }

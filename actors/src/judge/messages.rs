@@ -28,10 +28,12 @@ pub struct Judge {
 pub struct Reopen {
     /// As its record has it.
     pub run: Arc<RunAdmitted>,
+    /// As a new run, from the template of today.
+    pub anew: bool,
     /// Judge under this revision of the law, or a later one.
     pub revision: u64,
     /// Where the case goes.
-    pub reply: oneshot::Sender<Case>,
+    pub reply: oneshot::Sender<Result<Case, Unjudgeable>>,
 }
 
 /// Judges cases on what they wanted to see.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient};
+use domain::dead::DeadLetters;
 use domain::line::Line;
 
 use super::messages::{GetDepth, GetLine, GetRank, LineMoved, QueueDepth};
@@ -16,6 +17,7 @@ const TELL_AGAIN: Duration = Duration::from_millis(50);
 /// See the module.
 pub struct QueueActor {
     line: Line,
+    dead: DeadLetters,
     mark: Mark,
     /// The last entry that moved the line.
     moved: Mark,
@@ -23,9 +25,9 @@ pub struct QueueActor {
 }
 
 impl QueueActor {
-    /// A queue from a replayed line.
-    pub fn new(line: Line, mark: Mark, projector: Recipient<LineMoved>) -> Self {
-        Self { line, mark, moved: mark, projector }
+    /// A queue from a replayed line and dead letters.
+    pub fn new(line: Line, dead: DeadLetters, mark: Mark, projector: Recipient<LineMoved>) -> Self {
+        Self { line, dead, mark, moved: mark, projector }
     }
 
     fn seen<T>(&self, value: T) -> Seen<T> {
@@ -48,6 +50,7 @@ impl Handler<Published> for QueueActor {
         let mut changes = Vec::new();
         for event in &batch.events {
             self.line.evolve(event, |change| changes.push(change));
+            self.dead.evolve(event);
         }
         self.mark = Mark { index: batch.index, receipt: batch.receipt };
         if !changes.is_empty() {
@@ -74,6 +77,7 @@ impl Handler<GetDepth> for QueueActor {
             depth: self.line.depth().clone(),
             oldest: self.line.oldest(),
             paused: self.line.paused(),
+            dead: self.dead.waiting(),
         }))
     }
 }

@@ -21,6 +21,8 @@ pub struct QueueDepth {
     pub oldest: Option<Timestamp>,
     /// Whether assignments are paused.
     pub paused: bool,
+    /// Dead letters that wait for a redrive.
+    pub dead: usize,
 }
 
 /// How many wait before a run in its pool; none when it does not wait.

@@ -192,7 +192,7 @@ impl Handler<Admit> for RegistryActor {
     type Result = ();
 
     fn handle(&mut self, admit: Admit, _: &mut Self::Context) {
-        let Admit { items, key, origin, reply } = admit;
+        let Admit { items, key, redrive_of, origin, reply } = admit;
         if !self.leading {
             return not_leading(reply);
         }
@@ -218,6 +218,7 @@ impl Handler<Admit> for RegistryActor {
                 key: key.clone().map(|key| (key, position)),
                 origin: origin.clone(),
                 queue_max: self.limits.queue_max,
+                redrive_of,
             }));
             answers.push(self.apply(command).and_then(|decision| {
                 let repeat = decision.events.is_empty();
@@ -288,7 +289,10 @@ impl Handler<Report> for RegistryActor {
     type Result = ();
 
     fn handle(&mut self, Report { report, reply }: Report, _: &mut Self::Context) {
-        self.commit(Command::Report(report), reply, |_, _| Ok(()));
+        let mut chance = [0; 8];
+        fill(&mut chance);
+        let chance = u64::from_ne_bytes(chance);
+        self.commit(Command::Report { report, chance }, reply, |_, _| Ok(()));
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Admit {
     pub items: Vec<(u32, Judged)>,
     /// The request's idempotency key.
     pub key: Option<KeyUse>,
+    /// The dead letter that they are of.
+    pub redrive_of: Option<domain::RunId>,
     /// Who asks.
     pub origin: Origin,
     /// An answer for each item, in order.

@@ -8,7 +8,7 @@ use domain::explain::{Standing, law_of};
 use domain::line::Class;
 use domain::placement::{Never, WaitReason, consider, never, why_waiting};
 use domain::runs::Birth;
-use domain::{Run, RunId, Status, World};
+use domain::{Run, RunId, Sequence, Status, World};
 use tokio::sync::oneshot;
 
 use super::messages::{
@@ -32,6 +32,8 @@ const NODES_SHOWN: usize = 10;
 pub struct ViewActor {
     pub(super) world: World,
     mark: Mark,
+    /// The entry that changed the dead letters last.
+    pub(super) dead_changed: Sequence,
     clock: Arc<Clock>,
     waiting: BTreeMap<RunId, Vec<Waiter>>,
     awaiting: BTreeMap<u64, Vec<oneshot::Sender<Mark>>>,
@@ -49,7 +51,8 @@ impl ViewActor {
     pub fn new(mut world: World, mark: Mark, clock: Arc<Clock>) -> Self {
         world.keys.clear();
         let (waiting, awaiting) = (BTreeMap::new(), BTreeMap::new());
-        Self { world, mark, clock, waiting, awaiting, pace: Pace::default() }
+        let (dead_changed, pace) = (mark.index, Pace::default());
+        Self { world, mark, dead_changed, clock, waiting, awaiting, pace }
     }
 
     pub(super) fn seen<T>(&self, value: T) -> Seen<T> {
@@ -73,7 +76,8 @@ impl ViewActor {
             }
             _ => None,
         };
-        RunSeen { run, waiting, never }
+        let dead = self.world.dead.get(run.id()).cloned();
+        RunSeen { run, waiting, never, dead }
     }
 
     fn explain(&self, id: RunId) -> Option<RunExplained> {
@@ -131,7 +135,11 @@ impl Handler<Published> for ViewActor {
 
     fn handle(&mut self, Published(batch): Published, _: &mut Self::Context) {
         for event in &batch.events {
+            let dead = (self.world.dead.len(), self.world.dead.waiting());
             self.world.evolve(batch.index, event);
+            if dead != (self.world.dead.len(), self.world.dead.waiting()) {
+                self.dead_changed = batch.index;
+            }
             if let Some((run, at)) = pace::assigned(event)
                 && let Some(item) = self.world.line.item(run)
             {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::Message;
+use domain::dead::Letter;
 use domain::event::RunAdmitted;
 use domain::explain::Standing;
 use domain::fleet::Node;
@@ -38,6 +39,8 @@ pub struct RunSeen {
     pub waiting: Option<WaitReason>,
     /// What is in its way, where nothing that is live could ever hold it.
     pub never: Option<Never>,
+    /// Its dead letter, where it is out of attempts.
+    pub dead: Option<Letter>,
 }
 
 /// When a read of a run is answered.
@@ -252,6 +255,35 @@ pub struct QuarantinePage {
     pub entries: Vec<(Entry, RunSeen)>,
     /// Go on before this one, if there may be more.
     pub next: Option<RunId>,
+}
+
+/// Lists dead letters, newest run first.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ListDead {
+    /// Those that had their redrive; otherwise those that wait for one.
+    pub redriven: bool,
+    /// Started from this template.
+    pub template: Option<Box<str>>,
+    /// Of this tenant.
+    pub tenant: Option<Box<str>>,
+    /// Older than this one.
+    pub before: Option<RunId>,
+    /// At most so many.
+    pub limit: usize,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Seen<DeadPage>>,
+}
+
+/// A page of dead letters.
+#[derive(Clone, Debug, Default)]
+pub struct DeadPage {
+    /// Their runs.
+    pub runs: Vec<RunSeen>,
+    /// Go on before this one, if there may be more.
+    pub next: Option<RunId>,
+    /// The entry that changed the dead letters last; all of them, not just this page.
+    pub changed: Sequence,
 }
 
 /// The thresholds of heat, and what is learned.

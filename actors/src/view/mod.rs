@@ -9,6 +9,7 @@
 //! Proof:  `tests.rs` beside it; J-2 in `domain`.
 
 mod actor;
+mod dead;
 mod messages;
 mod pace;
 mod router;

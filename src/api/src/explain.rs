@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use domain::dead::Letter;
 use domain::event::Principal;
 use domain::explain::{Explained, Standing};
 use domain::judge::{HeatCause, Judge, Judgement, Objection, Opinion};
@@ -59,6 +60,23 @@ pub struct Explanation {
     pub would_fit: Option<String>,
     /// Its attempts, oldest first.
     pub attempts: Vec<AttemptExplained>,
+    /// The dead letter that it repeats.
+    #[serde(default)]
+    pub redrive_of: Option<String>,
+    /// What it is as a dead letter, where it is out of attempts.
+    #[serde(default)]
+    pub dead_letter: Option<DeadExplained>,
+}
+
+/// A run out of attempts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadExplained {
+    /// Since when.
+    pub since: Time,
+    /// The run that it became by a redrive.
+    pub redriven_as: Option<String>,
+    /// What can be done about it.
+    pub message: String,
 }
 
 /// The policy a run was judged by.
@@ -275,7 +293,27 @@ impl Explanation {
             nodes_failed: standing.map(failed).unwrap_or_default(),
             would_fit: standing.and_then(|standing| standing.considered.hint.clone()),
             attempts: attempts(run),
+            redrive_of: run.redrive_of().map(|id| id.to_string()),
+            dead_letter: None,
         }
+    }
+
+    /// The same, of a dead letter.
+    #[must_use]
+    pub fn with_dead_letter(mut self, letter: Option<&Letter>) -> Self {
+        self.dead_letter = letter.map(|letter| DeadExplained {
+            since: letter.since.into(),
+            redriven_as: letter.redriven_as.map(|run| run.to_string()),
+            message: match letter.redriven_as {
+                Some(run) => format!("it was redriven as {run}"),
+                None => format!(
+                    "out of attempts: `tartarus queue redrive {}` has it judged again and makes a \
+                     new run of it",
+                    self.run_id
+                ),
+            },
+        });
+        self
     }
 }
 

@@ -180,4 +180,7 @@ pub struct QueueStatus {
     pub by_tenant: BTreeMap<String, u64>,
     /// How long the oldest has waited, in milliseconds; none where nothing waits.
     pub oldest_wait_ms: Option<u64>,
+    /// Runs out of attempts that wait for a redrive.
+    #[serde(default)]
+    pub dead: u64,
 }

@@ -10,6 +10,7 @@
 #[cfg(any(test, feature = "cases"))]
 pub mod cases;
 pub mod check;
+pub mod dead;
 pub mod document;
 pub mod duration;
 pub mod event;
@@ -37,6 +38,7 @@ pub mod time;
 pub mod what_if;
 
 pub use check::Invalid;
+pub use dead::DeadLetter;
 pub use domain::law::{OnViolation, Verdict};
 pub use domain::submission::{Heat, Network, OnLost, Pool, Strategy};
 pub use duration::Duration;

@@ -155,6 +155,21 @@ pub struct QuarantineQuery {
     pub read: ReadQuery,
 }
 
+/// `GET /v1/queue/dead`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadQuery {
+    /// Those that had their redrive; otherwise those that wait for one.
+    pub redriven: bool,
+    /// This template.
+    pub template: Option<String>,
+    /// This tenant.
+    pub tenant: Option<String>,
+    /// The page.
+    pub page: Page,
+    /// How fresh.
+    pub read: ReadQuery,
+}
+
 const READ: [&str; 5] = ["index", "wait", "min_index", "consistent", "at"];
 const PAGE: [&str; 2] = ["limit", "cursor"];
 const RUNS: [&str; 9] =
@@ -292,6 +307,25 @@ impl QuarantineQuery {
             read: reader.read_query(),
         };
         reader.found.finish(quarantine)
+    }
+}
+
+impl DeadQuery {
+    /// Reads a query string.
+    ///
+    /// # Errors
+    /// Every parameter that is unknown or has no valid value.
+    pub fn parse(query: &str) -> Result<Self, Invalid> {
+        let known = ["redriven", "template", "tenant"];
+        let mut reader = Reader::new(query, &[&known, &PAGE, &READ], &[]);
+        let dead = Self {
+            redriven: reader.flag("redriven"),
+            template: reader.value("template"),
+            tenant: reader.value("tenant"),
+            page: reader.page(),
+            read: reader.read_query(),
+        };
+        reader.found.finish(dead)
     }
 }
 

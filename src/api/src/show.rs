@@ -4,9 +4,9 @@
 
 use std::borrow::Cow;
 
-use domain::event::{End, FailReason, RejectCode};
+use domain::event::{End, FailReason, LostCause, RejectCode};
 use domain::fleet;
-use domain::runs::{self, Birth};
+use domain::runs::{self, Birth, Outcome};
 
 use crate::Pool;
 use crate::duration::Duration;
@@ -109,6 +109,23 @@ fn ending(run: &runs::Run) -> (Option<&'static str>, Option<String>) {
     }
 }
 
+/// The nodes that were lost while it was on them, or whose agents were, each once.
+fn lost_with(run: &runs::Run) -> Vec<&str> {
+    let latest = run.node.iter().zip(run.latest_outcome());
+    let all = run.past.iter().map(|past| (&past.node, past.outcome)).chain(latest);
+    let mut nodes = Vec::new();
+    for (node, outcome) in all {
+        let gone = match outcome {
+            Outcome::Lost(LostCause::NodeLost | LostCause::NodeRestarted) => true,
+            Outcome::Lost(LostCause::Unknown | LostCause::Drained) | Outcome::Ended(..) => false,
+        };
+        if gone && !nodes.contains(&node.as_str()) {
+            nodes.push(node.as_str());
+        }
+    }
+    nodes
+}
+
 fn failure(run: &runs::Run, reason: FailReason) -> String {
     let exit = run.last_exit.as_ref().map(|finished| &finished.exit);
     let resources = &run.submission().resources;
@@ -141,7 +158,11 @@ fn failure(run: &runs::Run, reason: FailReason) -> String {
         },
         FailReason::NodeLost => format!("{node} was lost with it, and on_lost is \"fail\""),
         FailReason::OutOfAttempts => {
-            format!("it used up its attempts: {} failed, {} lost", run.failures, run.losses)
+            let words = format!("it used up its attempts: {} failed", run.failures);
+            match lost_with(run).as_slice() {
+                [] => format!("{words}, {} lost", run.losses),
+                nodes => format!("{words}, {} lost, with {}", run.losses, nodes.join(", ")),
+            }
         }
     }
 }
@@ -151,10 +172,6 @@ impl From<&runs::Run> for Run {
         let (asked, judged) = (run.submission(), run.judgement());
         let (reason, message) = ending(run);
         let last = run.last_exit.as_deref();
-        let redrive_of = match &run.birth {
-            Birth::Admitted(admitted) => admitted.redrive_of,
-            Birth::Rejected(_) => None,
-        };
         Self {
             id: run.id().to_string(),
             status: run.status.into(),
@@ -189,7 +206,7 @@ impl From<&runs::Run> for Run {
             finished_at: run.finished_at.map(Time::from),
             usage: last.map(|finished| finished.usage.into()),
             output: last.map(|finished| OutputSize::from(&finished.output)),
-            redrive_of: redrive_of.map(|id| id.to_string()),
+            redrive_of: run.redrive_of().map(|id| id.to_string()),
             index: run.index,
         }
     }

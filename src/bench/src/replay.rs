@@ -108,7 +108,8 @@ impl Replay {
             for run in runs.clone() {
                 let judged = judge(&court, typical(), &Inputs::bare(true))?;
                 let (run, origin) = (id(run), origin());
-                let admit = Admit { run, judged, key: None, origin, queue_max: 1_000_000 };
+                let (key, queue_max, redrive_of) = (None, 1_000_000, None);
+                let admit = Admit { run, judged, key, origin, queue_max, redrive_of };
                 live.tell(Command::Admit(Box::new(admit)))?;
             }
             // Each step of their lives is an entry of its own, as it is where nodes report.
@@ -183,7 +184,10 @@ impl Step {
     fn command(self, number: u32) -> Command {
         let (run, node) = (id(number), node(number % NODES));
         let token = Hex([9; 16]);
-        let report = |node, what| Command::Report(Report { node, run, token, what });
+        let report = |node, what| {
+            let report = Report { node, run, token, what };
+            Command::Report { report, chance: 0 }
+        };
         match self {
             Self::Cancel => Command::Cancel { run, origin: origin() },
             Self::Assign => {

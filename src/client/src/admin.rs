@@ -5,9 +5,10 @@ use api::heat::{HeatDocument, HeatStatus, HeatVersion};
 use api::law::{PolicyDocument, PolicyVersion, TemplateDocument};
 use api::problem::Problem;
 use api::quarantine::{Quarantined, Word};
+use api::query::DeadQuery;
 use api::run::{List, Run};
 use api::what_if::{WhatIfReport, WhatIfRequest};
-use api::{Duration, Given, Node, QueueStatus, Readyz};
+use api::{DeadLetter, Duration, Given, Node, QueueStatus, Readyz};
 use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 
@@ -109,6 +110,49 @@ impl Client {
     /// Olympus can't be reached.
     pub async fn resume_queue(&self) -> Result<QueueStatus, Error> {
         self.persist(|| self.request(Method::POST, "/v1/queue/resume"), body).await
+    }
+
+    /// At most `most` runs that are out of attempts, newest first, from as many pages as it takes.
+    ///
+    /// # Errors
+    /// Olympus can't be reached.
+    pub async fn dead_letters(
+        &self,
+        query: &DeadQuery,
+        most: usize,
+    ) -> Result<Vec<DeadLetter>, Error> {
+        let mut filters = format!("&redriven={}", query.redriven);
+        for (name, value) in [("template", &query.template), ("tenant", &query.tenant)] {
+            if let Some(value) = value {
+                filters.push_str(&format!("&{name}={}", part(value)));
+            }
+        }
+        let (mut all, mut cursor) = (Vec::new(), String::new());
+        while all.len() < most {
+            let limit = (most - all.len()).min(api::limits::PAGE_MAX as usize);
+            let path = format!("/v1/queue/dead?limit={limit}{filters}{cursor}");
+            let page: List<DeadLetter> = self.read(&path).await?;
+            all.extend(page.items);
+            match page.next_cursor {
+                Some(next) => cursor = format!("&cursor={}", part(&next)),
+                None => break,
+            }
+        }
+        Ok(all)
+    }
+
+    /// Has a dead letter judged again and made a new run, under a fresh idempotency key: that run
+    /// is made once or not at all.
+    ///
+    /// # Errors
+    /// Refused: it is no dead letter, it was redriven, or today's law rejects it.
+    pub async fn redrive(&self, id: &str) -> Result<Run, Error> {
+        let path = format!("/v1/queue/dead/{}/redrive", part(id));
+        let key = uuid::Uuid::new_v4().to_string();
+        let send = || {
+            self.request(Method::POST, &path).header(api::headers::IDEMPOTENCY_KEY, key.as_str())
+        };
+        self.persist(send, body).await
     }
 
     /// All templates.

@@ -33,7 +33,12 @@ pub enum Command {
         planned_at: Sequence,
     },
     /// A node's agent says what became of an attempt.
-    Report(Report),
+    Report {
+        /// What.
+        report: Report,
+        /// Any number: spreads the pause before another attempt.
+        chance: u64,
+    },
     /// A node's agent registers.
     Join(Join),
     /// A node is gone.
@@ -199,6 +204,8 @@ pub struct Admit {
     pub origin: Origin,
     /// Most runs that may wait.
     pub queue_max: usize,
+    /// The dead letter that this submission is of, judged again.
+    pub redrive_of: Option<RunId>,
 }
 
 /// What must be true of the version in force for a change to be made.
@@ -313,6 +320,20 @@ pub enum Refusal {
         run: RunId,
         /// What the judges said.
         reasons: Vec<String>,
+    },
+    /// The run is not out of attempts.
+    #[error(
+        "run {0} is no dead letter: only what ended FAILED for want of attempts can be redriven; list \
+         it with GET /v1/queue/dead"
+    )]
+    NotDead(RunId),
+    /// The dead letter has become another run.
+    #[error("run {run} was redriven, it became run {redriven_as}: look at that one")]
+    Redriven {
+        /// The dead letter.
+        run: RunId,
+        /// What it became.
+        redriven_as: RunId,
     },
     /// There is no such node.
     #[error("node {0} does not exist: list nodes with GET /v1/nodes")]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::event::Event;
+use crate::event::{End, Event, FailReason};
 use crate::fleet::{Fleet, NodeStatus};
 use crate::ids::{NodeId, RunId, Timestamp};
 use crate::line::Line;
@@ -51,6 +51,12 @@ pub enum Violation {
         /// The node.
         node: NodeId,
     },
+    /// The dead letters and the runs disagree.
+    #[error("Q-3: run {0} is out of attempts and no dead letter, or a dead letter and not so")]
+    DeadLetter(RunId),
+    /// Their number is not what counting them gives.
+    #[error("Q-3: the number of dead letters is not what counting them gives")]
+    DeadLetters,
     /// The versions of a policy have a gap.
     #[error("P-1: the versions of policy {0} are not 1, 2, 3")]
     Versions(Box<str>),
@@ -237,6 +243,32 @@ pub fn q2(
     Ok(())
 }
 
+/// the dead letters are the remembered runs that ended for want of attempts, and the run that
+/// one became says so.
+pub fn q3(world: &World) -> Result<(), Violation> {
+    let mut dead = 0;
+    for (run, status) in world.runs.newest_first(None) {
+        let out = Some(End::Failed(FailReason::OutOfAttempts));
+        let failed = status == Status::Failed;
+        let out = failed && world.runs.get(run).is_some_and(|run| run.end == out);
+        if out != world.dead.get(run).is_some() {
+            return Err(Violation::DeadLetter(run));
+        }
+        dead += usize::from(out);
+    }
+    let mut waiting = 0;
+    for (run, letter) in world.dead.newest_first(true, None) {
+        waiting += usize::from(letter.redriven_as.is_none());
+        let again = letter.redriven_as.and_then(|again| world.runs.get(again));
+        let its_own = again.is_none_or(|again| again.redrive_of() == Some(run));
+        if world.runs.status(run).is_none() || !its_own {
+            return Err(Violation::DeadLetter(run));
+        }
+    }
+    let counts = (world.dead.len(), world.dead.waiting());
+    if counts == (dead, waiting) { Ok(()) } else { Err(Violation::DeadLetters) }
+}
+
 /// P-1: versions of a policy are 1, 2, 3 ….
 pub fn p1(world: &World) -> Result<(), Violation> {
     for name in world.law.policy_names() {
@@ -327,6 +359,7 @@ pub fn state(world: &World) -> Result<(), Violation> {
     r2(world)?;
     r3(world)?;
     q1(world)?;
+    q3(world)?;
     p1(world)?;
     t1(world)
 }

@@ -374,6 +374,15 @@ impl Case {
         Self { court: court.clone(), statute, submission, template, heat }
     }
 
+    /// An admitted run, to be judged again as a new one: from the template of today.
+    ///
+    /// # Errors
+    /// That template is no more.
+    pub fn anew(court: &Arc<Court>, run: &RunAdmitted) -> Result<Self, Unjudgeable> {
+        let template = request::pin(court.law(), &run.submission.template)?;
+        Ok(Self { heat: hint(court, &template), template, ..Self::again(court, run) })
+    }
+
     /// The submission, its defaults filled in.
     pub fn submission(&self) -> &Submission {
         &self.submission

@@ -4,8 +4,10 @@
 //! [`World::evolve`](world::World::evolve) folds what has happened and cannot fail. Replay is the
 //! same `evolve`: there is no second implementation of the past.
 
+mod attempts;
 pub mod command;
 pub mod court;
+pub mod dead;
 mod ended;
 pub mod event;
 pub mod explain;

@@ -20,7 +20,7 @@ use crate::world::World;
 
 /// Version of the shapes of all pieces. Raised by hand whenever any shape that a World is made of
 /// changes, or what is folded into it: a snapshot of another version is not used.
-pub const STATE_VERSION: u32 = 1;
+pub const STATE_VERSION: u32 = 2;
 
 /// Runs in a piece: some 300 KiB.
 const RUNS: usize = 1_024;
@@ -36,6 +36,7 @@ enum Part {
     Fleet,
     Law,
     Ledger,
+    Dead,
     Tenants,
     Keys,
     Profiles,
@@ -44,7 +45,7 @@ enum Part {
 }
 
 /// Every part of which there is one piece.
-const PARTS: usize = 10;
+const PARTS: usize = 11;
 
 /// A part, taken out of a World.
 type Taken = fn(&World) -> Box<[u8]>;
@@ -102,6 +103,7 @@ impl World {
             |world| pack(&(Part::Fleet, &world.fleet)),
             |world| pack(&(Part::Law, &world.law)),
             |world| pack(&(Part::Ledger, &world.ledger)),
+            |world| pack(&(Part::Dead, &world.dead)),
             |world| pack(&(Part::Tenants, &world.tenants)),
             |world| pack(&(Part::Keys, &world.keys)),
             |world| pack(&(Part::Profiles, &world.profiles)),
@@ -180,6 +182,7 @@ impl Rebuild {
             Part::Fleet => world.fleet = whole(bytes)?,
             Part::Law => world.law = whole(bytes)?,
             Part::Ledger => world.ledger = whole(bytes)?,
+            Part::Dead => world.dead = whole(bytes)?,
             Part::Tenants => world.tenants = whole(bytes)?,
             Part::Keys => world.keys = whole(bytes)?,
             Part::Profiles => world.profiles = whole(bytes)?,

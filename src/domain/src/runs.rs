@@ -229,6 +229,14 @@ impl Run {
         }
     }
 
+    /// The dead letter that it repeats.
+    pub fn redrive_of(&self) -> Option<RunId> {
+        match &self.birth {
+            Birth::Admitted(e) => e.redrive_of,
+            Birth::Rejected(_) => None,
+        }
+    }
+
     /// What the judges said, last.
     pub fn judgement(&self) -> &Judgement {
         match (&self.released, &self.birth) {

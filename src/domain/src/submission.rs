@@ -275,6 +275,12 @@ impl Retry {
         let doublings = failed.saturating_sub(1).min(32);
         self.backoff_ms.saturating_mul(1 << doublings).min(Self::MAX_BACKOFF_MS)
     }
+
+    /// A pause, longer by up to a quarter as `chance` has it: runs that failed together are not to
+    /// come back together. Never shorter than what was asked for.
+    pub fn jittered(pause_ms: u64, chance: u64) -> u64 {
+        pause_ms + chance % (pause_ms / 4 + 1)
+    }
 }
 
 /// What the loss of its node means for a run.

@@ -1,21 +1,23 @@
 //! The World: all state, as a fold of the journal; `decide` and `evolve`.
 //!
-//! Owns:   runs, line, fleet, law, ledger, tenants, keys and what is learned of heat: every part
-//!         folds the same events.
+//! Owns:   runs, line, fleet, law, ledger, dead letters, tenants, keys and what is learned of heat:
+//!         every part folds the same events.
 //! Never:  reads a clock, draws a number, does IO. Time, ids and tokens are inputs.
 //! Proof:  the property tests in `tests/laws`: lived equals replayed at every prefix, a refusal
 //!         changes nothing, the invariants hold after every event.
 
 use std::sync::Arc;
 
+use crate::attempts::{after_exit, lost};
 use crate::command::{Admit, Command, Guard, Join, Refusal, Report, Reported};
+use crate::dead::DeadLetters;
 use crate::event::{
-    CheckpointSigned, End, Event, ExitCause, FailReason, HeatTableSet, JournalArchived,
-    JournalTrimmed, LevelRaised, LostCause, Next, NodeDrained, NodeJoined, NodeLabeled, NodeLost,
-    NodeLostCause, NodeUndrained, Origin, Place, PolicyDeleted, PolicyPut, QueuePaused,
-    QueueResumed, RejectCode, RunAdmitted, RunAssigned, RunCancelRequested, RunCanceled,
-    RunEvicted, RunFinished, RunForgotten, RunLost, RunRefused, RunRejected, RunReleased,
-    RunStarted, SnapshotBegun, SnapshotTaken, TemplateDeleted, TemplatePut,
+    CheckpointSigned, Event, ExitCause, HeatTableSet, JournalArchived, JournalTrimmed, LevelRaised,
+    LostCause, NodeDrained, NodeJoined, NodeLabeled, NodeLost, NodeLostCause, NodeUndrained,
+    Origin, Place, PolicyDeleted, PolicyPut, QueuePaused, QueueResumed, RejectCode, RunAdmitted,
+    RunAssigned, RunCancelRequested, RunCanceled, RunEvicted, RunFinished, RunForgotten,
+    RunRefused, RunRejected, RunReleased, RunStarted, SnapshotBegun, SnapshotTaken,
+    TemplateDeleted, TemplatePut,
 };
 use crate::fleet::{Fleet, Node};
 use crate::heat::Profiles;
@@ -28,7 +30,7 @@ use crate::ledger::Ledger;
 use crate::line::Line;
 use crate::placement::may_assign;
 use crate::runs::{Run, Runs, Status};
-use crate::submission::{OnLost, Pool};
+use crate::submission::Pool;
 use crate::tenants::Tenants;
 
 /// Everything the journal says.
@@ -44,6 +46,8 @@ pub struct World {
     pub law: LawBook,
     /// The quarantine ledger.
     pub ledger: Ledger,
+    /// The dead letters.
+    pub dead: DeadLetters,
     /// Tenants.
     pub tenants: Tenants,
     /// Idempotency keys.
@@ -109,7 +113,7 @@ impl World {
                 })
                 .into())
             }
-            Command::Report(report) => self.report(at, report),
+            Command::Report { report, chance } => self.report(at, report, chance),
             Command::Join(join) => self.join(at, join),
             Command::LoseNode { node, boot, cause } => self.lose_node(at, node, boot, cause),
             Command::PutPolicy { policy, guard, origin, what_if } => {
@@ -291,6 +295,7 @@ impl World {
         self.fleet.evolve(event);
         self.law.evolve(event);
         self.ledger.evolve(event);
+        self.dead.evolve(event);
         self.tenants.evolve(event);
         self.keys.evolve(event);
         self.profiles.evolve(event);
@@ -335,10 +340,10 @@ impl World {
         self.runs.status(run).ok_or(Refusal::NoSuchRun(run))
     }
 
-    /// The checks of admission, in the order of the plan: key, law, room, a live quarantine node.
-    /// What the judges refused needs no room: trying again later would not help it.
+    /// The checks of admission, in the order of the plan: key, dead letter, law, room, a live
+    /// quarantine node. What the judges refused needs no room: trying again later would not help it.
     fn admit(&self, at: Timestamp, admit: Admit) -> Result<Decision, Refusal> {
-        let Admit { run, judged, key, origin, queue_max } = admit;
+        let Admit { run, judged, key, origin, queue_max, redrive_of } = admit;
         let tenant = judged.submission().tenant();
         if let Some((key, position)) = &key {
             match self.keys.look_up(at, tenant, key, *position) {
@@ -348,6 +353,13 @@ impl World {
                 }
                 Known::Repeat(run) => return Err(Refusal::NoSuchRun(run)),
                 Known::OtherBody => return Err(Refusal::KeyReused { key: key.key.clone() }),
+            }
+        }
+        if let Some(dead) = redrive_of {
+            self.status(dead)?;
+            self.dead.may_redrive(dead)?;
+            if self.runs.get(dead).is_none_or(|dead| dead.submission() != judged.submission()) {
+                return Err(Refusal::Overtaken);
             }
         }
         let needed = self.law.current().revision;
@@ -385,7 +397,6 @@ impl World {
             number: self.admissions + 1,
         };
         let (submission, judgement) = judged.into_parts();
-        let redrive_of = None;
         let admitted =
             RunAdmitted { run, at, origin, submission, key, judgement, place, redrive_of };
         Ok(Event::RunAdmitted(Arc::new(admitted)).into())
@@ -431,7 +442,7 @@ impl World {
         Event::RunCancelRequested(RunCancelRequested { run, at, origin, attempt, node }).into()
     }
 
-    fn report(&self, at: Timestamp, report: Report) -> Result<Decision, Refusal> {
+    fn report(&self, at: Timestamp, report: Report, chance: u64) -> Result<Decision, Refusal> {
         let Report { node, run, token, what } = report;
         let held = self.fleet.node(&node).and_then(|node| node.attempts.get(&run));
         let held = held.filter(|held| held.token == token).ok_or(Refusal::StaleAttempt)?;
@@ -456,7 +467,7 @@ impl World {
                     let cause = if stop { LostCause::Drained } else { LostCause::Unknown };
                     return Ok(lost(live, at, node, cause).into());
                 }
-                let next = after_exit(live, at, exit.cause, exit.code);
+                let next = after_exit(live, at, exit.cause, exit.code, chance);
                 let finished = RunFinished { run, at, attempt, node, exit, usage, output, next };
                 Ok(Event::RunFinished(Arc::new(finished)).into())
             }
@@ -516,66 +527,4 @@ fn check_guard(guard: Guard, name: &str, found: u64) -> Result<(), Refusal> {
         Guard::Absent if found == 0 => Ok(()),
         Guard::Absent => Err(Refusal::Exists { name: name.into(), version: found }),
     }
-}
-
-/// What becomes of a run whose attempt ended with a report.
-fn after_exit(run: &Run, at: Timestamp, cause: ExitCause, code: Option<i32>) -> Next {
-    if run.cancel_requested {
-        return Next::End(End::Canceled);
-    }
-    let reason = match (cause, code) {
-        (ExitCause::Exited, Some(0)) => return Next::End(End::Succeeded),
-        (ExitCause::Exited, Some(_)) => FailReason::NonZeroExit,
-        (ExitCause::Exited | ExitCause::Canceled, _) => FailReason::Signaled,
-        (ExitCause::TimedOut, _) => FailReason::TimedOut,
-        (ExitCause::OutOfMemory, _) => FailReason::OutOfMemory,
-        (ExitCause::NotExecutable, _) => FailReason::NotExecutable,
-        (ExitCause::SandboxFailed, _) => {
-            // The program never ran: the node's fault, so another try does not count as one.
-            return after_loss_of(run, at, FailReason::SandboxFailed);
-        }
-    };
-    let retry = run.submission().retry;
-    let failed = run.failures + 1;
-    if failed < retry.max_attempts {
-        Next::Again { not_before: at.plus(retry.pause_ms(failed)) }
-    } else if retry.max_attempts > 1 {
-        Next::End(End::Failed(FailReason::OutOfAttempts))
-    } else {
-        Next::End(End::Failed(reason))
-    }
-}
-
-/// What becomes of a run whose attempt is over without having failed by itself.
-fn after_loss_of(run: &Run, at: Timestamp, reason: FailReason) -> Next {
-    if run.cancel_requested {
-        Next::End(End::Canceled)
-    } else if run.losses + 1 > OnLost::MAX_LOSSES {
-        Next::End(End::Failed(reason))
-    } else {
-        // A broken node must not be asked again at once: a second, doubling with each loss.
-        let pause_ms = match reason {
-            FailReason::SandboxFailed => 1_000 << run.losses,
-            FailReason::NonZeroExit
-            | FailReason::Signaled
-            | FailReason::TimedOut
-            | FailReason::OutOfMemory
-            | FailReason::NotExecutable
-            | FailReason::NodeLost
-            | FailReason::OutOfAttempts => 0,
-        };
-        Next::Again { not_before: at.plus(pause_ms) }
-    }
-}
-
-fn lost(run: &Run, at: Timestamp, node: NodeId, cause: LostCause) -> Event {
-    let next = match run.submission().on_lost {
-        OnLost::Fail if !run.cancel_requested => Next::End(End::Failed(FailReason::NodeLost)),
-        // Being moved for an operator says nothing about the run, and does not count.
-        OnLost::Retry if cause == LostCause::Drained && !run.cancel_requested => {
-            Next::Again { not_before: at }
-        }
-        OnLost::Fail | OnLost::Retry => after_loss_of(run, at, FailReason::OutOfAttempts),
-    };
-    Event::RunLost(RunLost { run: run.id(), at, attempt: run.attempt, node, cause, next })
 }

@@ -239,8 +239,11 @@ impl Rooms {
             })
         };
         let queue = {
-            let (line, projector) = (world.line.clone(), projector.clone().recipient());
-            QueueActor::start_in_arbiter(&hall, move |_| QueueActor::new(line, mark, projector))
+            let (line, dead) = (world.line.clone(), world.dead.clone());
+            let projector = projector.clone().recipient();
+            QueueActor::start_in_arbiter(&hall, move |_| {
+                QueueActor::new(line, dead, mark, projector)
+            })
         };
         let heat = {
             let fleet = world.fleet.clone();

@@ -8,7 +8,9 @@
 use std::sync::Arc;
 
 use domain::command::{Admit, Command, Guard, Report, Reported};
-use domain::event::{CheckpointSigned, Place, RunAdmitted, RunRejected, RunReleased};
+use domain::event::{
+    CheckpointSigned, Next, Place, RunAdmitted, RunFinished, RunRejected, RunReleased,
+};
 use domain::judge::{Case, judge_resolved};
 use domain::placement::Assignment;
 use domain::runs::Birth;
@@ -40,14 +42,16 @@ pub fn decided(
             planned_at: e.planned_at,
         },
         Event::RunStarted(e) => match report(world, e.run, &e.node, Reported::Started) {
-            Some(command) => command,
+            Some(report) => Command::Report { report, chance: 0 },
             None => return Some(Err("no attempt of this run is on that node".into())),
         },
         Event::RunFinished(e) => {
             let (exit, usage, output) = (e.exit.clone(), e.usage, e.output.clone());
             let what = Reported::Finished { exit, usage, output };
             match report(world, e.run, &e.node, what) {
-                Some(command) => command,
+                Some(report) => {
+                    Command::Report { chance: chance(world, at, report.clone(), e), report }
+                }
                 None => return Some(Err("no attempt of this run is on that node".into())),
             }
         }
@@ -129,9 +133,23 @@ fn same(world: &World, at: Timestamp, command: Command, event: &Event) -> Result
     }
 }
 
-fn report(world: &World, run: RunId, node: &NodeId, what: Reported) -> Option<Command> {
+fn report(world: &World, run: RunId, node: &NodeId, what: Reported) -> Option<Report> {
     let token: Token = world.fleet.node(node)?.attempts.get(&run)?.token;
-    Some(Command::Report(Report { node: node.clone(), run, token, what }))
+    Some(Report { node: node.clone(), run, token, what })
+}
+
+/// The number that a pause was spread by: what it is longer than without. One that is longer than
+/// the law allows, or shorter, comes to another event.
+fn chance(world: &World, at: Timestamp, report: Report, e: &RunFinished) -> u64 {
+    let least = world.decide(at, Command::Report { report, chance: 0 });
+    let least = least.map(|decision| decision.events);
+    match (least.as_deref(), e.next) {
+        (Ok([Event::RunFinished(least)]), Next::Again { not_before }) => match least.next {
+            Next::Again { not_before: least } => not_before.since(least),
+            Next::End(_) => 0,
+        },
+        _ => 0,
+    }
 }
 
 /// Whether an attempt is where an event ends it.
@@ -191,12 +209,7 @@ fn admitted(
     let command = admit(court, e);
     match world.decide(e.at, command).map(|decision| decision.events) {
         Ok(events) => match events.as_slice() {
-            // Which run it repeats is the operator's word.
-            [Event::RunAdmitted(again)]
-                if RunAdmitted { redrive_of: e.redrive_of, ..RunAdmitted::clone(again) } == **e =>
-            {
-                Ok(())
-            }
+            [Event::RunAdmitted(again)] if again == e => Ok(()),
             [Event::RunAdmitted(again)] if again.place != e.place => {
                 Err("admitted again, it stands elsewhere in line".into())
             }
@@ -233,6 +246,7 @@ fn admit(court: &Arc<Court>, e: &RunAdmitted) -> Command {
         origin: e.origin.clone(),
         // How many may wait was a setting of that day, and what it kept out is not in the journal.
         queue_max: usize::MAX,
+        redrive_of: e.redrive_of,
     }))
 }
 

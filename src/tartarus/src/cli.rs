@@ -7,12 +7,14 @@ use clap::{Args, Parser, Subcommand};
 
 mod past;
 mod policy;
+mod queue;
 #[cfg(test)]
 mod tests;
 mod trust;
 
 pub use past::{AtArgs, AuditVerb, DiffArgs, ExportArgs, ReplayVerb, ShowArgs, SourceArgs};
 pub use policy::{GateArgs, Limit, PolicyApplyArgs, PolicyDiffArgs, PolicyVerb, WhatIfArgs};
+pub use queue::{DeadArgs, QueueVerb, RedriveArgs};
 pub use trust::TrustArgs;
 
 use crate::logging::Kind;
@@ -71,7 +73,7 @@ pub enum Command {
     /// Look at the fleet, drain nodes and label them
     #[command(subcommand)]
     Node(NodeVerb),
-    /// Look at the waiting line
+    /// Look at the waiting line, and at the runs that are out of attempts
     #[command(subcommand)]
     Queue(QueueVerb),
     /// Look at what is quarantined, and let it go or reject it
@@ -331,16 +333,6 @@ pub enum NodeVerb {
 const LABEL_HELP: &str = "\
 key- takes an operator's label away, so that the agent's own is seen again; where there is none, it
 hides the agent's. A label that changes the node's pool is refused while the node has runs.";
-
-#[derive(Debug, Subcommand)]
-pub enum QueueVerb {
-    /// Depth by pool, heat and tenant; the oldest wait
-    Status,
-    /// Give no more runs to nodes; what runs goes on
-    Pause,
-    /// Give runs to nodes again
-    Resume,
-}
 
 #[derive(Debug, Subcommand)]
 pub enum QuarantineVerb {

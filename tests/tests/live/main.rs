@@ -5,6 +5,7 @@
 
 mod cancel;
 mod cli;
+mod dead;
 mod drain;
 mod events;
 mod examples;

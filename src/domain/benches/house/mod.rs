@@ -86,7 +86,9 @@ impl House {
         let judged = judge(&self.court, request, &Inputs::bare(true));
         let judged = judged.expect("the template is built in");
         let (origin, queue_max) = (origin(), usize::MAX);
-        self.tell(Command::Admit(Box::new(Admit { run, judged, key, origin, queue_max })));
+        let redrive_of = None;
+        let admit = Admit { run, judged, key, origin, queue_max, redrive_of };
+        self.tell(Command::Admit(Box::new(admit)));
         run
     }
 
@@ -95,7 +97,10 @@ impl House {
         let token = Hex([9; 16]);
         let assignment = Assignment { run, node: node(0), fallback: false };
         self.tell(Command::Assign { assignment, token, planned_at: 1_000_000 });
-        let report = |what| Command::Report(Report { node: node(0), run, token, what });
+        let report = |what| {
+            let report = Report { node: node(0), run, token, what };
+            Command::Report { report, chance: 0 }
+        };
         self.now = self.now.plus(20);
         self.tell(report(Reported::Started));
         self.now = self.now.plus(80);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Pinned;
-use crate::law::Law;
+use crate::law::{Current, Law, Template};
 use crate::submission::{
     Heat, Network, OnLost, Placement, Resources, Retention, Retry, Submission,
 };
@@ -69,18 +69,24 @@ pub enum Unjudgeable {
     },
 }
 
+fn find<'l>(law: &'l Law, name: &str) -> Result<&'l Current<Template>, Unjudgeable> {
+    law.templates.get(name).ok_or_else(|| {
+        let known: Vec<&str> = law.templates.keys().map(|name| &**name).collect();
+        Unjudgeable::UnknownTemplate { name: name.into(), known: known.join(", ") }
+    })
+}
+
+/// A template as it is now.
+pub(super) fn pin(law: &Law, name: &str) -> Result<Pinned, Unjudgeable> {
+    Ok(Pinned { name: name.into(), version: find(law, name)?.version })
+}
+
 /// A request as a submission: with the template it starts from, and that template's word on heat.
 pub(super) fn resolve(
     law: &Law,
     request: Request,
 ) -> Result<(Submission, Pinned, Option<Heat>), Unjudgeable> {
-    let Some(found) = law.templates.get(&request.template) else {
-        let known: Vec<&str> = law.templates.keys().map(|name| &**name).collect();
-        return Err(Unjudgeable::UnknownTemplate {
-            name: request.template,
-            known: known.join(", "),
-        });
-    };
+    let found = find(law, &request.template)?;
     let template = &found.body;
     let pinned = Pinned { name: request.template.clone(), version: found.version };
     let command =

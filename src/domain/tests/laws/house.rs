@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::command::{Admit, Guard, Report, Reported};
-use domain::event::{End, KeyUse, LeaderStarted, Next, NodeLostCause, Output, Usage};
+use domain::event::{KeyUse, LeaderStarted, NodeLostCause, Output, Usage};
 use domain::ids::{Hex, Sequence};
 use domain::invariants;
 use domain::judge::{judge, judge_again, judge_resolved};
@@ -25,6 +25,7 @@ use domain::{
 };
 
 use crate::asks::*;
+use crate::ends;
 use crate::numbers;
 use crate::parts::Parts;
 use crate::script::{Asked, Shown, Step, What};
@@ -52,7 +53,7 @@ pub struct House {
     now: Timestamp,
     sequence: Sequence,
     drawn: u64,
-    earlier_law: Option<Arc<Law>>,
+    pub earlier_law: Option<Arc<Law>>,
     /// Every submission that became a run: when, whose, and whether it was let in.
     born: Vec<(Timestamp, String, bool)>,
     planned: Vec<Assignment>,
@@ -177,6 +178,7 @@ impl House {
                 let stale = self.earlier_law.clone().filter(|_| stale);
                 self.release(run, stale);
             }
+            Step::Redrive { run, any, stale } => self.redrive(run, any, stale),
             Step::Refuse { run } => {
                 let Some((run, waits)) = self.maybe_quarantined(run) else { return };
                 let reason = "not here".into();
@@ -241,7 +243,8 @@ impl House {
         let (key, origin) = (key.map(key_use), origin());
         let waiting = self.lived.line.waiting();
         let revision = law.revision;
-        let admit = Admit { run, judged, key, origin, queue_max };
+        let redrive_of = None;
+        let admit = Admit { run, judged, key, origin, queue_max, redrive_of };
         let answer = self.ask(Command::Admit(Box::new(admit)));
         match known {
             Some(None) => assert!(matches!(answer, Err(Refusal::KeyReused { .. })), "{answer:?}"),
@@ -371,7 +374,8 @@ impl House {
             }
             What::Gone => Reported::Gone,
         };
-        let answer = self.ask(Command::Report(Report { node, run, token, what }));
+        let (report, chance) = (Report { node, run, token, what }, self.drawn * 0x9e37_79b9);
+        let answer = self.ask(Command::Report { report, chance });
         assert_eq!(answer.is_ok(), believed, "{shown:?} {answer:?}");
     }
 
@@ -451,13 +455,13 @@ impl House {
         all
     }
 
-    fn draw(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.drawn += 1;
         self.drawn
     }
 
     /// Asks, and lets what follows happen. Whoever has the same past gives the same answer.
-    fn ask(&mut self, command: Command) -> Result<Decision, Refusal> {
+    pub fn ask(&mut self, command: Command) -> Result<Decision, Refusal> {
         let before = self.lived.clone();
         let answer = self.lived.decide(self.now, command.clone());
         assert_eq!(answer, self.lived.decide(self.now, command.clone()), "asked twice");
@@ -524,8 +528,8 @@ impl House {
                 self.last_token = Some(e.token);
                 return;
             }
-            Event::RunFinished(e) => return expect_cancel(world, e.run, e.next),
-            Event::RunLost(e) => return expect_cancel(world, e.run, e.next),
+            Event::RunFinished(e) => return ends::expect_cancel(world, e.run, e.next),
+            Event::RunLost(e) => return ends::expect_cancel(world, e.run, e.next),
             Event::RunReleased(e) => {
                 let run = world.runs.live(e.run).expect("only what waits is let go");
                 return self.remade(run.submission(), &e.judgement);
@@ -536,7 +540,10 @@ impl House {
                 assert!(self.now.since(ended) >= run.submission().retention.max_age_ms);
                 return;
             }
-            Event::RunAdmitted(e) => (e.run, &e.submission, &e.judgement, &e.key),
+            Event::RunAdmitted(e) => {
+                ends::foresee(world, e);
+                (e.run, &e.submission, &e.judgement, &e.key)
+            }
             Event::RunRejected(e) => (e.run, &e.submission, &e.judgement, &e.key),
             _ => return,
         };
@@ -587,10 +594,4 @@ fn restored(world: &World) -> World {
     let mut rebuild = Rebuild::default();
     world.pieces().for_each(|piece| rebuild.add(&piece).expect("the next piece"));
     rebuild.finish().expect("all pieces")
-}
-
-fn expect_cancel(world: &World, run: RunId, next: Next) {
-    let run = world.runs.live(run).expect("what ends was alive");
-    let canceled = next == Next::End(End::Canceled);
-    assert_eq!(canceled, run.cancel_requested, "a cancelled run never waits again");
 }

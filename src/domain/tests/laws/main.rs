@@ -8,6 +8,7 @@
 mod support;
 
 mod asks;
+mod ends;
 mod house;
 mod numbers;
 mod parts;

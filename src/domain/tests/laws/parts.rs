@@ -1,5 +1,6 @@
 //! Every part of a World, folded without the others.
 
+use domain::dead::DeadLetters;
 use domain::fleet::Fleet;
 use domain::heat::Profiles;
 use domain::keys::Keys;
@@ -18,6 +19,7 @@ pub struct Parts {
     pub fleet: Fleet,
     pub law: LawBook,
     pub ledger: Ledger,
+    pub dead: DeadLetters,
     pub tenants: Tenants,
     pub keys: Keys,
     pub profiles: Profiles,
@@ -30,6 +32,7 @@ impl Parts {
         let touched = self.fleet.evolve(event);
         self.law.evolve(event);
         self.ledger.evolve(event);
+        self.dead.evolve(event);
         self.tenants.evolve(event);
         self.keys.evolve(event);
         self.profiles.evolve(event);
@@ -42,6 +45,7 @@ impl Parts {
         assert!(self.fleet == world.fleet, "fleet alone");
         assert!(self.law == world.law, "law alone");
         assert!(self.ledger == world.ledger, "ledger alone");
+        assert!(self.dead == world.dead, "dead letters alone");
         assert!(self.tenants == world.tenants, "tenants alone");
         assert!(self.keys == world.keys, "keys alone");
         assert!(self.profiles == world.profiles, "what is learned alone");

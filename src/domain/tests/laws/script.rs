@@ -53,6 +53,9 @@ pub enum Step {
     SetHeatTable { table: HeatTable, guard: Guarded },
     /// Let any run out of quarantine, judged by the law of today or an earlier one.
     Release { run: Index, stale: bool },
+    /// Have a dead letter, or any run, judged again by the law of today or an earlier one, as a new
+    /// run.
+    Redrive { run: Index, any: bool, stale: bool },
     /// Reject any run in quarantine.
     Refuse { run: Index },
     /// Assignments stop.
@@ -184,6 +187,8 @@ fn step() -> impl Strategy<Value = Step> {
         }),
         4 => (any::<Index>(), prop::bool::weighted(0.2))
             .prop_map(|(run, stale)| Step::Release { run, stale }),
+        4 => (any::<Index>(), prop::bool::weighted(0.2), prop::bool::weighted(0.2))
+            .prop_map(|(run, any, stale)| Step::Redrive { run, any, stale }),
         2 => any::<Index>().prop_map(|run| Step::Refuse { run }),
         1 => Just(Step::Pause),
         2 => Just(Step::Resume),

@@ -20,7 +20,8 @@ fn quarantine_node() -> Event {
 
 fn of(judged: Judged, queue_max: usize) -> Command {
     let (key, origin) = (None, origin());
-    Command::Admit(Box::new(Admit { run: run(1), judged, key, origin, queue_max }))
+    let redrive_of = None;
+    Command::Admit(Box::new(Admit { run: run(1), judged, key, origin, queue_max, redrive_of }))
 }
 
 fn with_quarantine_off(request: Request) -> Judged {
@@ -84,7 +85,8 @@ fn a_full_line_takes_nothing_more_and_writes_nothing() {
     let full = [admitted(1, request()), admitted(2, request())];
     let third = |queue_max| {
         let (judged, key, origin) = (judged(&World::default(), request()), None, origin());
-        Command::Admit(Box::new(Admit { run: run(3), judged, key, origin, queue_max }))
+        let redrive_of = None;
+        Command::Admit(Box::new(Admit { run: run(3), judged, key, origin, queue_max, redrive_of }))
     };
     check(&full, third(2), Err(Refusal::QueueFull { waiting: 2, limit: 2 }));
     let third_place = Place { after: 50, finish_tag: 3, number: 3 };

@@ -184,7 +184,8 @@ fn a_program_may_end_before_its_start_was_heard_of() {
 fn a_report_is_believed_of_the_current_attempt_only() {
     let with_token = |n| {
         let (node, run, token) = (node("n1"), run(1), token(n));
-        Command::Report(Report { node, run, token, what: Reported::Started })
+        let report = Report { node, run, token, what: Reported::Started };
+        Command::Report { report, chance: 0 }
     };
     let stale = || Err(Refusal::StaleAttempt);
     check(&scheduled(), with_token(2), stale());

@@ -7,6 +7,7 @@ mod support;
 mod admission;
 mod choice;
 mod consider;
+mod dead;
 mod fairness;
 mod heat;
 mod judging;

@@ -4,7 +4,7 @@ use domain::command::{Refusal, Reported};
 use domain::event::{End, ExitCause, FailReason, LostCause, Next};
 use domain::judge::Request;
 use domain::submission::{OnLost, Retry};
-use domain::{Event, Status, Timestamp, World};
+use domain::{Command, Event, Status, Timestamp, World};
 
 use crate::support::*;
 
@@ -63,6 +63,27 @@ fn a_pause_never_grows_beyond_the_longest() {
     let retry = Retry { max_attempts: u32::MAX, backoff_ms: u64::MAX };
     assert_eq!(retry.pause_ms(u32::MAX), Retry::MAX_BACKOFF_MS);
     assert_eq!(Retry { backoff_ms: 0, ..retry }.pause_ms(u32::MAX), 0);
+}
+
+#[test]
+fn a_pause_is_spread_by_up_to_a_quarter_and_never_shorter_than_asked() {
+    let after = |chance, exit| {
+        let mut world = running(patient(3, 1_000));
+        let Command::Report { report, .. } = report(1, "n1", ended(exit)) else { panic!("it is") };
+        tell(&mut world, T0, Command::Report { report, chance }).expect("the attempt is current");
+        let waits = world.runs.get(run(1)).and_then(|run| run.not_before);
+        waits.expect("it waits for its next attempt").since(T0)
+    };
+    for (chance, pause_ms) in
+        [(0, 1_000), (7, 1_007), (250, 1_250), (251, 1_000), (u64::MAX, 1_000 + u64::MAX % 251)]
+    {
+        assert_eq!(after(chance, exited(1)), pause_ms, "{chance}");
+        assert_eq!(after(chance, exit(ExitCause::SandboxFailed, None)), pause_ms, "{chance}");
+    }
+    assert_eq!(Retry::jittered(0, 77), 0, "no pause stays none");
+    let longest = (0..=Retry::MAX_BACKOFF_MS).step_by(997);
+    let longest = longest.map(|chance| Retry::jittered(Retry::MAX_BACKOFF_MS, chance)).max();
+    assert!(longest <= Some(Retry::MAX_BACKOFF_MS / 4 * 5), "{longest:?}");
 }
 
 #[test]

@@ -276,8 +276,22 @@ pub fn killed(signal: i32) -> Exit {
 // What is asked
 
 pub fn admit(n: u64, judged: Judged) -> Command {
-    let (key, origin) = (None, origin());
-    Command::Admit(Box::new(Admit { run: run(n), judged, key, origin, queue_max: QUEUE_MAX }))
+    admitting(n, judged, None, None)
+}
+
+/// The dead letter of run `dead`, judged again, as run `n`.
+pub fn redrive(n: u64, judged: Judged, dead: u64) -> Command {
+    admitting(n, judged, None, Some(run(dead)))
+}
+
+pub fn admitting(
+    n: u64,
+    judged: Judged,
+    key: Option<(KeyUse, u32)>,
+    redrive_of: Option<RunId>,
+) -> Command {
+    let (run, origin, queue_max) = (run(n), origin(), QUEUE_MAX);
+    Command::Admit(Box::new(Admit { run, judged, key, origin, queue_max, redrive_of }))
 }
 
 pub fn key(text: &str, body: u8) -> KeyUse {
@@ -285,8 +299,7 @@ pub fn key(text: &str, body: u8) -> KeyUse {
 }
 
 pub fn admit_with_key(n: u64, judged: Judged, key: KeyUse, position: u32) -> Command {
-    let (key, origin) = (Some((key, position)), origin());
-    Command::Admit(Box::new(Admit { run: run(n), judged, key, origin, queue_max: QUEUE_MAX }))
+    admitting(n, judged, Some((key, position)), None)
 }
 
 pub fn cancel(n: u64) -> Command {
@@ -299,7 +312,8 @@ pub fn assign(n: u64, on: &str) -> Command {
 }
 
 pub fn report(n: u64, on: &str, what: Reported) -> Command {
-    Command::Report(Report { node: node(on), run: run(n), token: token(n), what })
+    let report = Report { node: node(on), run: run(n), token: token(n), what };
+    Command::Report { report, chance: 0 }
 }
 
 pub fn ended(exit: Exit) -> Reported {

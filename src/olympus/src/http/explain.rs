@@ -29,6 +29,7 @@ pub async fn get(
         let RunExplained { seen, law, standing } = explained;
         let why = explain(law, &seen.run);
         Explanation::new(show::seen(&seen), &seen.run, &why, standing.as_ref())
+            .with_dead_letter(seen.dead.as_ref())
     });
     let why = explaining.await.map_err(|_| problem::unanswered())?;
     Ok(answer::json(StatusCode::OK, &why, seen.mark, false))

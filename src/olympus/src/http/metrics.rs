@@ -151,6 +151,8 @@ async fn house(open: &Open, text: &mut Text) {
             "How long the run has waited that waits longest.",
             seconds(oldest_ms.saturating_mul(1_000)),
         );
+        let help = "Runs out of attempts that wait for a redrive.";
+        text.gauge("tartarus_dead_letters", help, queue.dead);
     }
 }
 

@@ -14,6 +14,7 @@ mod auth;
 mod batch;
 mod caller;
 mod courier;
+mod dead;
 mod edge;
 mod events;
 mod explain;

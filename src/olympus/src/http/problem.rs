@@ -151,8 +151,12 @@ impl From<Refusal> for Fault {
             Refusal::AlreadyEnded(run) => {
                 Self::new(Problem::new(409, code::ALREADY_ENDED, detail).about_run(run))
             }
-            Refusal::NotInQuarantine(run) => {
+            Refusal::NotInQuarantine(run) | Refusal::NotDead(run) => {
                 Self::new(Problem::new(409, code::CONFLICT, detail).about_run(run))
+            }
+            // About the run to look at.
+            Refusal::Redriven { redriven_as, .. } => {
+                Self::new(Problem::new(409, code::CONFLICT, detail).about_run(redriven_as))
             }
             Refusal::StillRejected { run, reasons } => {
                 let mut problem = Problem::new(403, code::POLICY_REJECTED, detail).about_run(run);
@@ -338,6 +342,13 @@ pub fn rejected(rejected: &RunRejected) -> Fault {
     let problem = Problem::new(403, code, detail).with_reasons(reasons).about_run(rejected.run);
     let mut fault = Fault::new(problem);
     fault.0.run = Some(rejected.run);
+    fault
+}
+
+/// 403: the same of a dead letter that was judged again. It stays one.
+pub fn redrive_rejected(dead: RunId, by: &RunRejected) -> Fault {
+    let mut fault = rejected(by);
+    fault.0.problem.detail.push_str(&format!("; run {dead} stays a dead letter"));
     fault
 }
 

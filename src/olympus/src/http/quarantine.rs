@@ -16,12 +16,11 @@ use olympus_actors::Failure;
 use olympus_actors::answer::ask;
 use olympus_actors::registry::{Refuse, Release};
 use olympus_actors::view::{ListQuarantine, QuarantinePage, RunSeen, Seen, Until};
-use tokio::time::timeout;
 
 use super::caller::Caller;
-use super::problem::{self, Fault};
-use super::submit::{DECIDED_WITHIN, JUDGED_AGAIN, judge_again};
-use super::{AppState, Open, answer, courier, read, runs, show};
+use super::problem::Fault;
+use super::submit::{JUDGED_AGAIN, judge_again};
+use super::{AppState, Open, answer, read, runs, show};
 
 /// `GET /v1/quarantine`: newest first.
 pub async fn list(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, Fault> {
@@ -107,12 +106,7 @@ pub async fn release(
     let (run, reason) = asked(&request, payload, &id).await?;
     let open = state.open_for_writes()?;
     let released = judge_and_release(open, state.quarantine_on, run, reason, caller.origin());
-    let released = match timeout(DECIDED_WITHIN, courier::see_through(released)).await {
-        Ok(Ok(released)) => released?,
-        Ok(Err(_)) => return Err(problem::unknown("the instance is stopping")),
-        Err(_) => return Err(problem::unknown("the journal did not confirm it in 5 s")),
-    };
-    Ok(done(&state, &released))
+    Ok(done(&state, &runs::decided(released).await?))
 }
 
 async fn judge_and_release(
@@ -131,7 +125,7 @@ async fn judge_and_release(
         let Birth::Admitted(admitted) = &found.run.birth else {
             return Err(Fault::from(Refusal::NotInQuarantine(run)).at(seen.mark));
         };
-        let judged = judge_again(&open, admitted.clone(), quarantine_on, revision).await?;
+        let judged = judge_again(&open, admitted.clone(), false, quarantine_on, revision).await?;
         let (judged, reason, origin) = (Box::new(judged), reason.clone(), origin.clone());
         let release = |reply| Release { run, judged, reason, origin, reply };
         match ask(&open.registry, release).await {

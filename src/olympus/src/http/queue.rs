@@ -43,6 +43,7 @@ fn shown(open: &Open, queue: &QueueDepth) -> QueueStatus {
         by_heat: heats.into(),
         by_tenant: tenants.map(|(name, waiting)| (name.to_string(), count(*waiting))).collect(),
         oldest_wait_ms: queue.oldest.map(|since| open.clock.now().since(since)),
+        dead: count(queue.dead),
     }
 }
 

@@ -5,12 +5,12 @@ use actix_web::{HttpRequest, Resource, Route, web};
 
 use super::problem::{self, Fault};
 use super::{
-    agent, batch, events, explain, health, heat, logs, metrics, nodes, openapi, policies,
+    agent, batch, dead, events, explain, health, heat, logs, metrics, nodes, openapi, policies,
     quarantine, queue, runs, templates, what_if,
 };
 
 /// Every path with its methods, as the description of the API lists them.
-pub const ROUTES: [(&str, &str); 34] = [
+pub const ROUTES: [(&str, &str); 36] = [
     ("/healthz", "GET"),
     ("/metrics", "GET"),
     ("/readyz", "GET"),
@@ -32,6 +32,8 @@ pub const ROUTES: [(&str, &str); 34] = [
     ("/v1/policies/{name}/what-if", "POST"),
     ("/v1/quarantine", "GET"),
     ("/v1/queue", "GET"),
+    ("/v1/queue/dead", "GET"),
+    ("/v1/queue/dead/{id}/redrive", "POST"),
     ("/v1/queue/pause", "POST"),
     ("/v1/queue/resume", "POST"),
     ("/v1/runs", "GET, POST"),
@@ -103,6 +105,8 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(resource("/v1/policies/{name}/what-if", "POST", [web::post().to(what_if::ask)]))
         .service(resource("/v1/quarantine", "GET", [reading().to(quarantine::list)]))
         .service(resource("/v1/queue", "GET", [reading().to(queue::get)]))
+        .service(resource("/v1/queue/dead", "GET", [reading().to(dead::list)]))
+        .service(resource("/v1/queue/dead/{id}/redrive", "POST", [web::post().to(dead::redrive)]))
         .service(resource("/v1/queue/pause", "POST", [web::post().to(queue::pause)]))
         .service(resource("/v1/queue/resume", "POST", [web::post().to(queue::resume)]))
         .service(resource("/v1/runs/{id}/cancel", "POST", [web::post().to(runs::cancel)]))

@@ -10,10 +10,10 @@ use api::{DryRun, List, ReadQuery, RunRequest, RunsQuery};
 use domain::judge::Request;
 use domain::runs::Birth;
 use domain::{RunId, Timestamp};
+use olympus_actors::Mark;
 use olympus_actors::answer::ask;
 use olympus_actors::registry::{Admitted, Cancel};
 use olympus_actors::view::{Filter, LabelTest, ListRuns, RunPage, Seen, Until};
-use olympus_actors::{Failure, Mark};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -195,11 +195,11 @@ pub async fn cancel(
 }
 
 /// Sees a command through, and waits for its answer as long as the house's rule says.
-pub async fn decided<T: 'static>(
-    asked: impl Future<Output = Result<T, Failure>> + 'static,
+pub async fn decided<T: 'static, E: Into<Fault> + 'static>(
+    asked: impl Future<Output = Result<T, E>> + 'static,
 ) -> Result<T, Fault> {
     match timeout(DECIDED_WITHIN, courier::see_through(asked)).await {
-        Ok(Ok(answer)) => Ok(answer?),
+        Ok(Ok(answer)) => answer.map_err(Into::into),
         Ok(Err(_)) => Err(problem::unknown("the instance is stopping")),
         Err(_) => Err(problem::unknown("the journal did not confirm it in 5 s")),
     }

@@ -112,7 +112,9 @@ async fn judge_and_admit(
             return Ok(decided);
         }
         let (key, origin) = (key.clone(), origin.clone());
-        let admitted = ask(&open.registry, |reply| Admit { items, key, origin, reply }).await?;
+        let redrive_of = None;
+        let admit = |reply| Admit { items, key, redrive_of, origin, reply };
+        let admitted = ask(&open.registry, admit).await?;
         decided.mark = Some(admitted.mark);
         let mut stale = Vec::new();
         for (position, answer) in positions.into_iter().zip(admitted.value) {
@@ -231,19 +233,20 @@ pub async fn dry_run(
 }
 
 /// Judges an admitted run again, under the law of `revision` or a later one, on what there is to
-/// see today.
+/// see today: as what it is, or `anew` as a run to come.
 ///
 /// # Errors
-/// Nobody judges.
+/// Nobody judges; anew, its template may be no more.
 pub async fn judge_again(
     open: &Open,
     run: Arc<RunAdmitted>,
+    anew: bool,
     quarantine_on: bool,
     revision: u64,
 ) -> Result<Judged, Fault> {
     let judge = open.judges.here();
-    let reopened = read::get_later(&judge, |reply| Reopen { run, revision, reply });
-    let case = reopened.await.map_err(|_| gone())?;
+    let reopened = read::get_later(&judge, |reply| Reopen { run, anew, revision, reply });
+    let case = reopened.await.map_err(|_| gone())??;
     let bench = Bench { open, judge: &judge, quarantine_on };
     let judged = bench.conclude(vec![(0, case)], &mut None).await?;
     judged.into_iter().next().map(|(_, judged)| judged).ok_or_else(unanswered)

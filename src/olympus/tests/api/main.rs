@@ -3,6 +3,7 @@
 mod agent;
 mod auth;
 mod bad_requests;
+mod dead;
 mod edge;
 mod events;
 mod heat;

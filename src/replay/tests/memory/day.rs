@@ -10,6 +10,7 @@ use domain::judge::{Inputs, Request, judge_again};
 use domain::law::{OnExceeded, Quotas, Rule, Verdict};
 use domain::placement::Assignment;
 use domain::runs::Birth;
+use domain::submission::Retry;
 use domain::{Court, Event, Timestamp, World};
 use journal::{Batch, Chain, Entry, Format, Journal, MemoryJournal, Tail, catalog};
 use replay::Source;
@@ -17,7 +18,7 @@ use uuid::Uuid;
 
 use crate::law::{
     NODE, T0, boot, cancel, ended, exited, join, judged, key, lose, map, node, of_tenant, origin,
-    policy, put, quarantined, report, request, run, template, token,
+    policy, put, quarantined, redrive, report, request, run, template, token,
 };
 
 /// Entries of events.
@@ -100,6 +101,27 @@ pub fn secret_day() -> (Entries, World) {
     (day.entries, day.world)
 }
 
+/// A run fails twice, with a pause of a second and `chance` between, and is redriven.
+pub fn day_of_failures(chance: u64) -> (Entries, World) {
+    let mut day = Day { world: World::default(), entries: Vec::new(), at: T0, leads: 0 };
+    day.lead();
+    day.ask(join("n1", 1, NODE, &[]));
+    let retry = Some(Retry { max_attempts: 2, backoff_ms: 1_000 });
+    day.admit(1, Request { retry, ..request() });
+    day.admit(2, request());
+    for _ in 0..2 {
+        day.assign(1, "n1");
+        let Command::Report { report, .. } = report(1, "n1", ended(exited(1))) else {
+            panic!("it is one")
+        };
+        day.ask(Command::Report { report, chance });
+        day.at = day.at.plus(1_000);
+    }
+    let again = judged(&day.world, Request { retry, ..request() });
+    day.ask(redrive(3, again, 1));
+    (day.entries, day.world)
+}
+
 struct Day {
     world: World,
     entries: Entries,
@@ -130,11 +152,13 @@ impl Day {
         self.happens(decision.events);
     }
 
-    fn admit(&mut self, n: u64, request: domain::judge::Request) {
+    fn admit(&mut self, n: u64, request: Request) {
         let key = Some((key(&format!("key-{n}"), 1), 0));
         let judged = judged(&self.world, request);
         let (run, origin, queue_max) = (run(n), origin(), 9);
-        self.ask(Command::Admit(Box::new(Admit { run, judged, key, origin, queue_max })));
+        let redrive_of = None;
+        let admit = Admit { run, judged, key, origin, queue_max, redrive_of };
+        self.ask(Command::Admit(Box::new(admit)));
     }
 
     fn assign(&mut self, n: u64, on: &str) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::Event;
-use domain::event::{LevelRaised, SnapshotBegun, SnapshotTaken};
+use domain::event::{LevelRaised, Next, SnapshotBegun, SnapshotTaken};
 use domain::ids::Hex;
 use domain::kept::LEVEL;
 use domain::law::Verdict;
@@ -11,7 +11,7 @@ use domain::submission::Pool;
 use journal::MemoryStore;
 use replay::verify::{Report, verify};
 
-use crate::day::{Entries, day, journal, source};
+use crate::day::{Entries, day, day_of_failures, journal, source};
 use crate::law::{origin, run};
 
 async fn audit(entries: &Entries) -> Report {
@@ -203,6 +203,41 @@ async fn a_lie_about_what_was_decided_is_found_where_it_was_told() {
         assert!(first.what.contains(words), "{kind}: {words}: {first}");
         assert_eq!((first.sequence, report.good_until), (sequence, sequence - 1), "{first}");
     }
+}
+
+#[tokio::test]
+async fn a_pause_that_was_spread_and_a_redrive_are_decided_again() {
+    for chance in [0, 7, 250, u64::MAX] {
+        let (entries, lived) = day_of_failures(chance);
+        let report = audit(&entries).await;
+        assert!(report.findings.is_empty(), "{chance}: {:?}", report.findings);
+        assert_eq!(report.digest, Some(lived.digest().to_string()));
+        assert_eq!(lived.dead.get(run(1)).and_then(|l| l.redriven_as), Some(run(3)));
+    }
+    let wait = |event: &mut Event, pause_ms: u64| {
+        if let Event::RunFinished(e) = event {
+            let not_before = e.at.plus(pause_ms);
+            Arc::make_mut(e).next = Next::Again { not_before };
+        }
+    };
+    for pause_ms in [0, 999, 1_251, 60_000] {
+        let (mut entries, _) = day_of_failures(0);
+        let first = entries.iter().position(|e| matches!(e[..], [Event::RunFinished(_)]));
+        let first = first.expect("it failed");
+        wait(&mut entries[first][0], pause_ms);
+        let report = audit(&entries).await;
+        let found = report.findings.first().unwrap_or_else(|| panic!("{pause_ms} is not found"));
+        assert!(found.what.contains("another run.finished comes of it"), "{pause_ms}: {found}");
+        assert_eq!(found.sequence, first as u64 + 2);
+    }
+    let (mut entries, _) = day_of_failures(0);
+    let last = entries.last_mut().and_then(|events| events.first_mut());
+    if let Some(Event::RunAdmitted(e)) = last {
+        Arc::make_mut(e).redrive_of = Some(run(2));
+    }
+    let report = audit(&entries).await;
+    let found = report.findings.first().expect("a lie");
+    assert!(found.what.contains("is no dead letter"), "{found}");
 }
 
 /// Does something to a journal behind everybody's back.

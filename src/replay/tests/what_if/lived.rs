@@ -77,7 +77,9 @@ impl Lived {
         let judged = self.judged(request);
         let (key, origin, queue_max) = (None, origin(), QUEUE_MAX);
         let run = run(self.runs);
-        self.ask(Command::Admit(Box::new(Admit { run, judged, key, origin, queue_max })));
+        let redrive_of = None;
+        let admit = Admit { run, judged, key, origin, queue_max, redrive_of };
+        self.ask(Command::Admit(Box::new(admit)));
         self.runs
     }
 

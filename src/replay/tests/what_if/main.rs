@@ -5,6 +5,8 @@
 mod asks;
 #[path = "../memory/day.rs"]
 mod day;
+#[path = "../../../domain/tests/laws/ends.rs"]
+mod ends;
 #[path = "../../../domain/tests/laws/house.rs"]
 mod house;
 #[path = "../../../domain/tests/laws/numbers.rs"]

@@ -92,6 +92,12 @@ fn told(why: &Explanation) -> String {
         let label = if i == 0 { "Attempts" } else { "" };
         say(label, &format!("{} on {}: {outcome}", attempt.attempt, attempt.node));
     }
+    if let Some(dead) = &why.redrive_of {
+        say("Redrive", &format!("of {dead}"));
+    }
+    if let Some(dead) = &why.dead_letter {
+        say("Dead", &format!("since {}: {}", dead.since, dead.message));
+    }
     out
 }
 
