@@ -4,15 +4,19 @@
 //! towards the wall by at most a tenth: so it never goes back, never jumps, and an hour put back
 //! on the wall costs ten hours of slightly slow time instead of an hour of none.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use domain::Timestamp;
 
-/// The clock of this process, shared by all actors.
+/// The clock of this process, shared by all actors; or one that stands still, for a past.
 #[derive(Debug)]
-pub struct Clock {
-    state: Mutex<State>,
+pub struct Clock(Hands);
+
+#[derive(Debug)]
+enum Hands {
+    Going(Mutex<State>),
+    Still(Timestamp),
 }
 
 #[derive(Debug)]
@@ -30,25 +34,30 @@ impl Clock {
     /// A clock that starts after `last`, the journal's latest time.
     pub fn starting_after(last: Timestamp) -> Self {
         let at_us = wall_us().max(last.0.saturating_mul(1_000));
-        Self { state: Mutex::new(State { at_us, read: Instant::now() }) }
+        Self(Hands::Going(Mutex::new(State { at_us, read: Instant::now() })))
+    }
+
+    /// A clock that always says `at`.
+    pub fn standing_at(at: Timestamp) -> Self {
+        Self(Hands::Still(at))
     }
 
     /// Goes on after `last` too, the latest time of a journal that another instance wrote meanwhile.
     pub fn raise_to(&self, last: Timestamp) {
-        let mut state = match self.state.lock() {
-            Ok(state) => state,
-            Err(poisoned) => poisoned.into_inner(),
-        };
-        state.at_us = state.at_us.max(last.0.saturating_mul(1_000));
+        if let Hands::Going(state) = &self.0 {
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.at_us = state.at_us.max(last.0.saturating_mul(1_000));
+        }
     }
 
     /// Now.
     pub fn now(&self) -> Timestamp {
-        let read = Instant::now();
-        let mut state = match self.state.lock() {
-            Ok(state) => state,
-            Err(poisoned) => poisoned.into_inner(),
+        let state = match &self.0 {
+            Hands::Going(state) => state,
+            Hands::Still(at) => return *at,
         };
+        let read = Instant::now();
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         let passed = read.saturating_duration_since(state.read).as_micros();
         let passed = u64::try_from(passed).unwrap_or(u64::MAX);
         state.at_us = advance(state.at_us, passed, wall_us());

@@ -79,6 +79,7 @@ async fn every_bad_request_is_refused_in_words_and_changes_nothing() {
     let no_cancel = format!("{no_run}/cancel");
     let no_logs = format!("{no_run}/logs");
     let no_events = format!("{no_run}/events");
+    let no_why = format!("{no_run}/why");
     let ended = format!("/v1/runs/{canceled}/cancel");
     let both = format!("/v1/runs/{run}/logs?stream=both");
     let tail = format!("/v1/runs/{run}/logs?tail=-1");
@@ -119,6 +120,30 @@ async fn every_bad_request_is_refused_in_words_and_changes_nothing() {
         ("POST", "/v1/events", ("", ""), &other, 405, "method_not_allowed", "GET"),
         ("GET", &no_events, ("", ""), &none, 404, "not_found", NOBODY),
         ("GET", "/v1/runs?cursor=%00", ("", ""), &none, 422, "invalid", "cursor"),
+        (
+            "GET",
+            "/v1/runs?at=yesterday",
+            ("", ""),
+            &none,
+            422,
+            "invalid",
+            "give a sequence or a time",
+        ),
+        ("GET", "/v1/queue?at=999999999", ("", ""), &none, 422, "invalid", "at is in the future"),
+        ("GET", "/v1/nodes?at=2999-01-01T00:00:00Z", ("", ""), &none, 422, "invalid", "future"),
+        (
+            "GET",
+            "/v1/policies?at=1&wait=1s",
+            ("", ""),
+            &none,
+            422,
+            "invalid",
+            "wait is given with at",
+        ),
+        ("GET", "/v1/runs?at=1&consistent=true", ("", ""), &none, 422, "invalid", "stands still"),
+        ("POST", "/v1/queue/pause?at=1", ("", ""), &none, 422, "invalid", "at"),
+        ("POST", "/v1/runs?at=1", ("", ""), &other, 422, "invalid", "at"),
+        ("GET", &no_why, ("", ""), &none, 404, "not_found", NOBODY),
         ("GET", "/v1/nodes/nobody", ("", ""), &none, 404, "not_found", "nobody"),
         ("GET", "/v1/policies/nobody", ("", ""), &none, 404, "not_found", "nobody"),
         ("DELETE", "/v1/policies/nobody", ("", ""), &none, 404, "not_found", "nobody"),

@@ -21,13 +21,19 @@ pub struct QueueActor {
     mark: Mark,
     /// The last entry that moved the line.
     moved: Mark,
-    projector: Recipient<LineMoved>,
+    /// None where nothing will move: in a past.
+    projector: Option<Recipient<LineMoved>>,
 }
 
 impl QueueActor {
     /// A queue from a replayed line and dead letters.
     pub fn new(line: Line, dead: DeadLetters, mark: Mark, projector: Recipient<LineMoved>) -> Self {
-        Self { line, dead, mark, moved: mark, projector }
+        Self { line, dead, mark, moved: mark, projector: Some(projector) }
+    }
+
+    /// A queue that stands still.
+    pub fn of_past(line: Line, dead: DeadLetters, mark: Mark) -> Self {
+        Self { line, dead, mark, moved: mark, projector: None }
     }
 
     fn seen<T>(&self, value: T) -> Seen<T> {
@@ -53,16 +59,16 @@ impl Handler<Published> for QueueActor {
             self.dead.evolve(event);
         }
         self.mark = Mark { index: batch.index, receipt: batch.receipt };
-        if !changes.is_empty() {
+        if let Some(projector) = self.projector.as_ref().filter(|_| !changes.is_empty()) {
             let previous = std::mem::replace(&mut self.moved, self.mark);
             let moved = LineMoved { at: self.mark, previous, changes };
-            if self.projector.try_send(moved).is_err() {
+            if projector.try_send(moved).is_err() {
                 // A projector that lags sees the gap by the next one, and asks for the whole line;
                 // this one comes even when nothing moves any more.
-                context.run_later(TELL_AGAIN, |queue, _| {
+                let projector = projector.clone();
+                context.run_later(TELL_AGAIN, move |queue, _| {
                     let (at, previous) = (queue.mark, queue.moved);
-                    let _ =
-                        queue.projector.try_send(LineMoved { at, previous, changes: Vec::new() });
+                    let _ = projector.try_send(LineMoved { at, previous, changes: Vec::new() });
                 });
             }
         }

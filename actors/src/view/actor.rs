@@ -11,6 +11,7 @@ use domain::runs::Birth;
 use domain::{Run, RunId, Sequence, Status, World};
 use tokio::sync::oneshot;
 
+use super::changes::Changes;
 use super::messages::{
     AwaitIndex, ExplainRun, Facts, Filter, GetNode, GetRecord, GetRun, JudgingFacts, ListNodes,
     ListRuns, RecordSeen, RunExplained, RunPage, RunSeen, Seen, Summarize, Summary, Until, Want,
@@ -37,7 +38,9 @@ pub struct ViewActor {
     clock: Arc<Clock>,
     waiting: BTreeMap<RunId, Vec<Waiter>>,
     awaiting: BTreeMap<u64, Vec<oneshot::Sender<Mark>>>,
-    pace: Pace,
+    /// None in a past, where nothing was watched.
+    pace: Option<Pace>,
+    pub(super) changes: Changes,
 }
 
 struct Waiter {
@@ -51,8 +54,14 @@ impl ViewActor {
     pub fn new(mut world: World, mark: Mark, clock: Arc<Clock>) -> Self {
         world.keys.clear();
         let (waiting, awaiting) = (BTreeMap::new(), BTreeMap::new());
-        let (dead_changed, pace) = (mark.index, Pace::default());
-        Self { world, mark, dead_changed, clock, waiting, awaiting, pace }
+        let (dead_changed, pace) = (mark.index, Some(Pace::default()));
+        let changes = Changes::since(mark.index);
+        Self { world, mark, dead_changed, clock, waiting, awaiting, pace, changes }
+    }
+
+    /// A view of a past world, which hears nothing more.
+    pub fn of_past(world: World, mark: Mark, clock: Arc<Clock>) -> Self {
+        Self { pace: None, ..Self::new(world, mark, clock) }
     }
 
     pub(super) fn seen<T>(&self, value: T) -> Seen<T> {
@@ -90,7 +99,7 @@ impl ViewActor {
                 why,
                 ahead: line.rank(id)?,
                 since: item.since,
-                pace: self.pace.of(item.pool, now),
+                pace: self.pace.as_ref().map(|pace| pace.of(item.pool, now)),
                 considered: consider(line, fleet, now, item, NODES_SHOWN),
             })
         });
@@ -140,10 +149,11 @@ impl Handler<Published> for ViewActor {
             if dead != (self.world.dead.len(), self.world.dead.waiting()) {
                 self.dead_changed = batch.index;
             }
+            self.changes.saw(batch.index, event);
             if let Some((run, at)) = pace::assigned(event)
-                && let Some(item) = self.world.line.item(run)
+                && let (Some(item), Some(pace)) = (self.world.line.item(run), &mut self.pace)
             {
-                self.pace.assigned(item.pool, at);
+                pace.assigned(item.pool, at);
             }
         }
         self.world.keys.clear();

@@ -9,6 +9,7 @@
 //! Proof:  `tests.rs` beside it; J-2 in `domain`.
 
 mod actor;
+mod changes;
 mod dead;
 mod messages;
 mod pace;
@@ -17,4 +18,5 @@ mod router;
 mod tests;
 
 pub use actor::ViewActor;
+pub use changes::{ChangedAt, Part};
 pub use messages::*;

@@ -440,10 +440,13 @@ fn queue(standing: &Standing) -> QueueExplained {
         (WaitReason::NeverFits | WaitReason::NoNode | WaitReason::WaitingForQuarantineNode, _) => {
             (None, "no live node could take it".to_owned())
         }
-        (WaitReason::WaitingForCapacity, 0) => {
+        (WaitReason::WaitingForCapacity, None) => {
+            (None, format!("{ahead} before it; of a past, no estimate is made"))
+        }
+        (WaitReason::WaitingForCapacity, Some(0)) => {
             (None, format!("{ahead} before it; none of its pool was placed in the last minute"))
         }
-        (WaitReason::WaitingForCapacity, pace) => {
+        (WaitReason::WaitingForCapacity, Some(pace)) => {
             let turn = (count(*ahead) + 1).saturating_mul(60_000) / u64::from(*pace);
             let basis =
                 format!("{ahead} before it; {pace} of its pool were placed in the last minute");

@@ -36,6 +36,7 @@ pub mod show;
 pub mod status;
 pub mod time;
 pub mod what_if;
+pub mod why;
 
 pub use check::Invalid;
 pub use dead::DeadLetter;
@@ -56,3 +57,4 @@ pub use run::{Batch, BatchAnswer, BatchAnswers, DryRun, List, Run, RunRequest};
 pub use selector::Selector;
 pub use status::{Readyz, Role, Status};
 pub use time::Time;
+pub use why::Link;

@@ -41,6 +41,15 @@ pub enum At {
     Time(Time),
 }
 
+impl std::fmt::Display for At {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sequence(sequence) => sequence.fmt(f),
+            Self::Time(time) => time.fmt(f),
+        }
+    }
+}
+
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
@@ -244,6 +253,16 @@ impl<'q> Reader<'q> {
     }
 
     fn read_query(&mut self) -> ReadQuery {
+        // The past neither changes nor comes later.
+        if self.value("at").is_some() {
+            for other in READ.into_iter().filter(|name| *name != "at") {
+                if self.value(other).is_some() {
+                    self.found.add(|| {
+                        format!("{other} is given with at: leave one out, the past stands still")
+                    });
+                }
+            }
+        }
         ReadQuery {
             index: self.number("index"),
             wait: self.wait(),
@@ -521,13 +540,7 @@ impl RunsQuery {
             ("wait", self.read.wait.map(|span| span.to_string())),
             ("min_index", self.read.min_index.map(|n| n.to_string())),
             ("consistent", self.read.consistent.then(|| "true".to_owned())),
-            (
-                "at",
-                self.read.at.map(|at| match at {
-                    At::Sequence(sequence) => sequence.to_string(),
-                    At::Time(time) => time.to_string(),
-                }),
-            ),
+            ("at", self.read.at.map(|at| at.to_string())),
         ];
         for (name, value) in text {
             if let Some(value) = value {
@@ -551,12 +564,19 @@ mod tests {
         let text = "status=PENDING&status=running&template=host&tenant=acme&node=n1&heat=hot&\
                     pool=high_compute&label=team%3Dml%2C%21old&since=1h&\
                     until=2026-01-01T00%3A00%3A00.000Z&limit=7&cursor=abc&index=3&wait=30s&\
-                    min_index=2&consistent=true&at=12";
+                    min_index=2&consistent=true";
         let query = RunsQuery::parse(text).unwrap();
         assert_eq!(query.status, [Status::Pending, Status::Running]);
         assert_eq!(query.label.to_string(), "team in (ml),!old");
-        assert_eq!(query.read.at, Some(At::Sequence(12)));
         assert_eq!(RunsQuery::parse(&query.to_query()), Ok(query));
+        for (text, at) in [
+            ("at=12", At::Sequence(12)),
+            ("at=2026-01-01T00%3A00%3A00.000Z", At::Time(Time(1_767_225_600_000))),
+        ] {
+            let query = RunsQuery::parse(text).unwrap();
+            assert_eq!(query.read.at, Some(at));
+            assert_eq!(RunsQuery::parse(&query.to_query()), Ok(query));
+        }
         assert_eq!(RunsQuery::parse(""), Ok(RunsQuery::default()));
     }
 
@@ -592,6 +612,11 @@ mod tests {
                 "wait is \"30\": the unit is missing: write ms, s, m, h or d after the number, such as \"30s\"",
             ),
             ("index=-1", "index is \"-1\": give an integer of at least 0"),
+            ("at=1&wait=1s", "wait is given with at: leave one out, the past stands still"),
+            (
+                "min_index=0&at=1",
+                "min_index is given with at: leave one out, the past stands still",
+            ),
             ("consistent=yes", "consistent is \"yes\": give true or false"),
             ("heat=lava", "heat is \"lava\": give cold, warm, hot or inferno"),
             ("pool=deep", "pool is \"deep\": give one of standard, high_compute, quarantine"),

@@ -52,6 +52,25 @@ impl Client {
         Ok(events)
     }
 
+    /// One event of the journal; none where there is no such place.
+    ///
+    /// # Errors
+    /// The journal does not reach back to it any more (410), or Olympus can't be reached.
+    pub async fn event(&self, place: Place) -> Result<Option<CloudEvent>, Error> {
+        let before = match place.n {
+            Some(n) if n > 0 => Place { n: Some(n - 1), ..place },
+            Some(_) | None => Place { sequence: place.sequence.saturating_sub(1), n: None },
+        };
+        let query = EventsQuery {
+            after: Some(before),
+            follow: false,
+            limit: Some(1),
+            ..EventsQuery::default()
+        };
+        let next = self.events(query).await?.next().await?;
+        Ok(next.filter(|event| event.id == place.to_string()))
+    }
+
     /// What happened to a run, oldest first: a page of it.
     ///
     /// # Errors

@@ -98,6 +98,15 @@ impl Client {
         self.read(&format!("/v1/runs/{}/explain", part(id))).await
     }
 
+    /// The chain of causes of a run, its last event first.
+    ///
+    /// # Errors
+    /// There is none of that id, or Olympus can't be reached.
+    pub async fn why(&self, id: &str) -> Result<Vec<api::Link>, Error> {
+        let list: List<_> = self.read(&format!("/v1/runs/{}/why", part(id))).await?;
+        Ok(list.items)
+    }
+
     /// A run, when it has ended.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use api::headers;
 use api::problem::Problem;
+use api::query::At;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
@@ -37,6 +38,7 @@ pub struct Client {
     http: reqwest::Client,
     base: Url,
     patience: Patience,
+    past: Option<At>,
 }
 
 impl Client {
@@ -62,13 +64,20 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|_| BadAddress::Form { given: addr.to_owned() })?;
-        Ok(Self { http, base, patience: Patience::default() })
+        Ok(Self { http, base, patience: Patience::default(), past: None })
     }
 
     /// The same, with another patience.
     #[must_use]
     pub fn with_patience(mut self, patience: Patience) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// The same, whose reads are of the state as it was then.
+    #[must_use]
+    pub fn at(mut self, past: Option<At>) -> Self {
+        self.past = past;
         self
     }
 
@@ -104,7 +113,10 @@ impl Client {
 
     /// Reads: sends until there is an answer or patience ends.
     pub(crate) async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        self.persist(|| self.get(path), body).await
+        let Some(at) = self.past else { return self.persist(|| self.get(path), body).await };
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let path = format!("{path}{mark}at={at}");
+        self.persist(|| self.get(&path), body).await
     }
 
     /// Sends until there is an answer or patience ends. The request must be one that may be

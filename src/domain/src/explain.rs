@@ -58,8 +58,8 @@ pub struct Standing {
     pub ahead: usize,
     /// Since when it waits.
     pub since: Timestamp,
-    /// Runs of its pool that were assigned in the last minute.
-    pub pace: u32,
+    /// Runs of its pool that were assigned in the last minute; none where nobody counted.
+    pub pace: Option<u32>,
     /// The nodes, and the tests they failed.
     pub considered: Considered,
 }

@@ -35,7 +35,7 @@ use uuid::Uuid;
 
 use crate::follow::{Follower, Stuck};
 use crate::heartbeats::HeartbeatWriter;
-use crate::house::{Door, House, Judges, Role, State};
+use crate::house::{Door, House, Judges, Role, State, Windows};
 use crate::janitor::JanitorActor;
 use crate::keep::{self, Keeper, Keeping};
 use crate::output::OutputStore;
@@ -304,10 +304,7 @@ impl Rooms {
         let house = House {
             role: Role::Follower(follower.sight()),
             registry,
-            view,
-            policy,
-            judges,
-            queue,
+            windows: Windows { view, policy, queue, judges, clock },
             heat,
             quarantine,
             sessions,
@@ -316,7 +313,6 @@ impl Rooms {
             projector,
             heartbeats: HeartbeatWriter::start(plan.journal.clone()),
             journal: plan.journal.clone(),
-            clock,
             health,
             undurable,
             output: plan.output.clone(),
@@ -470,7 +466,7 @@ async fn vouch_once_more(notary: &Addr<NotaryActor>) {
 async fn keep(plan: &Plan, house: &House, written: Arc<AtomicU64>) -> Option<Keeper> {
     let (keeping, journal) = plan.keeping.clone()?;
     let kept = house.view.send(Summarize).await.ok()?.kept;
-    let House { registry, view, identity, .. } = house.clone();
+    let House { registry, windows: Windows { view, .. }, identity, .. } = house.clone();
     Some(Keeper::start(keeping, keep::Begin { journal, view, registry, identity, kept, written }))
 }
 

@@ -43,14 +43,8 @@ pub struct House {
     pub role: Role,
     /// The one decider.
     pub registry: Addr<RegistryActor>,
-    /// Reads.
-    pub view: Addr<ViewActor>,
-    /// The law.
-    pub policy: Addr<PolicyActor>,
-    /// Judges.
-    pub judges: Judges,
-    /// The line.
-    pub queue: Addr<QueueActor>,
+    /// What reads are answered from.
+    pub windows: Windows,
     /// Heat and pools.
     pub heat: Addr<HeatActor>,
     /// The quarantine ledger.
@@ -67,8 +61,6 @@ pub struct House {
     pub heartbeats: HeartbeatWriter,
     /// The journal itself, for reads that ask it first.
     pub journal: Arc<dyn journal::Journal>,
-    /// Log time.
-    pub clock: Arc<Clock>,
     /// How the journal is.
     pub health: watch::Receiver<journal::Health>,
     /// What was decided and is not durable yet.
@@ -85,6 +77,30 @@ pub struct House {
     pub epoch: u64,
     /// What Redis really promises.
     pub durability: Arc<str>,
+}
+
+/// What reads are answered from: the present of a house, or a past of it. The handlers of the API
+/// are the same for both.
+#[derive(Clone)]
+pub struct Windows {
+    /// Runs, nodes, quarantine, heat.
+    pub view: Addr<ViewActor>,
+    /// The law.
+    pub policy: Addr<PolicyActor>,
+    /// The line.
+    pub queue: Addr<QueueActor>,
+    /// Judges.
+    pub judges: Judges,
+    /// Log time. It stands still in a past.
+    pub clock: Arc<Clock>,
+}
+
+impl std::ops::Deref for House {
+    type Target = Windows;
+
+    fn deref(&self) -> &Windows {
+        &self.windows
+    }
 }
 
 /// The pool of judges: one on each thread of the gateway, started when that thread first judges for

@@ -17,5 +17,6 @@ pub mod instance_key;
 mod janitor;
 pub mod keep;
 pub mod output;
+pub mod past;
 pub mod recover;
 pub mod serve;

@@ -13,6 +13,7 @@ use domain::ids::Sequence;
 use domain::{Event, World};
 use journal::{Cursor, Entry, Journal, Tail, Trouble, catalog};
 use olympus_actors::Mark;
+use replay::Point;
 use replay::archive::{Archive, Archived};
 use replay::snapshot::{Found, Loaded, load_or_say};
 use replay::source::{Over, Source, Unreadable};
@@ -62,7 +63,7 @@ pub async fn recover(
     tail: Tail,
     keeping: Option<&Keeping>,
 ) -> Result<Recovered, RecoverError> {
-    let from = start(journal, tail, keeping).await?;
+    let from = start(journal, tail, keeping, None).await?;
     let mut source = Source::journal(journal.clone()).with(from.archived);
     let (mut world, mut cursor) = (World::default(), Cursor::start(tail.identity));
     let mut snapshot = 0;
@@ -121,18 +122,23 @@ pub async fn recover(
     Ok(Recovered { world, tail, mark, events, bytes, snapshot })
 }
 
-/// Where a start goes on from.
-struct Start {
+/// Where a start, or a look at the past, goes on from.
+pub struct Start {
     /// None: from the first entry.
-    snapshot: Option<Loaded>,
+    pub snapshot: Option<Loaded>,
     /// What has left the journal, where it is needed.
-    archived: Option<Archived>,
+    pub archived: Option<Archived>,
 }
 
-async fn start(
+/// The newest snapshot that can be gone on from, and is not later than a point.
+///
+/// # Errors
+/// Neither a snapshot nor the archive reaches what is left of the journal.
+pub async fn start(
     journal: &Arc<dyn Journal>,
     tail: Tail,
     keeping: Option<&Keeping>,
+    until: Option<Point>,
 ) -> Result<Start, RecoverError> {
     let oldest = journal.stored(1, 1).await?.into_iter().next();
     let oldest = oldest.and_then(|(id, bytes)| Entry::parse(id, bytes).ok());
@@ -151,7 +157,7 @@ async fn start(
     }
     let store = keeping.snapshots.clone();
     let identity = Some(tail.identity);
-    let candidates = spawn_blocking(move || store.candidates(identity, None)).await;
+    let candidates = spawn_blocking(move || store.candidates(identity, until)).await;
     for found in candidates.unwrap_or_default() {
         if !follows(journal, tail, &oldest, archived.as_ref(), &found).await? {
             log::warn!(

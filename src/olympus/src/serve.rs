@@ -27,6 +27,7 @@ use crate::http::{self, AppState, Auth};
 use crate::instance_key::{self, KeyError};
 use crate::keep::Keeping;
 use crate::output::{OutputStore, Sync, sweep};
+use crate::past::Pasts;
 
 /// Why a start ended: `api.md`, exit codes of the servers.
 #[derive(Debug, thiserror::Error)]
@@ -175,7 +176,7 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
     let door = Arc::new(Door::shut("starting"));
     let (stop, stopped) = watch::channel(false);
     actix_rt::spawn(sweep(output, door.clone(), stopped.clone()));
-    let state = web::Data::new(AppState::new(
+    let mut state = AppState::new(
         door.clone(),
         auth,
         url.clone(),
@@ -183,7 +184,9 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
         *config.quarantine_on,
         *config.node_ttl,
         stopped.clone(),
-    ));
+    );
+    state.pasts = Pasts::over(plan.keeping.as_ref().map(|(keeping, _)| keeping.clone()));
+    let state = web::Data::new(state);
     let server = http::serve(listener, state.clone(), cores)
         .map_err(|error| StartError::Machine(format!("the server can't be started: {error}")))?;
     let handle = server.handle();

@@ -54,7 +54,7 @@ pub fn cloud_event(
 }
 
 /// The run, node, policy or template that an event changes.
-fn subject(event: &Event) -> Option<String> {
+pub(crate) fn subject(event: &Event) -> Option<String> {
     if let Some(run) = event.run() {
         return Some(run.to_string());
     }

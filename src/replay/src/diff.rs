@@ -85,7 +85,7 @@ fn moved(from: &Snapshot, to: &Snapshot) -> Vec<Moved> {
     counts.into_iter().map(|((from, to), runs)| Moved { from, to, runs }).collect()
 }
 
-fn changed<T: Clone + PartialEq>(
+pub(crate) fn changed<T: Clone + PartialEq>(
     from: &BTreeMap<String, T>,
     to: &BTreeMap<String, T>,
 ) -> Vec<Changed<T>> {

@@ -23,10 +23,13 @@ pub mod show;
 pub mod snapshot;
 pub mod source;
 pub mod state;
+pub mod step;
 pub mod then;
 pub mod verify;
 pub mod vouched;
 pub mod what_if;
+pub mod why;
+pub mod words;
 
 pub use archive::Archive;
 pub use fold::Point;

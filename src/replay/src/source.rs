@@ -12,7 +12,7 @@ use api::what_if::Recorded;
 use bytes::Bytes;
 use domain::ids::Sequence;
 use journal::limits::PAGE_BYTES;
-use journal::{Cursor, Entry, EntryId, Journal, RedisConfig, RedisJournal, Tail, Trouble};
+use journal::{Cursor, Entry, EntryId, Journal, RedisConfig, RedisJournal, Tail, Trouble, catalog};
 use serde::Serialize;
 
 use crate::archive::{Archive, ArchiveError, Archived};
@@ -215,6 +215,23 @@ impl Source {
             from.next = tail.position.seq + 1;
             from.cursor = Some(Cursor::at(tail));
         }
+    }
+
+    /// The last entry of which something had happened at a time; 0 where the first is later. Of a file,
+    /// which is read from its beginning, 0.
+    ///
+    /// # Errors
+    /// The journal can't be read.
+    pub async fn last_until(mut self, time: api::Time) -> Result<Sequence, Unreadable> {
+        let Self::Journal(from) = &mut self else { return Ok(0) };
+        let later = from.first_at(time.0.saturating_add(1)).await?;
+        // An entry is written some time after its first event has happened.
+        from.next = later;
+        let stored = from.stored().await?.into_iter().next().filter(|(id, _)| id.seq == later);
+        let entry = stored.and_then(|(id, bytes)| Entry::parse(id, bytes).ok());
+        let first = entry.as_ref().and_then(|entry| catalog::events(entry).next()?.ok());
+        let happened = first.is_some_and(|(_, event)| event.at().0 <= time.0);
+        Ok(if happened { later } else { later - 1 })
     }
 
     /// The newest entry, where the source can say it before it is read.

@@ -12,7 +12,10 @@ mod queue;
 mod tests;
 mod trust;
 
-pub use past::{AtArgs, AuditVerb, DiffArgs, ExportArgs, ReplayVerb, ShowArgs, SourceArgs};
+pub use past::{
+    AtArgs, AuditVerb, DiffArgs, ExportArgs, ReplayVerb, ShowArgs, SourceArgs, StepArgs, WhenArgs,
+    WhyArgs,
+};
 pub use policy::{GateArgs, Limit, PolicyApplyArgs, PolicyDiffArgs, PolicyVerb, WhatIfArgs};
 pub use queue::{DeadArgs, QueueVerb, RedriveArgs};
 pub use trust::TrustArgs;
@@ -54,12 +57,18 @@ pub enum Command {
     Inspect {
         /// Id of the run
         id: String,
+        #[command(flatten)]
+        when: WhenArgs,
     },
     /// Tell why a run is where it is: judges, heat, pool, place in line, nodes, nearest miss
     Explain {
         /// Id of the run
         id: String,
+        #[command(flatten)]
+        when: WhenArgs,
     },
+    /// Tell what led to what: from the last event of a run back to who asked and which law
+    Why(WhyArgs),
     /// Print a run's output
     Logs(LogsArgs),
     /// Print what has happened, event by event, from the journal's first on
@@ -127,6 +136,7 @@ impl Command {
             | Self::Ps(_)
             | Self::Inspect { .. }
             | Self::Explain { .. }
+            | Self::Why(_)
             | Self::Logs(_)
             | Self::Events(_)
             | Self::Kill { .. }
@@ -263,6 +273,8 @@ pub struct PsArgs {
     /// So many at most
     #[arg(short = 'n', long, default_value_t = 100, value_name = "N")]
     pub limit: usize,
+    #[command(flatten)]
+    pub when: WhenArgs,
 }
 
 #[derive(Debug, Args)]
@@ -302,7 +314,7 @@ pub struct EventsArgs {
 #[derive(Debug, Subcommand)]
 pub enum NodeVerb {
     /// List all nodes
-    List,
+    List(WhenArgs),
     /// Let no more work go to a node; what runs there finishes
     Drain {
         /// Its id
@@ -344,6 +356,8 @@ pub enum QuarantineVerb {
         /// Only of this tenant
         #[arg(long)]
         tenant: Option<String>,
+        #[command(flatten)]
+        when: WhenArgs,
     },
     /// Have a waiting run judged again, and let it go
     Release(WordArgs),

@@ -64,8 +64,13 @@ fn dispatch(cli: Cli, terminal: &Terminal) -> Result<u8, Failure> {
         Command::Agent => servers::agent(),
         Command::Run(args) => commands::run::run(addr.as_deref(), *args, format, terminal),
         Command::Ps(args) => commands::ps::run(&connected()?, *args, format, terminal),
-        Command::Inspect { id } => commands::inspect::run(&connected()?, &id, format),
-        Command::Explain { id } => commands::explain::run(&connected()?, &id, format),
+        Command::Inspect { id, when } => {
+            commands::inspect::run(&connected()?.at(when.at), &id, format)
+        }
+        Command::Explain { id, when } => {
+            commands::explain::run(&connected()?.at(when.at), &id, format)
+        }
+        Command::Why(args) => commands::why::run(&connected()?, &args, format, terminal),
         Command::Logs(args) => commands::logs::run(&connected()?, args, format, terminal),
         Command::Events(args) => commands::events::run(&connected()?, args, format),
         Command::Kill { ids } => commands::kill::run(&connected()?, &ids, format),

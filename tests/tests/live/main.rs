@@ -16,6 +16,7 @@ mod judges;
 mod law;
 mod lists;
 mod logs;
+mod past;
 mod quarantine;
 mod reads;
 mod replay;

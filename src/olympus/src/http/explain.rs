@@ -18,8 +18,10 @@ pub async fn get(
 ) -> Result<HttpResponse, Fault> {
     let query = ReadQuery::parse(request.query_string())?;
     let id = read::run_id(&id)?;
-    let open = state.open()?;
-    read::freshness(&open, &query).await?;
+    let open = read::windows(&state, &query).await?;
+    if query.index.is_some() {
+        read::run_when_due(&open, id, &query).await?;
+    }
     let seen = read::get(&open.view, ExplainRun(id)).await?;
     state.saw(seen.mark.index);
     let Some(explained) = seen.value else {

@@ -9,14 +9,15 @@ use domain::command::{Command, Guard};
 use domain::heat::ENOUGH;
 use domain::law::{HeatSource, HeatTable};
 use domain::submission::Resources;
-use olympus_actors::view::{GetHeat, HeatSeen};
+use olympus_actors::view::{GetHeat, HeatSeen, Part};
 
 use super::caller::Caller;
 use super::law::{self, VersionShown};
 use super::problem::Fault;
-use super::{AppState, Open, answer, read};
+use super::{AppState, answer, read};
+use crate::house::Windows;
 
-async fn heat(open: &Open) -> Result<(HeatSeen, olympus_actors::Mark), Fault> {
+async fn heat(open: &Windows) -> Result<(HeatSeen, olympus_actors::Mark), Fault> {
     let seen = read::get(&open.view, GetHeat).await?;
     Ok((seen.value, seen.mark))
 }
@@ -29,8 +30,8 @@ fn version(seen: &HeatSeen) -> u64 {
 /// `GET /v1/heat`.
 pub async fn get(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, Fault> {
     let query = ReadQuery::parse(request.query_string())?;
-    let open = state.open()?;
-    let (seen, mark) = read::collection(&state, &open, &query, || heat(&open), |_, _| true).await?;
+    let open = read::windows(&state, &query).await?;
+    let (seen, mark) = read::part(&state, &open, &query, Part::Heat, || heat(&open)).await?;
     let version = version(&seen);
     let mut response = HttpResponse::Ok();
     answer::mark(&mut response, mark, false);
@@ -110,8 +111,8 @@ pub async fn versions(
     state: web::Data<AppState>,
 ) -> Result<HttpResponse, Fault> {
     let query = ReadQuery::parse(request.query_string())?;
-    let open = state.open()?;
-    let (seen, mark) = read::collection(&state, &open, &query, || heat(&open), |_, _| true).await?;
+    let open = read::windows(&state, &query).await?;
+    let (seen, mark) = read::part(&state, &open, &query, Part::Heat, || heat(&open)).await?;
     let shown =
         |table: &HeatTable, version, revision| HeatDocument::from_table(table, version, revision);
     let items = seen.history.iter().map(|version| VersionShown::new(version, shown));

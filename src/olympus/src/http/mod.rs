@@ -10,6 +10,7 @@
 
 mod agent;
 mod answer;
+mod at;
 mod auth;
 mod batch;
 mod caller;
@@ -52,6 +53,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::house::{Door, House, Role, State};
+use crate::past::Pasts;
 
 pub use auth::{Auth, NewToken};
 pub use edge::UnderWay;
@@ -97,6 +99,8 @@ pub struct AppState {
     pub feeds: Feeds,
     /// The place for a what-if, and what was found.
     pub what_ifs: WhatIfs,
+    /// The pasts that were asked for.
+    pub pasts: Pasts,
 }
 
 impl AppState {
@@ -124,6 +128,7 @@ impl AppState {
             under_way: UnderWay::default(),
             feeds: Feeds::default(),
             what_ifs: WhatIfs::default(),
+            pasts: Pasts::default(),
         }
     }
 

@@ -3,36 +3,37 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use actix::Addr;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use api::fleet::{DrainRequest, check_labels, read_labels};
-use api::query::ListQuery;
+use api::query::{At, ListQuery};
 use api::{Node, ReadQuery, Time};
 use domain::{Command, NodeId, fleet};
 use olympus_actors::Mark;
-use olympus_actors::sessions::LastHeard;
-use olympus_actors::view::{GetNode, ListNodes};
+use olympus_actors::sessions::{LastHeard, SessionsActor};
+use olympus_actors::view::{GetNode, ListNodes, Part};
 
 use super::caller::Caller;
 use super::problem::{self, Fault};
-use super::{AppState, Open, answer, law, paging, read, runs};
-use crate::house::Role;
+use super::{AppState, answer, law, paging, read, runs};
+use crate::house::{Role, Windows};
 
 /// `GET /v1/nodes`.
 pub async fn list(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, Fault> {
     let query = ListQuery::parse(request.query_string())?;
-    let open = state.open()?;
+    let open = read::windows(&state, &query.read).await?;
     let read = || async {
         let seen = read::get(&open.view, ListNodes).await?;
         Ok((seen.value, seen.mark))
     };
-    let (nodes, mark) = read::collection(&state, &open, &query.read, read, |_, _| true).await?;
+    let (nodes, mark) = read::part(&state, &open, &query.read, Part::Nodes, read).await?;
     let named = nodes.into_iter().map(|(id, node)| (id.to_string(), node));
     let page = paging::page(named, &query.page)?;
-    let elsewhere = heard_elsewhere(&state, &open).await?;
+    let heard = Heard::at(&state, query.read.at).await?;
     let mut items = Vec::with_capacity(page.items.len());
     for node in &page.items {
-        items.push(shown(&open, node, &elsewhere).await?);
+        items.push(shown(&open, node, &heard).await?);
     }
     let list = api::List { items, next_cursor: page.next_cursor };
     Ok(answer::json(StatusCode::OK, &list, mark, false))
@@ -45,16 +46,17 @@ pub async fn get(
     state: web::Data<AppState>,
 ) -> Result<HttpResponse, Fault> {
     let query = ReadQuery::parse(request.query_string())?;
-    let open = state.open()?;
+    let open = read::windows(&state, &query).await?;
+    let part = Part::Node(NodeId::new(&id));
     let read = || async {
         let seen = read::get(&open.view, GetNode(NodeId::new(&id))).await?;
         Ok((seen.value, seen.mark))
     };
-    let (node, mark) = read::collection(&state, &open, &query, read, |_, _| true).await?;
+    let (node, mark) = read::part(&state, &open, &query, part, read).await?;
     match node {
         Some(node) => {
-            let elsewhere = heard_elsewhere(&state, &open).await?;
-            let shown = shown(&open, &node, &elsewhere).await?;
+            let heard = Heard::at(&state, query.at).await?;
+            let shown = shown(&open, &node, &heard).await?;
             Ok(answer::json(StatusCode::OK, &shown, mark, false))
         }
         None => Err(unknown(&id).at(mark)),
@@ -119,7 +121,8 @@ async fn change(
     let mark = Mark { index: seen.mark.index, receipt: mark.receipt };
     match seen.value {
         Some(node) => {
-            let shown = shown(&open, &node, &BTreeMap::new()).await?;
+            let heard = Heard::Here(open.sessions.clone());
+            let shown = shown(&open, &node, &heard).await?;
             Ok(answer::json(StatusCode::OK, &shown, mark, true))
         }
         // Forgotten between the two: it was lost, and a day has passed.
@@ -132,29 +135,40 @@ fn unknown(id: &str) -> Fault {
     problem::not_found(format!("node {id:?} does not exist: list nodes with GET /v1/nodes"))
 }
 
-/// Who was heard when, in milliseconds before now, where another instance hears them: by what is
-/// left of their signs of life.
-async fn heard_elsewhere(state: &AppState, open: &Open) -> Result<BTreeMap<String, u64>, Fault> {
-    if let Role::Leader = open.role {
-        return Ok(BTreeMap::new());
+/// Who says when nodes were last heard.
+enum Heard {
+    /// Their sessions, which are with this instance.
+    Here(Addr<SessionsActor>),
+    /// Their signs of life in Redis, where another instance hears them: milliseconds before now.
+    Elsewhere(BTreeMap<String, u64>),
+    /// Nobody: the journal does not say it of a past.
+    LongAgo,
+}
+
+impl Heard {
+    async fn at(state: &AppState, at: Option<At>) -> Result<Self, Fault> {
+        if at.is_some() {
+            return Ok(Self::LongAgo);
+        }
+        let open = state.open()?;
+        if let Role::Leader = open.role {
+            return Ok(Self::Here(open.sessions.clone()));
+        }
+        let beats = open.journal.heartbeats().await.map_err(|error| problem::unread(&error))?;
+        let ago = |left: Duration| state.node_ttl.saturating_sub(left).as_millis();
+        let ago = |left| u64::try_from(ago(left)).unwrap_or(u64::MAX);
+        Ok(Self::Elsewhere(beats.into_iter().map(|beat| (beat.node, ago(beat.ttl))).collect()))
     }
-    let beats = open.journal.heartbeats().await.map_err(|error| problem::unread(&error))?;
-    let ago = |left: Duration| state.node_ttl.saturating_sub(left).as_millis();
-    let ago = |left| u64::try_from(ago(left)).unwrap_or(u64::MAX);
-    Ok(beats.into_iter().map(|beat| (beat.node, ago(beat.ttl))).collect())
 }
 
 /// A node, and when it was last heard.
-async fn shown(
-    open: &Open,
-    node: &fleet::Node,
-    elsewhere: &BTreeMap<String, u64>,
-) -> Result<Node, Fault> {
+async fn shown(open: &Windows, node: &fleet::Node, heard: &Heard) -> Result<Node, Fault> {
     let (mut shown, id) = (Node::from(node), &node.joined.node);
     if node.is_live() {
-        let ago_ms = match &open.role {
-            Role::Leader => read::get(&open.sessions, LastHeard(id.clone())).await?,
-            Role::Follower(_) => elsewhere.get(id.as_str()).copied(),
+        let ago_ms = match heard {
+            Heard::Here(sessions) => read::get(sessions, LastHeard(id.clone())).await?,
+            Heard::Elsewhere(ago_ms) => ago_ms.get(id.as_str()).copied(),
+            Heard::LongAgo => None,
         };
         let at = |ago_ms| Time(open.clock.now().0.saturating_sub(ago_ms));
         shown.last_seen = ago_ms.map(at).or(shown.last_seen);

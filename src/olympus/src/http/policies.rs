@@ -8,22 +8,24 @@ use api::{List, PolicyDocument, ReadQuery};
 use domain::command::{Command, Guard};
 use domain::ids::Digest;
 use domain::law::{LOCKDOWN_DEFAULT, Law, Policy, Version, lockdown_default};
+use olympus_actors::Mark;
 use olympus_actors::policy::{CheckPolicy, GetLaw, PolicyHistory};
-use olympus_actors::view::Seen;
+use olympus_actors::view::{Part, Seen};
 use std::sync::Arc;
 
 use super::caller::Caller;
 use super::law;
 use super::problem::{self, Fault};
 use super::{AppState, Open, answer, paging, read, runs};
+use crate::house::Windows;
 
 const KIND: &str = "policy";
 
-async fn law_in_force(open: &Open) -> Result<Seen<Arc<Law>>, Fault> {
+async fn law_in_force(open: &Windows) -> Result<Seen<Arc<Law>>, Fault> {
     read::get(&open.policy, GetLaw).await
 }
 
-async fn history(open: &Open, name: &str) -> Result<Seen<Vec<Version<Policy>>>, Fault> {
+async fn history(open: &Windows, name: &str) -> Result<Seen<Vec<Version<Policy>>>, Fault> {
     read::get(&open.policy, PolicyHistory(name.into())).await
 }
 
@@ -51,12 +53,12 @@ fn unknown(name: &str) -> Fault {
 /// `GET /v1/policies`: by name, the built-in one among them.
 pub async fn list(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, Fault> {
     let query = ListQuery::parse(request.query_string())?;
-    let open = state.open()?;
+    let open = read::windows(&state, &query.read).await?;
     let read = || async {
         let seen = law_in_force(&open).await?;
         Ok((seen.value, seen.mark))
     };
-    let (law, mark) = read::collection(&state, &open, &query.read, read, |_, _| true).await?;
+    let (law, mark) = read::part(&state, &open, &query.read, Part::Policies, read).await?;
     let mut names: Vec<String> = law.policies.keys().map(ToString::to_string).collect();
     let place = names.partition_point(|name| **name < *LOCKDOWN_DEFAULT);
     names.insert(place, LOCKDOWN_DEFAULT.to_owned());
@@ -73,12 +75,13 @@ pub async fn get(
     state: web::Data<AppState>,
 ) -> Result<HttpResponse, Fault> {
     let query = ReadQuery::parse(request.query_string())?;
-    let open = state.open()?;
+    let open = read::windows(&state, &query).await?;
+    let part = Part::Policy(name.as_str().into());
     let read = || async {
         let seen = law_in_force(&open).await?;
         Ok((seen.value, seen.mark))
     };
-    let (law, mark) = read::collection(&state, &open, &query, read, |_, _| true).await?;
+    let (law, mark) = read::part(&state, &open, &query, part, read).await?;
     let Some((document, version)) = in_force(&law, &name) else {
         return Err(unknown(&name).at(mark));
     };
@@ -189,6 +192,20 @@ pub async fn delete(
     Ok(response.finish())
 }
 
+/// Every version, when one was added where that is waited for.
+async fn versions_of(
+    state: &AppState,
+    open: &Windows,
+    query: &ReadQuery,
+    name: &str,
+) -> Result<(Vec<Version<Policy>>, Mark), Fault> {
+    let read = || async {
+        let seen = history(open, name).await?;
+        Ok((seen.value, seen.mark))
+    };
+    read::part(state, open, query, Part::Policy(name.into()), read).await
+}
+
 /// `GET /v1/policies/{name}/versions`: oldest first.
 pub async fn versions(
     request: HttpRequest,
@@ -196,12 +213,8 @@ pub async fn versions(
     state: web::Data<AppState>,
 ) -> Result<HttpResponse, Fault> {
     let query = ReadQuery::parse(request.query_string())?;
-    let open = state.open()?;
-    let read = || async {
-        let seen = history(&open, &name).await?;
-        Ok((seen.value, seen.mark))
-    };
-    let (history, mark) = read::collection(&state, &open, &query, read, |_, _| true).await?;
+    let open = read::windows(&state, &query).await?;
+    let (history, mark) = versions_of(&state, &open, &query, &name).await?;
     if history.is_empty() {
         return Err(unknown(&name).at(mark));
     }
@@ -218,13 +231,11 @@ pub async fn version(
 ) -> Result<HttpResponse, Fault> {
     let query = ReadQuery::parse(request.query_string())?;
     let (name, number) = path.into_inner();
-    let open = state.open()?;
-    read::freshness(&open, &query).await?;
-    let seen = history(&open, &name).await?;
-    let version =
-        law::version_in(&seen.value, &number, KIND, &name).map_err(|f| f.at(seen.mark))?;
+    let open = read::windows(&state, &query).await?;
+    let (history, mark) = versions_of(&state, &open, &query, &name).await?;
+    let version = law::version_in(&history, &number, KIND, &name).map_err(|f| f.at(mark))?;
     let shown = PolicyVersion::from(version);
-    Ok(answer::json(StatusCode::OK, &shown, seen.mark, false))
+    Ok(answer::json(StatusCode::OK, &shown, mark, false))
 }
 
 /// `POST /v1/policies/{name}/versions/{v}/restore`: in force again, as a new version.

@@ -7,14 +7,17 @@ use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW
 use actix_web::{HttpResponse, ResponseError};
 use api::headers::PROBLEM_JSON;
 use api::problem::code;
+use api::query::At;
 use api::{Invalid, Malformed, Outcome, Problem};
 use domain::event::{RejectCode, RunRejected};
 use domain::judge::Unjudgeable;
 use domain::{Refusal, RunId};
 use journal::Health;
 use olympus_actors::{Failure, Mark};
+use replay::Unreadable;
 
 use super::answer;
+use crate::past::NoPast;
 
 /// Seconds after which another try makes sense: a commit takes milliseconds, a fail-over about two
 /// seconds.
@@ -288,6 +291,48 @@ pub fn trimmed(after: api::event::Place, oldest: u64) -> Fault {
     Fault::of(410, code::GONE, detail)
 }
 
+/// 503: a run's own events lie too far apart to be looked through for one answer.
+pub fn long_life(run: RunId) -> Fault {
+    let detail = format!(
+        "run {run} lived through more of the journal than is looked through for an answer: \
+         `tartarus why {run} --redis HOST:PORT` reads all of it"
+    );
+    Fault::of(503, code::UNAVAILABLE, detail)
+}
+
+/// 422: a point that is not in the past.
+pub fn future(at: At) -> Fault {
+    Invalid::one(format!("at is in the future ({at}): give a sequence or a time that has been"))
+        .into()
+}
+
+/// Why a past can't be shown.
+pub fn no_past(why: NoPast, at: At) -> Fault {
+    let by_hand = format!("`tartarus replay at {at}` shows it without a server");
+    match why {
+        NoPast::Busy => {
+            let detail = format!("{why}, and this instance folds one at a time: try again");
+            Fault::of(503, code::UNAVAILABLE, detail).retry_after(SOON_S)
+        }
+        NoPast::Slow => {
+            let detail = format!("{why}: {by_hand}");
+            Fault::of(503, code::UNAVAILABLE, detail).retry_after(LATER_S)
+        }
+        NoPast::Stopping => unanswered(),
+        NoPast::Gone { earliest }
+        | NoPast::Unreadable(Unreadable::NotWhole { first: earliest }) => {
+            let detail = format!(
+                "the journal was trimmed, and nothing is kept that {at} could be folded from: the \
+                 earliest that can be read is at={earliest}; with an archive of what is before, \
+                 {by_hand} (--archive)"
+            );
+            Fault::of(410, code::GONE, detail)
+        }
+        NoPast::Unreadable(Unreadable::Journal(trouble)) => unread(&trouble),
+        NoPast::Unreadable(error) => internal("fold the journal", &error),
+    }
+}
+
 /// 503: this instance does not lead.
 pub fn shut(why: &str, leader: Option<&str>) -> Fault {
     let detail = match leader {
@@ -378,11 +423,6 @@ pub fn no_method(method: &str, allow: &'static str) -> Fault {
 /// 400: the request is not one.
 pub fn malformed(detail: impl Into<String>) -> Fault {
     Fault::of(400, code::MALFORMED, detail)
-}
-
-/// 400: a parameter of the contract that this version does not know how to honour.
-pub fn unsupported(parameter: &str, detail: &str) -> Fault {
-    Fault::of(400, "unsupported_parameter", format!("{parameter} {detail}"))
 }
 
 /// 401: no token, or a wrong one.

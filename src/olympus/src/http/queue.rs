@@ -6,26 +6,28 @@ use api::{Heat, QueueStatus, ReadQuery};
 use domain::Command;
 use olympus_actors::Mark;
 use olympus_actors::queue::{GetDepth, QueueDepth};
+use olympus_actors::view::Part;
 
 use super::caller::Caller;
 use super::problem::Fault;
-use super::{AppState, Open, answer, law, read, runs};
+use super::{AppState, answer, law, read, runs};
+use crate::house::Windows;
 
 /// `GET /v1/queue`.
 pub async fn get(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, Fault> {
     let query = ReadQuery::parse(request.query_string())?;
-    let open = state.open()?;
+    let open = read::windows(&state, &query).await?;
     let read = || depth(&open);
-    let (depth, mark) = read::collection(&state, &open, &query, read, |_, _| true).await?;
+    let (depth, mark) = read::part(&state, &open, &query, Part::Queue, read).await?;
     Ok(answer::json(StatusCode::OK, &shown(&open, &depth), mark, false))
 }
 
-async fn depth(open: &Open) -> Result<(QueueDepth, Mark), Fault> {
+async fn depth(open: &Windows) -> Result<(QueueDepth, Mark), Fault> {
     let seen = read::get(&open.queue, GetDepth).await?;
     Ok((seen.value, seen.mark))
 }
 
-fn shown(open: &Open, queue: &QueueDepth) -> QueueStatus {
+fn shown(open: &Windows, queue: &QueueDepth) -> QueueStatus {
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let mut by_pool = api::show::every_pool();
     for (pool, waiting) in &queue.depth.pools {

@@ -9,16 +9,17 @@ use actix_web::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use actix_web::{HttpRequest, web};
 use api::{Malformed, ReadQuery};
 use bytes::{Bytes, BytesMut};
-use domain::RunId;
+use domain::{RunId, Sequence};
 use futures_util::StreamExt as _;
 use olympus_actors::Mark;
-use olympus_actors::view::{AwaitIndex, GetRun, RunSeen, Seen, Until};
+use olympus_actors::view::{AwaitIndex, ChangedAt, GetRun, Part, RunSeen, Seen, Until};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 
 use super::problem::{self, Fault};
-use super::{AppState, Open};
+use super::{AppState, Open, at};
+use crate::house::Windows;
 
 /// A read that asks for an entry waits for it so long where it does not say: as long as a command
 /// is waited for.
@@ -142,12 +143,18 @@ where
     answer.await.map_err(|_| problem::unanswered())
 }
 
-/// Waits until this instance is as far as the query asks.
-pub async fn freshness(open: &Open, query: &ReadQuery) -> Result<(), Fault> {
-    if query.at.is_some() {
-        let words = "is not supported yet, it comes with replay: leave it out to read the present";
-        return Err(problem::unsupported("at", words));
+/// What a read is answered from: the present, as fresh as the query asks, or the past it asks for.
+pub async fn windows(state: &AppState, query: &ReadQuery) -> Result<Windows, Fault> {
+    let open = state.open()?;
+    if let Some(at) = query.at {
+        return at::windows(state, &open, at).await;
     }
+    freshness(&open, query).await?;
+    Ok(open.windows.clone())
+}
+
+/// Waits until this instance is as far as the query asks.
+async fn freshness(open: &Open, query: &ReadQuery) -> Result<(), Fault> {
     let mut least = query.min_index.unwrap_or(0);
     if query.consistent {
         let asked = timeout(PATIENCE, open.journal.head()).await;
@@ -167,7 +174,7 @@ pub async fn freshness(open: &Open, query: &ReadQuery) -> Result<(), Fault> {
 
 /// A run, at once or when `until` holds, and in any case after `wait`.
 pub async fn run(
-    open: &Open,
+    open: &Windows,
     run: RunId,
     until: Until,
     wait: Duration,
@@ -181,16 +188,28 @@ pub async fn run(
     ask(Until::Now).await
 }
 
+/// Reads a run as the query says: when it has changed after an entry, or at once.
+pub async fn run_when_due(
+    windows: &Windows,
+    run: RunId,
+    query: &ReadQuery,
+) -> Result<Seen<Option<RunSeen>>, Fault> {
+    let (until, wait) = match (query.index, query.wait) {
+        (Some(index), Some(wait)) => (Until::ChangedAfter(index), wait.to_std()),
+        (_, _) => (Until::Now, Duration::ZERO),
+    };
+    self::run(windows, run, until, wait).await
+}
+
 /// Reads a collection, again and again until `changed` says that what was read is news after
 /// `query.index`, or the wait is over. Without an index, once.
 pub async fn collection<T, F: Future<Output = Result<(T, Mark), Fault>>>(
     state: &AppState,
-    open: &Open,
+    windows: &Windows,
     query: &ReadQuery,
     mut read: impl FnMut() -> F,
     changed: impl Fn(&T, u64) -> bool,
 ) -> Result<(T, Mark), Fault> {
-    freshness(open, query).await?;
     let deadline = Instant::now() + query.wait.map_or(Duration::ZERO, api::Duration::to_std);
     let mut seen_at = query.index.unwrap_or(0);
     loop {
@@ -206,13 +225,40 @@ pub async fn collection<T, F: Future<Output = Result<(T, Mark), Fault>>>(
         }
         seen_at = seen_at.max(mark.index);
         let next = seen_at + 1;
-        let applied = get_later(&open.view, |reply| AwaitIndex { index: next, reply });
+        let applied = get_later(&windows.view, |reply| AwaitIndex { index: next, reply });
         tokio::select! {
             applied = applied => { applied?; }
             () = sleep_until(deadline) => {}
         }
         sleep_until(turn.min(deadline)).await;
     }
+}
+
+/// Reads a part of the house as [`collection`] does; it is news where the part has changed.
+pub async fn part<T, F: Future<Output = Result<(T, Mark), Fault>>>(
+    state: &AppState,
+    windows: &Windows,
+    query: &ReadQuery,
+    part: Part,
+    mut read: impl FnMut() -> F,
+) -> Result<(T, Mark), Fault> {
+    let read = || {
+        let (reading, part) = (read(), part.clone());
+        async move {
+            // Asked before it is read: a change in between is seen by the next turn.
+            let changed_at = match query.index {
+                Some(_) => get(&windows.view, ChangedAt(part)).await?,
+                None => 0,
+            };
+            let (found, mark) = reading.await?;
+            // Who was asked may not have heard of the change yet.
+            let changed_at = if mark.index < changed_at { 0 } else { changed_at };
+            Ok(((found, changed_at), mark))
+        }
+    };
+    let changed = |(_, changed_at): &(T, Sequence), index| *changed_at > index;
+    let ((found, _), mark) = collection(state, windows, query, read, changed).await?;
+    Ok((found, mark))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Every path with its methods, as the description of the API lists them.
-pub const ROUTES: [(&str, &str); 36] = [
+pub const ROUTES: [(&str, &str); 37] = [
     ("/healthz", "GET"),
     ("/metrics", "GET"),
     ("/readyz", "GET"),
@@ -44,6 +44,7 @@ pub const ROUTES: [(&str, &str); 36] = [
     ("/v1/runs/{id}/logs", "GET"),
     ("/v1/runs/{id}/reject", "POST"),
     ("/v1/runs/{id}/release", "POST"),
+    ("/v1/runs/{id}/why", "GET"),
     ("/v1/runs:batch", "POST"),
     ("/v1/templates", "GET"),
     ("/v1/templates/{name}", "GET, PUT, DELETE"),
@@ -112,6 +113,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(resource("/v1/runs/{id}/cancel", "POST", [web::post().to(runs::cancel)]))
         .service(resource("/v1/runs/{id}/events", "GET", [reading().to(events::of_run)]))
         .service(resource("/v1/runs/{id}/explain", "GET", [reading().to(explain::get)]))
+        .service(resource("/v1/runs/{id}/why", "GET", [reading().to(events::why)]))
         .service(resource("/v1/runs/{id}/logs", "GET", [reading().to(logs::get)]))
         .service(resource("/v1/runs/{id}/reject", "POST", [web::post().to(quarantine::reject)]))
         .service(resource("/v1/runs/{id}/release", "POST", [web::post().to(quarantine::release)]))

@@ -106,8 +106,8 @@ async fn answered(
 /// `GET /v1/runs`.
 pub async fn list(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, Fault> {
     let query = RunsQuery::parse(request.query_string())?;
-    let open = state.open()?;
     let before = query.page.cursor.as_deref().map(cursor).transpose()?;
+    let open = read::windows(&state, &query.read).await?;
     let limit = query.page.limit as usize;
     let now = open.clock.now().into();
     let filter = Filter {
@@ -159,14 +159,11 @@ pub async fn get(
 ) -> Result<HttpResponse, Fault> {
     let query = ReadQuery::parse(request.query_string())?;
     let id = read::run_id(&id)?;
-    let open = state.open()?;
-    read::freshness(&open, &query).await?;
-    let (until, wait) = match (query.index, query.wait) {
-        (Some(index), Some(wait)) => (Until::ChangedAfter(index), wait.to_std()),
-        (None, Some(wait)) => (Until::Ended, wait.to_std()),
-        (_, None) => (Until::Now, Duration::ZERO),
+    let open = read::windows(&state, &query).await?;
+    let seen = match (query.index, query.wait) {
+        (None, Some(wait)) => read::run(&open, id, Until::Ended, wait.to_std()).await?,
+        (_, _) => read::run_when_due(&open, id, &query).await?,
     };
-    let seen = read::run(&open, id, until, wait).await?;
     state.saw(seen.mark.index);
     match seen.value {
         Some(run) => Ok(answer::json(StatusCode::OK, &show::seen(&run), seen.mark, false)),

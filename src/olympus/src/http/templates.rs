@@ -7,17 +7,18 @@ use api::{List, ReadQuery, TemplateDocument};
 use domain::command::{Command, Guard};
 use domain::law::{HOST_TEMPLATE, Law, Template};
 use olympus_actors::policy::{GetLaw, TemplateHistory};
-use olympus_actors::view::Seen;
+use olympus_actors::view::{Part, Seen};
 use std::sync::Arc;
 
 use super::caller::Caller;
 use super::law;
 use super::problem::{self, Fault};
 use super::{AppState, Open, answer, paging, read, runs};
+use crate::house::Windows;
 
 const KIND: &str = "template";
 
-async fn law_in_force(open: &Open) -> Result<Seen<Arc<Law>>, Fault> {
+async fn law_in_force(open: &Windows) -> Result<Seen<Arc<Law>>, Fault> {
     read::get(&open.policy, GetLaw).await
 }
 
@@ -43,12 +44,12 @@ fn unknown(name: &str) -> Fault {
 /// `GET /v1/templates`: by name, the built-in one among them.
 pub async fn list(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, Fault> {
     let query = ListQuery::parse(request.query_string())?;
-    let open = state.open()?;
+    let open = read::windows(&state, &query.read).await?;
     let read = || async {
         let seen = law_in_force(&open).await?;
         Ok((seen.value, seen.mark))
     };
-    let (law, mark) = read::collection(&state, &open, &query.read, read, |_, _| true).await?;
+    let (law, mark) = read::part(&state, &open, &query.read, Part::Templates, read).await?;
     let names = law.templates.keys().map(|name| (name.to_string(), name.to_string()));
     let page = paging::page(names, &query.page)?;
     let items = page.items.iter().filter_map(|name| Some(in_force(&law, name)?.0));
@@ -63,12 +64,13 @@ pub async fn get(
     state: web::Data<AppState>,
 ) -> Result<HttpResponse, Fault> {
     let query = ReadQuery::parse(request.query_string())?;
-    let open = state.open()?;
+    let open = read::windows(&state, &query).await?;
+    let part = Part::Template(name.as_str().into());
     let read = || async {
         let seen = law_in_force(&open).await?;
         Ok((seen.value, seen.mark))
     };
-    let (law, mark) = read::collection(&state, &open, &query, read, |_, _| true).await?;
+    let (law, mark) = read::part(&state, &open, &query, part, read).await?;
     let Some((document, version)) = in_force(&law, &name) else {
         return Err(unknown(&name).at(mark));
     };

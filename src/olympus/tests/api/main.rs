@@ -10,6 +10,7 @@ mod heat;
 mod law;
 mod lists;
 mod logs;
+mod past;
 mod quarantine;
 mod shut;
 mod submit;

@@ -7,6 +7,7 @@ mod dice;
 mod law;
 
 mod archives;
+mod causes;
 mod day;
 mod exports;
 mod snapshots;

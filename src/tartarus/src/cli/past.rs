@@ -1,5 +1,6 @@
 //! The command line of those who read the past: replay and audit.
 
+use api::query::At;
 use clap::{Args, Subcommand};
 
 use super::trust::TrustArgs;
@@ -18,6 +19,21 @@ pub struct SourceArgs {
     pub archive: Option<String>,
 }
 
+/// The present, or the state as it was
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct WhenArgs {
+    /// As it was after this entry (17), at this time (RFC 3339), or so long ago
+    #[arg(long, value_name = "POINT", value_parser = at)]
+    pub at: Option<At>,
+}
+
+impl SourceArgs {
+    /// Whether the journal is to be read itself, and not a server asked.
+    pub fn is_given(&self) -> bool {
+        self.redis.is_some() || self.file.is_some() || self.archive.is_some()
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub enum ReplayVerb {
     /// Verify the chain and who vouches for it, and decide everything again; exit 1 where anything
@@ -34,6 +50,8 @@ pub enum ReplayVerb {
     At(AtArgs),
     /// Show what changed between two points
     Diff(DiffArgs),
+    /// Walk through a run's life, event by event: what changed, who caused it and why
+    Step(StepArgs),
 }
 
 #[derive(Debug, Args)]
@@ -65,6 +83,23 @@ pub struct AtArgs {
     /// This run, as it was then
     #[arg(long, value_name = "ID", value_parser = run_id)]
     pub run: Option<uuid::Uuid>,
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct StepArgs {
+    /// Id of the run
+    #[arg(value_parser = run_id)]
+    pub run: uuid::Uuid,
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// Id of a run, of an event (17.3), or of a node
+    pub id: String,
     #[command(flatten)]
     pub source: SourceArgs,
 }
@@ -121,6 +156,13 @@ fn kinds(text: &str) -> Result<replay::Kinds, String> {
         _ => replay::export::kinds(&names)
             .ok_or_else(|| "give env, stdin, env,stdin, all or none".to_owned()),
     }
+}
+
+fn at(text: &str) -> Result<At, String> {
+    Ok(match point(text)? {
+        replay::Point::Sequence(sequence) => At::Sequence(sequence),
+        replay::Point::Time(time) => At::Time(time),
+    })
 }
 
 fn point(text: &str) -> Result<replay::Point, String> {

@@ -6,7 +6,7 @@ use api::time::Moment;
 use api::what_if::Share;
 use clap::{Args, Subcommand};
 
-use super::SourceArgs;
+use super::{SourceArgs, WhenArgs};
 
 const APPLY_HELP: &str = "\
 With --what-if the draft is tried first, as `tartarus policy what-if` does, and is applied only
@@ -21,11 +21,13 @@ Asks Olympus; with --redis or --export it is answered here, and Olympus is not a
 #[derive(Debug, Subcommand)]
 pub enum PolicyVerb {
     /// List all policies
-    List,
+    List(WhenArgs),
     /// Print a policy
     Get {
         /// Its name
         name: String,
+        #[command(flatten)]
+        when: WhenArgs,
     },
     /// Create or replace policies from files
     #[command(after_help = APPLY_HELP)]

@@ -2,10 +2,12 @@
 
 use clap::{Args, Subcommand};
 
+use super::WhenArgs;
+
 #[derive(Debug, Subcommand)]
 pub enum QueueVerb {
     /// Depth by pool, heat and tenant; the oldest wait; how many runs are out of attempts
-    Status,
+    Status(WhenArgs),
     /// Give no more runs to nodes; what runs goes on
     Pause,
     /// Give runs to nodes again

@@ -18,9 +18,30 @@ pub fn run(client: &Client, id: &str, format: Format) -> Result<u8, Failure> {
     let why = block_on(async { Ok(client.explain(id).await?) })?;
     match format {
         Format::Json | Format::Yaml => print_document(format, &why)?,
-        Format::Table | Format::Wide => write(told(&why).as_bytes())?,
+        Format::Table | Format::Wide => {
+            let mut text = told(&why);
+            // The nodes that were looked at are those of another day: the past has them.
+            if let Some(planned_at) = planned_at(client, &why) {
+                let _ = writeln!(
+                    text,
+                    "Then       the nodes as they were: tartarus explain {} --at {planned_at}",
+                    why.run_id
+                );
+            }
+            write(text.as_bytes())?;
+        }
     }
     Ok(DONE)
+}
+
+/// The entry that the run's last assignment was planned from. A hint is no reason to fail.
+fn planned_at(client: &Client, why: &Explanation) -> Option<u64> {
+    if why.attempts.is_empty() {
+        return None;
+    }
+    let events = block_on(async { Ok(client.run_events(&why.run_id, None).await?) }).ok()?;
+    let assigned = events.items.iter().rfind(|event| event.kind == "run.assigned")?;
+    assigned.data["planned_at"].as_u64()
 }
 
 /// Nothing that a run, a policy or a judge says may give the terminal an order.

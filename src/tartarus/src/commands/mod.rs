@@ -19,8 +19,10 @@ pub mod queue;
 pub mod replay;
 pub mod run;
 pub mod template;
+pub mod why;
 
 mod documents;
 mod source;
+mod step;
 mod vouching;
 mod what_if;

@@ -20,7 +20,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// Olympus can't be reached.
 pub fn run(client: &Client, verb: NodeVerb, format: Format) -> Result<u8, Failure> {
     match verb {
-        NodeVerb::List => {
+        NodeVerb::List(when) => {
+            let client = client.clone().at(when.at);
             let nodes = block_on(async { Ok(client.nodes().await?) })?;
             print(format, &nodes, || columns(&nodes))?;
         }

@@ -27,11 +27,13 @@ pub fn run(
     terminal: &Terminal,
 ) -> Result<u8, Failure> {
     match verb {
-        PolicyVerb::List => {
+        PolicyVerb::List(when) => {
+            let client = client.clone().at(when.at);
             let all = block_on(async { Ok(client.policies().await?) })?;
             print(format, &all, || columns(&all))?;
         }
-        PolicyVerb::Get { name } => {
+        PolicyVerb::Get { name, when } => {
+            let client = client.clone().at(when.at);
             let document = block_on(async { Ok(client.policy(&name).await?) })?;
             print_document(format, &document)?;
         }

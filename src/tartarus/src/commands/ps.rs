@@ -40,6 +40,7 @@ pub fn run(
     let most = args.limit;
     // One more than asked for tells whether there are more.
     let ask = most.saturating_add(1);
+    let client = client.clone().at(args.when.at);
     let mut runs = block_on(async { Ok(client.runs_up_to(&query, ask).await?) })?;
     let more = runs.len() > most;
     runs.truncate(most);

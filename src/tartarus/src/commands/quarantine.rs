@@ -15,7 +15,8 @@ use crate::print::{Columns, Format, age, now, print};
 /// The run does not wait in quarantine, today's policy rejects it, or Olympus can't be reached.
 pub fn run(client: &Client, verb: QuarantineVerb, format: Format) -> Result<u8, Failure> {
     match verb {
-        QuarantineVerb::List { status, tenant } => {
+        QuarantineVerb::List { status, tenant, when } => {
+            let client = client.clone().at(when.at);
             let stand = status.map(|stand| stand.as_str());
             let all = block_on(async { Ok(client.quarantine(stand, tenant.as_deref()).await?) })?;
             print(format, &all, || columns(&all))?;

@@ -23,7 +23,10 @@ pub fn run(
     terminal: &Terminal,
 ) -> Result<u8, Failure> {
     let status = match verb {
-        QueueVerb::Status => block_on(async { Ok(client.queue().await?) })?,
+        QueueVerb::Status(when) => {
+            let client = client.clone().at(when.at);
+            block_on(async { Ok(client.queue().await?) })?
+        }
         QueueVerb::Pause => block_on(async { Ok(client.pause_queue().await?) })?,
         QueueVerb::Resume => block_on(async { Ok(client.resume_queue().await?) })?,
         QueueVerb::Dead(args) => return dead(client, args, format, terminal),

@@ -42,6 +42,7 @@ pub fn run(verb: ReplayVerb, format: Format, terminal: &Terminal) -> Result<u8, 
         ReplayVerb::Show(args) => shown(args, format),
         ReplayVerb::At(args) => at(args, format, terminal),
         ReplayVerb::Diff(args) => differ(args, format, terminal),
+        ReplayVerb::Step(args) => super::step::run(&args, format, terminal),
     }
 }
 

@@ -8,6 +8,7 @@
 mod feed;
 mod of_run;
 mod wanted;
+mod why;
 
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -25,6 +26,7 @@ use super::{AppState, Open, answer, read};
 
 pub use self::feed::Feeds;
 pub use self::of_run::of_run;
+pub use self::why::why;
 
 /// `GET /v1/events`.
 pub async fn feed(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, Fault> {

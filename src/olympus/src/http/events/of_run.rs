@@ -4,16 +4,13 @@
 //! changed it, and entries never go back in time: the first is found by halving (20 small reads in a
 //! million entries), and what lies between is looked through without decoding what is not asked for.
 
-use std::time::Duration;
-
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use api::List;
 use api::event::Place;
 use api::query::ListQuery;
 use domain::{Event, Sequence};
-use journal::{Cursor, DamagedEntry, Entry, ReadError};
-use olympus_actors::view::Until;
+use journal::{Cursor, DamagedEntry, Entry, Header, ReadError};
 use replay::cloud;
 
 use super::super::problem::{self, Fault};
@@ -24,9 +21,9 @@ use super::wanted::Wanted;
 
 /// So much of the journal is looked through for one page, in bytes: some tens of milliseconds. A run
 /// that lived through more gets shorter pages, perhaps empty ones, and a cursor.
-const BUDGET_BYTES: usize = 32 << 20;
+pub const BUDGET_BYTES: usize = 32 << 20;
 /// So much is read at a time.
-const PAGE_BYTES: usize = 1 << 20;
+pub const PAGE_BYTES: usize = 1 << 20;
 
 /// See the module.
 pub async fn of_run(
@@ -39,12 +36,8 @@ pub async fn of_run(
     let after = query.page.cursor.as_deref().map(|text| text.parse::<Place>());
     let after = after.transpose().map_err(|_| bad_cursor())?;
     let open = state.open()?;
-    read::freshness(&open, &query.read).await?;
-    let (until, wait) = match (query.read.index, query.read.wait) {
-        (Some(index), Some(wait)) => (Until::ChangedAfter(index), wait.to_std()),
-        (_, _) => (Until::Now, Duration::ZERO),
-    };
-    let seen = read::run(&open, id, until, wait).await?;
+    let windows = read::windows(&state, &query.read).await?;
+    let seen = read::run_when_due(&windows, id, &query.read).await?;
     state.saw(seen.mark.index);
     let Some(run) = seen.value.map(|seen| seen.run) else {
         return Err(Fault::from(domain::Refusal::NoSuchRun(id)).at(seen.mark));
@@ -72,7 +65,17 @@ pub async fn of_run(
 }
 
 /// The entry before the first one that is as late as `at_ms`.
-async fn before_birth(open: &Open, at_ms: u64, last: Sequence) -> Result<Place, Fault> {
+pub async fn before_birth(open: &Open, at_ms: u64, last: Sequence) -> Result<Place, Fault> {
+    let low = first_where(open, last, |header| header.at_ms >= at_ms).await?;
+    Ok(Place { sequence: low.saturating_sub(1), n: None })
+}
+
+/// The first entry up to `last` of which `holds` holds, by halving: it holds of all behind it too.
+pub async fn first_where(
+    open: &Open,
+    last: Sequence,
+    holds: impl Fn(&Header) -> bool,
+) -> Result<Sequence, Fault> {
     let (mut low, mut high) = (first(open).await?, last);
     while low < high {
         let middle = low + (high - low) / 2;
@@ -80,12 +83,12 @@ async fn before_birth(open: &Open, at_ms: u64, last: Sequence) -> Result<Place, 
         let stored = stored.map_err(|trouble| problem::unread(&trouble))?;
         let Some((id, bytes)) = stored.into_iter().next() else { break };
         let entry = Entry::parse(id, bytes).map_err(damaged)?;
-        if entry.header().at_ms < at_ms { low = middle + 1 } else { high = middle }
+        if holds(entry.header()) { high = middle } else { low = middle + 1 }
     }
-    Ok(Place { sequence: low.saturating_sub(1), n: None })
+    Ok(low)
 }
 
-fn damaged(damaged: DamagedEntry) -> Fault {
+pub fn damaged(damaged: DamagedEntry) -> Fault {
     problem::internal("read the journal", &damaged)
 }
 
