@@ -19,6 +19,7 @@ mod logs;
 mod past;
 mod quarantine;
 mod reads;
+mod record;
 mod replay;
 mod sign;
 mod submit;

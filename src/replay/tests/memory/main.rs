@@ -10,6 +10,7 @@ mod archives;
 mod causes;
 mod day;
 mod exports;
+mod recorded;
 mod snapshots;
 mod states;
 mod verifies;
