@@ -28,7 +28,7 @@ impl Launch {
         let dir = tempfile::tempdir()?;
         let home = Home::open(dir.path(), "bench")?;
         let runtime = sandbox::runtime("embedded", home)?;
-        let house = olympus("dev", None).await?;
+        let house = olympus("dev", None, &[]).await?;
         // The first of each pays for what is cached later.
         bare(runtime.as_ref(), 0).await?;
         while through_the_house(&house.address).await.is_err() {

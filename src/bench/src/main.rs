@@ -12,6 +12,7 @@ mod echo;
 mod http;
 mod launch;
 mod replay;
+mod restart;
 mod servers;
 mod stats;
 mod submit;
@@ -39,6 +40,8 @@ enum What {
     Replay(replay::Replay),
     /// Submissions judged a second under a draft.
     WhatIf(what_if::WhatIf),
+    /// A restart with a million runs in a snapshot and 100,000 events behind it.
+    Restart(restart::Restart),
     /// From submission to first output on an idle node, beside the bare runtime's launch.
     Launch(launch::Launch),
     /// The echo server, for use by `submit`.
@@ -55,6 +58,7 @@ fn main() -> std::process::ExitCode {
         What::Submit(submit) => actix_rt::System::new().block_on(submit.run()),
         What::Replay(replay) => actix_rt::System::new().block_on(replay.run()),
         What::WhatIf(what_if) => actix_rt::System::new().block_on(what_if.run()),
+        What::Restart(restart) => actix_rt::System::new().block_on(restart.run()),
         What::Launch(launch) => actix_rt::System::new().block_on(launch.run()),
         What::Echo(echo) => echo.run(),
     };

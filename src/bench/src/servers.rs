@@ -80,7 +80,11 @@ pub fn tartarus() -> Result<PathBuf, Failed> {
 }
 
 /// A ready `tartarus olympus` or `tartarus dev`.
-pub async fn olympus(command: &str, redis: Option<&str>) -> Result<Server, Failed> {
+pub async fn olympus(
+    command: &str,
+    redis: Option<&str>,
+    env: &[(&str, &str)],
+) -> Result<Server, Failed> {
     let (dir, address) = (tempfile::tempdir()?, free_address()?);
     let mut child = Command::new(tartarus()?)
         .arg(command)
@@ -89,6 +93,7 @@ pub async fn olympus(command: &str, redis: Option<&str>) -> Result<Server, Faile
         .env("REDIS_ADDR", redis.unwrap_or(""))
         .env("TARTARUS_QUEUE_MAX", "1000000000")
         .env("RUST_LOG", "warn")
+        .envs(env.iter().copied())
         .stdout(Stdio::null())
         .spawn()?;
     listening(&address, &mut child).await?;

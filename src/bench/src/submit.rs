@@ -25,6 +25,10 @@ pub struct Submit {
     /// Seconds a round.
     #[arg(long, default_value_t = 4)]
     seconds: u64,
+    /// Beside a second house that takes a snapshot and archives after each so many bytes of journal;
+    /// the first does neither.
+    #[arg(long)]
+    snapshots: Option<u64>,
     /// Worker threads of the echo server, as Olympus has on this machine.
     #[arg(long, default_value_t = 2)]
     workers: usize,
@@ -37,7 +41,9 @@ impl Submit {
     pub async fn run(self) -> Result<(), Failed> {
         let redis = redis(&self.appendfsync).await?;
         let floor = echo(self.workers).await?;
-        let house = olympus("olympus", Some(&redis.address)).await?;
+        let never = [("TARTARUS_SNAPSHOT_BYTES", NEVER), ("TARTARUS_ARCHIVE_BYTES", NEVER)];
+        let quiet: &[_] = if self.snapshots.is_some() { &never } else { &[] };
+        let house = olympus("olympus", Some(&redis.address), quiet).await?;
         let time = Duration::from_secs(self.seconds);
         let (path, expected) =
             if self.batch == 1 { ("/v1/runs", 202) } else { ("/v1/runs:batch", 200) };
@@ -47,6 +53,9 @@ impl Submit {
             format!("{{\"runs\":[{}]}}", vec![RUN; self.batch].join(","))
         };
         let submit = post(&house.address, path, &body);
+        if let Some(bytes) = self.snapshots {
+            return self.beside_snapshots(&house.address, bytes, &body, path, expected).await;
+        }
         let bare = post(&floor.address, "/v1/runs", RUN);
         let appends = raw_appends(&redis.address, time).await?;
         println!("raw Redis append (XADD, 1 connection, 1 under way): {appends:.0}/s");
@@ -88,6 +97,38 @@ impl Submit {
         Ok(())
     }
 }
+
+impl Submit {
+    /// The same house twice, in turn; one of them keeps its journal as often as it can.
+    async fn beside_snapshots(
+        &self,
+        without: &str,
+        bytes: u64,
+        body: &str,
+        path: &str,
+        expected: u16,
+    ) -> Result<(), Failed> {
+        let (redis, bytes) = (redis(&self.appendfsync).await?, bytes.to_string());
+        let often = [("TARTARUS_SNAPSHOT_BYTES", &*bytes), ("TARTARUS_ARCHIVE_BYTES", &*bytes)];
+        let with = olympus("olympus", Some(&redis.address), &often).await?;
+        let time = Duration::from_secs(self.seconds);
+        let mut ratios = Vec::new();
+        println!("round    without/s       with/s   ratio");
+        for round in 1..=self.rounds {
+            let (quiet, busy) = (post(without, path, body), post(&with.address, path, body));
+            let quiet = load(without, &quiet, expected, self.connections, time).await?;
+            let busy = load(&with.address, &busy, expected, self.connections, time).await?;
+            let ratio = busy.rate() / quiet.rate();
+            println!("{round:>5} {:>12.0} {:>12.0} {ratio:>7.2}", quiet.rate(), busy.rate());
+            ratios.push(ratio);
+        }
+        println!("median: {:.2} with a snapshot every {bytes} bytes", median(&ratios));
+        Ok(())
+    }
+}
+
+/// More than a journal in Redis ever has.
+const NEVER: &str = "1000000000000";
 
 /// What Redis itself does: one XADD of a submission's size after the other.
 async fn raw_appends(address: &str, time: Duration) -> Result<f64, Failed> {

@@ -4,7 +4,7 @@ use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::http::{host, id};
-use tests::{Answer, House};
+use tests::{Answer, House, until};
 
 const BOTH: &str = "echo one; sleep 0.2; echo two >&2; sleep 0.2; printf three";
 
@@ -17,6 +17,26 @@ async fn ran(house: &House, script: &str) -> String {
 async fn ndjson(house: &House, path: &str) -> Answer {
     let request = house.api.request(Method::GET, path).header("Accept", "application/x-ndjson");
     house.api.send(request).await.expect(200)
+}
+
+#[tokio::test]
+async fn output_that_nobody_may_read_is_removed_at_the_next_start() {
+    let mut house = House::redis().await;
+    let _agent = house.agent("n1").start(&house.api).await;
+    let run = ran(&house, "echo one").await;
+    let kept = house.path("olympus").join("output");
+    let files = std::fs::read_dir(&kept)
+        .expect("output")
+        .flat_map(|shard| std::fs::read_dir(shard.expect("a shard").path()).expect("a shard"));
+    let paths: Vec<_> = files.map(|file| file.expect("a file").path()).collect();
+    let known = paths.iter().find(|path| path.ends_with(&run)).expect("the run's output");
+    house.olympus.process.kill();
+    // As it is after a crash between forgetting a run and removing what it wrote.
+    let forgotten = known.with_file_name("01900000-0000-7000-8000-000000000001");
+    std::fs::copy(known, &forgotten).expect("copied");
+    house.olympus.restart().await;
+    until("the output to be removed", || async { (!forgotten.exists()).then_some(()) }).await;
+    assert_eq!(house.api.output(&run, "stdout").await, "one\n", "what is known is kept");
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
-//! Output of runs that were forgotten while nobody was there to remove it: before a crash, or under
-//! another leader.
+//! Output that nobody may read any more, and that nobody was there to remove: of runs that were
+//! forgotten, or ended and keep none, before a crash or under another leader.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use olympus_actors::view::{GetRun, Until};
+use olympus_actors::view::{GetRun, RunSeen, Until};
 use tokio::sync::{oneshot, watch};
 
 use super::OutputStore;
@@ -13,7 +13,15 @@ use crate::house::{Door, State};
 /// How often the door is looked at before it opens: nobody waits for a sweep.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
-/// Once the house is open, removes the output of every run that it does not know.
+/// Whether nobody may read a run's output any more.
+fn is_over(seen: Option<&RunSeen>) -> bool {
+    seen.is_none_or(|RunSeen { run, .. }| {
+        run.status.is_terminal() && !run.submission().retention.keep_output
+    })
+}
+
+/// Once the house is open, removes the output of every run that it does not know, or that ended and
+/// keeps none.
 pub async fn sweep(store: Arc<OutputStore>, door: Arc<Door>, mut stop: watch::Receiver<bool>) {
     // Listed first: what comes later belongs to runs that the view then knows.
     let runs = match store.runs().await {
@@ -39,7 +47,7 @@ pub async fn sweep(store: Arc<OutputStore>, door: Arc<Door>, mut stop: watch::Re
             return;
         }
         let Ok(seen) = known.await else { return };
-        if seen.value.is_none() {
+        if is_over(seen.value.as_ref()) {
             match store.remove(run).await {
                 Ok(()) => removed += 1,
                 Err(error) => log::warn!(run:% = run, error:% = error; "could not remove output"),
