@@ -77,6 +77,32 @@ impl RedisServer {
         self.process.as_mut().expect("it runs").signal(signal);
     }
 
+    /// Bytes of the newest append-only file.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn written(&self) -> u64 {
+        std::fs::metadata(self.newest_file()).expect("a file").len()
+    }
+
+    /// Cuts the newest append-only file, as a power cut does to what was not flushed. Redis must not
+    /// run.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn cut(&self, bytes: u64) {
+        assert!(self.process.is_none(), "it runs");
+        let file = std::fs::OpenOptions::new().write(true).open(self.newest_file());
+        file.and_then(|file| file.set_len(bytes)).expect("a file that can be cut");
+    }
+
+    fn newest_file(&self) -> std::path::PathBuf {
+        let files = std::fs::read_dir(self.dir.path().join("appendonlydir")).expect("a directory");
+        let incr = files.flatten().map(|file| file.path());
+        let incr = incr.filter(|path| path.to_string_lossy().ends_with(".incr.aof"));
+        incr.max().expect("an append-only file")
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {

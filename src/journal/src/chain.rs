@@ -22,6 +22,15 @@ pub struct Sealed {
     after: Position,
 }
 
+/// An entry that was read can be appended again where it is gone.
+impl From<Entry> for Sealed {
+    fn from(entry: Entry) -> Self {
+        let header = entry.header();
+        let after = Position { seq: header.seq.saturating_sub(1), hash: header.prev };
+        Self { entry, after }
+    }
+}
+
 impl Sealed {
     /// The number it will have.
     pub fn seq(&self) -> Sequence {

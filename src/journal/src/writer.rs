@@ -6,8 +6,9 @@
 //! Says:   [`Outcome`], and [`Health`] through a watch channel.
 //! Never:  builds another batch for a sequence, or calls a batch in doubt "failed": the same bytes
 //!         are resent until the journal says OK, DUP or CONFLICT.
-//! Fails:  a damaged or rolled-back journal ends it for good ([`FailStop`]), with everything that
-//!         may be missing in hand.
+//! Fails:  a journal that lost its tail is given it back, as far as the ring reaches; one that is
+//!         damaged or lost more ends it for good ([`FailStop`]), with everything that may be missing
+//!         in hand.
 //! Proof:  `tests/writer.rs`, `tests/replies.rs` (every row of the reply table), `tests/kills.rs`.
 
 use std::collections::VecDeque;
@@ -180,6 +181,11 @@ impl Writer {
                     }
                     break;
                 }
+                Appended::Conflict { head } if head.seq < self.committed.seq => {
+                    if let Err(outcome) = self.put_back(sealed, head, &mut trying).await {
+                        return outcome;
+                    }
+                }
                 Appended::Conflict { head } => return self.conflict(sealed, head).await,
                 Appended::Damaged(refused) => return self.fail(sealed, refused.into()),
                 Appended::Busy(reason) | Appended::WrongServer(reason) => {
@@ -209,11 +215,44 @@ impl Writer {
         }
     }
 
-    async fn conflict(&mut self, sealed: &Sealed, head: EntryId) -> Outcome {
-        if head.seq < self.committed.seq {
+    /// Redis lost its tail, and ends with an entry that this writer went on from: what came after is
+    /// appended again, byte for byte, as far as that goes. Whatever stands in the way is met again by
+    /// the batch at hand.
+    async fn put_back(
+        &mut self,
+        sealed: &Sealed,
+        head: EntryId,
+        trying: &mut Trying,
+    ) -> Result<(), Outcome> {
+        let missing: Vec<Sealed> =
+            self.ring.iter().filter(|kept| kept.seq() > head.seq).cloned().collect();
+        if missing.first().is_none_or(|first| first.prev_id() != head) {
             let committed = self.committed;
-            return self.fail(sealed, FailReason::RolledBack { head, committed });
+            return Err(self.fail(sealed, FailReason::RolledBack { head, committed }));
         }
+        log::error!(
+            head:% = head, entries = missing.len();
+            "the journal lost what was written: put it back"
+        );
+        for kept in &missing {
+            match self.journal.append(kept).await {
+                Appended::Committed { .. } => self.settle(kept).await,
+                Appended::Damaged(refused) => return Err(self.fail(sealed, refused.into())),
+                Appended::Conflict { .. } => break,
+                Appended::Busy(reason)
+                | Appended::WrongServer(reason)
+                | Appended::Unreachable(reason)
+                | Appended::Unknown(reason) => {
+                    self.suspect(trying, reason);
+                    trying.pause(UNKNOWN_BACKOFF).await;
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn conflict(&mut self, sealed: &Sealed, head: EntryId) -> Outcome {
         let written = self.surely_contains(sealed.id()).await;
         let mut lost = Vec::new();
         if !written {

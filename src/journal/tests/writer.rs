@@ -153,23 +153,44 @@ async fn a_leader_whose_entries_were_replaced_hands_them_over() {
 }
 
 #[tokio::test]
-async fn a_journal_that_lost_its_tail_stops_the_writer_which_hands_over_what_it_held() {
-    let mut given = given().await;
-    for text in ["one", "two", "three"] {
-        assert_eq!(given.commit(text).await, Outcome::Committed);
+async fn a_journal_that_lost_its_tail_is_given_it_back() {
+    for faults in [vec![], vec![Fault::None, Fault::LoseReply, Fault::Refuse, Fault::LoseRequest]] {
+        let mut given = given().await;
+        for text in ["one", "two", "three"] {
+            assert_eq!(given.commit(text).await, Outcome::Committed);
+        }
+        let committed = given.writer.committed();
+        given.store.roll_back(committed.seq - 2);
+        given.journal.faults().plan(faults);
+        assert_eq!(given.commit("four").await, Outcome::Committed);
+        assert_eq!(given.texts().await, ["one", "two", "three", "four"]);
+        assert_eq!(*given.writer.health().borrow(), Health::Leading);
     }
-    let committed = given.writer.committed();
-    given.store.roll_back(committed.seq - 2);
-    let Outcome::Failed(stop) = given.commit("four").await else { panic!("not stopped") };
+}
+
+#[tokio::test]
+async fn a_journal_that_lost_more_than_the_writer_wrote_stops_it_which_hands_over_what_it_held() {
+    let mut first = given().await;
+    for text in ["one", "two"] {
+        assert_eq!(first.commit(text).await, Outcome::Committed);
+    }
+    let before = first.writer.committed();
+    let (mut chain, mut other) = first.other().await;
+    assert_eq!(other.commit(&seal(&mut chain, "three")).await, Outcome::Committed);
+    let committed = other.committed();
+    first.store.roll_back(before.seq - 1);
+    let Outcome::Failed(stop) = other.commit(&seal(&mut chain, "four")).await else {
+        panic!("not stopped")
+    };
     let FailReason::RolledBack { head, committed: known } = &stop.reason else {
         panic!("{:?}", stop.reason)
     };
-    assert_eq!((head.seq, *known), (committed.seq - 2, committed));
+    assert_eq!((head.seq, *known), (before.seq - 1, committed));
     let held: Vec<_> = stop.held.iter().map(|sealed| sealed.entry().clone()).collect();
-    assert_eq!(texts(&held), ["two", "three", "four"]);
-    assert!(matches!(*given.writer.health().borrow(), Health::FailStop { .. }));
-    assert!(matches!(given.commit("five").await, Outcome::Failed(_)));
-    assert_eq!(given.texts().await, ["one"], "nothing was written after the stop");
+    assert_eq!(texts(&held), ["three", "four"]);
+    assert!(matches!(*other.health().borrow(), Health::FailStop { .. }));
+    assert!(matches!(other.commit(&seal(&mut chain, "five")).await, Outcome::Failed(_)));
+    assert_eq!(first.texts().await, ["one"], "nothing was written after the stop");
 }
 
 #[tokio::test]

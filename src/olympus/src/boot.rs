@@ -359,13 +359,21 @@ impl Rooms {
         lease: &Lease,
         stop: &mut watch::Receiver<bool>,
     ) -> Fallen {
-        let tail = match self.follower.catch_up(&self.subscribers).await {
-            Ok(tail) => tail,
-            Err(Stuck::For(trouble)) => {
-                return Fallen::Deposed(format!("the journal could not be read: {trouble}"));
+        let tail = loop {
+            let trouble = match self.follower.catch_up(&self.subscribers).await {
+                Ok(tail) => break tail,
+                // Tried again with all that was read in hand: a replay may find less.
+                Err(Stuck::For(trouble)) => trouble,
+                Err(Stuck::Behind(why)) => return Fallen::Deposed(why),
+                // Another has gone on from where it ends.
+                Err(Stuck::Shrunk(_)) => return Fallen::Deposed("another instance writes".into()),
+                Err(Stuck::Ever(why)) => return Fallen::FailStop(why),
+            };
+            log::warn!(error:% = trouble; "could not read the journal");
+            tokio::select! {
+                () = tokio::time::sleep(READ_AGAIN) => {}
+                _ = stop.wait_for(|stop| *stop) => return Fallen::Stopped,
             }
-            Err(Stuck::Behind(why)) => return Fallen::Deposed(why),
-            Err(Stuck::Ever(why)) => return Fallen::FailStop(why),
         };
         // Log time goes on from the journal's, whatever this machine's clock says.
         self.house.clock.raise_to(domain::Timestamp(tail.at_ms));

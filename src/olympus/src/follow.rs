@@ -8,13 +8,14 @@
 //!         lost what was folded here, or holds what can't be read, ends the following for good.
 //! Proof:  `tests/tests/live/followers.rs`.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::Sequence;
 use journal::{
-    CheckError, Claim, Cursor, Entry, EntryFault, EntryId, Journal, Lease, NotAcquired, ReadError,
-    Receipt, Tail, Trouble, catalog,
+    Appended, CheckError, Claim, Cursor, Entry, EntryFault, EntryId, Journal, Lease, NotAcquired,
+    ReadError, Receipt, Sealed, Tail, Trouble, catalog,
 };
 use olympus_actors::publish::{Batch, Subscribers};
 use tokio::sync::watch;
@@ -25,6 +26,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 const CLAIM_EVERY: Duration = Duration::from_millis(150);
 /// How often the journal is asked for more: what was written anywhere is read here so soon.
 const READ_EVERY: Duration = Duration::from_millis(20);
+/// A journal that ends before what was read of it is given so long to be given it back by its leader.
+const PUT_BACK_WITHIN: Duration = Duration::from_secs(10);
+/// Bytes of entries that are kept to give them back, should Redis have lost them with the leader: an
+/// append-only file that is written through each second loses some two seconds.
+const RING_BYTES: usize = 16 << 20;
 /// A leader whose key was not seen for so long is taken for gone: the key lives 1.5 s.
 const LEADER_SEEN_WITHIN: Duration = Duration::from_secs(2);
 
@@ -57,6 +63,9 @@ pub enum Stuck {
     /// What comes next has left the journal: it lies in the archive, where a replay looks.
     #[error("{0}")]
     Behind(String),
+    /// The journal ends here, before what was read of it.
+    #[error("the journal ends with {0}, before what was read of it")]
+    Shrunk(EntryId),
     /// Its journal is not this one any more.
     #[error("{0}")]
     Ever(String),
@@ -72,6 +81,11 @@ impl From<Trouble> for Stuck {
 pub struct Follower {
     journal: Arc<dyn Journal>,
     cursor: Cursor,
+    /// What was read last.
+    ring: VecDeque<Entry>,
+    ring_bytes: usize,
+    /// Since when the journal ends before what was read of it.
+    behind: Option<Instant>,
     sight: watch::Sender<Sight>,
 }
 
@@ -80,7 +94,8 @@ impl Follower {
     pub fn new(journal: Arc<dyn Journal>, tail: Tail) -> Self {
         let head = tail.position.seq;
         let sight = Sight { leader: None, seen: Instant::now(), head, trouble: None };
-        Self { journal, cursor: Cursor::at(tail), sight: watch::Sender::new(sight) }
+        let (cursor, sight) = (Cursor::at(tail), watch::Sender::new(sight));
+        Self { journal, cursor, ring: VecDeque::new(), ring_bytes: 0, behind: None, sight }
     }
 
     /// What it sees, now and later.
@@ -116,8 +131,17 @@ impl Follower {
                 _ = reads.tick() => self.read(to).await,
             };
             match got_on {
-                Ok(()) => self.heal(),
+                // What was read may still be more than there is.
+                Ok(()) if self.behind.is_none() => self.heal(),
+                Ok(()) => {}
                 Err(Stuck::For(trouble)) => self.suffer(trouble.to_string()),
+                Err(Stuck::Shrunk(head)) => {
+                    let why = self.lost(head);
+                    if self.behind.get_or_insert_with(Instant::now).elapsed() > PUT_BACK_WITHIN {
+                        return Err(Stuck::Ever(why));
+                    }
+                    self.suffer(why);
+                }
                 Err(stuck) => return Err(stuck),
             }
             let sight = self.sight.borrow();
@@ -131,14 +155,42 @@ impl Follower {
         }
     }
 
-    /// Folds all that there is.
+    /// Folds all that there is, and gives back what the journal lost of what was read of it. To be
+    /// called with the leader's key in hand.
     ///
     /// # Errors
     /// The journal does not answer, or is not this one any more.
     pub async fn catch_up(&mut self, to: &Subscribers) -> Result<Tail, Stuck> {
         self.read(to).await?;
-        self.look_ahead().await?;
+        match self.look_ahead().await {
+            Err(Stuck::Shrunk(head)) => self.put_back(head).await?,
+            other => other?,
+        }
         self.cursor.tail().ok_or_else(|| Stuck::Ever("nothing was folded".into()))
+    }
+
+    async fn put_back(&mut self, head: EntryId) -> Result<(), Stuck> {
+        let missing = self.ring.iter().filter(|entry| entry.seq() > head.seq);
+        let missing: Vec<Sealed> = missing.cloned().map(Sealed::from).collect();
+        if missing.first().is_none_or(|first| first.prev_id() != head) {
+            return Err(Stuck::Ever(self.lost(head)));
+        }
+        log::error!(
+            head:% = Receipt(head), entries = missing.len();
+            "the journal lost what was written: put it back"
+        );
+        for entry in &missing {
+            match self.journal.append(entry).await {
+                Appended::Committed { .. } => {}
+                Appended::Damaged(refused) => return Err(Stuck::Ever(refused.to_string())),
+                Appended::Conflict { head } => return Err(Stuck::Shrunk(head)),
+                Appended::Busy(why)
+                | Appended::WrongServer(why)
+                | Appended::Unreachable(why)
+                | Appended::Unknown(why) => return Err(Trouble::Unreachable(why).into()),
+            }
+        }
+        Ok(())
     }
 
     /// Reads to the end, and says it to all.
@@ -160,8 +212,9 @@ impl Follower {
             if page.entries.is_empty() {
                 return Ok(());
             }
-            for entry in &page.entries {
-                to.publish(&Arc::new(batch(entry)?));
+            for entry in page.entries {
+                to.publish(&Arc::new(batch(&entry)?));
+                self.keep(entry);
             }
             self.cursor = page.next;
         }
@@ -174,15 +227,42 @@ impl Follower {
             Err(CheckError::Trouble(trouble)) => return Err(trouble.into()),
             Err(CheckError::Refused(refusal)) => return Err(Stuck::Ever(refusal.to_string())),
         };
-        let folded = self.cursor.tail().map(|tail| tail.position.id());
-        if let Some(folded) = folded
-            && (head.seq < folded.seq || head.seq == folded.seq && head != folded)
-        {
-            return Err(Stuck::Ever(lost(head, folded)));
+        if let Some(folded) = self.folded() {
+            if head.seq < folded.seq {
+                return Err(Stuck::Shrunk(head));
+            }
+            let other = head.seq == folded.seq && head != folded;
+            if other || self.behind.is_some() && !self.journal.contains(folded).await? {
+                return Err(Stuck::Ever(self.lost(head)));
+            }
         }
+        self.behind = None;
         self.sight
             .send_if_modified(|sight| std::mem::replace(&mut sight.head, head.seq) != head.seq);
         Ok(())
+    }
+
+    fn folded(&self) -> Option<EntryId> {
+        self.cursor.tail().map(|tail| tail.position.id())
+    }
+
+    fn lost(&self, head: EntryId) -> String {
+        let read = self.folded().map_or_else(String::new, |id| Receipt(id).to_string());
+        format!(
+            "the journal lost what this instance has read of it: its newest entry is {}, and \
+             {read} was read",
+            Receipt(head)
+        )
+    }
+
+    fn keep(&mut self, entry: Entry) {
+        self.ring_bytes += entry.bytes().len();
+        self.ring.push_back(entry);
+        while self.ring_bytes > RING_BYTES
+            && let Some(oldest) = self.ring.pop_front()
+        {
+            self.ring_bytes -= oldest.bytes().len();
+        }
     }
 
     fn saw(&self, holder: &str) {
@@ -210,15 +290,6 @@ impl Follower {
             news
         });
     }
-}
-
-fn lost(head: EntryId, folded: EntryId) -> String {
-    format!(
-        "the journal lost what this instance has read of it: its newest entry is {}, and {} was \
-         read",
-        Receipt(head),
-        Receipt(folded)
-    )
 }
 
 /// An entry, as the folds hear of it.

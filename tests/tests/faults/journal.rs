@@ -157,3 +157,78 @@ async fn f28_redis_is_full() {
         "writes 503, reads go on; writes again when raised",
     );
 }
+
+/// Writes some, remembers how long the file was, writes more, and cuts the file somewhere between.
+async fn lose_the_tail(trio: &mut Trio) -> u64 {
+    trio.write(&[0, 1, 2]).await;
+    let kept = trio.redis.written();
+    for _ in 0..5 {
+        trio.write(&[0, 1, 2]).await;
+    }
+    trio.leader().await;
+    trio.redis.kill();
+    let written = trio.redis.written();
+    let cut = kept + trio.dice.below(written - kept);
+    trio.redis.cut(cut);
+    trio.redis.restart();
+    written - cut
+}
+
+#[tokio::test]
+async fn f20_redis_loses_what_it_had_acknowledged() {
+    let (mut trio, times, mut took, mut bytes) = (Trio::start().await, times(), Vec::new(), 0);
+    for _ in 0..times {
+        bytes += lose_the_tail(&mut trio).await;
+        took.push(trio.write(&[0, 1, 2]).await);
+        trio.leader().await;
+    }
+    trio.check().await;
+    let kept = trio.acknowledged.len();
+    let seen = format!(
+        "{bytes} bytes cut from its file, put back by the leader: {kept} acknowledged, 0 lost; \
+         writes again after {}",
+        spread(took)
+    );
+    row("F20", "kill -9 of Redis and its newest file cut at a random byte", times, &seen);
+}
+
+#[tokio::test]
+async fn f21_redis_loses_what_it_had_acknowledged_and_its_leader() {
+    let (mut trio, times, mut took, mut bytes) = (Trio::start().await, times(), Vec::new(), 0);
+    for _ in 0..times {
+        let leader = trio.leader().await;
+        // What the others have not read yet dies with the leader: they read every 20 ms.
+        let index = trio.instances[leader].api().get("/v1/queue").await.index();
+        for api in trio.apis() {
+            api.get(&format!("/v1/queue?min_index={index}")).await.expect(200);
+        }
+        trio.write(&[leader]).await;
+        let kept = trio.redis.written();
+        for _ in 0..5 {
+            trio.write(&[leader]).await;
+        }
+        let index = trio.instances[leader].api().get("/v1/queue").await.index();
+        for api in trio.apis() {
+            api.get(&format!("/v1/queue?min_index={index}")).await.expect(200);
+        }
+        trio.redis.kill();
+        trio.instances[leader].process.kill();
+        let written = trio.redis.written();
+        let cut = kept + trio.dice.below(written - kept);
+        trio.redis.cut(cut);
+        trio.redis.restart();
+        bytes += written - cut;
+        let others: Vec<usize> = (0..3).filter(|place| *place != leader).collect();
+        took.push(trio.write(&others).await);
+        trio.instances[leader].respawn();
+        trio.instances[leader].until_ready().await;
+    }
+    trio.check().await;
+    let kept = trio.acknowledged.len();
+    let seen = format!(
+        "{bytes} bytes cut from its file, put back by a follower: {kept} acknowledged and read by \
+         it, 0 lost; writes again after {}",
+        spread(took)
+    );
+    row("F21", "the same, and kill -9 of the leader", times, &seen);
+}
