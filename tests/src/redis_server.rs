@@ -103,6 +103,11 @@ impl RedisServer {
         incr.max().expect("an append-only file")
     }
 
+    /// Where its data lies.
+    pub fn dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {

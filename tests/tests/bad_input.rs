@@ -90,6 +90,7 @@ async fn every_bad_request_is_refused_in_words_and_changes_nothing() {
     let reason = json!({"reason": "x"});
     let tied = json!({"match": {"templates": ["python-*"]}});
     let none = Value::Null;
+    let high = json!({"level": 7});
     let other = host(&["false"]);
     let mine: Vec<Row<'_>> = vec![
         ("GET", "/v1/nothing", ("", ""), &none, 404, "not_found", ""),
@@ -103,6 +104,11 @@ async fn every_bad_request_is_refused_in_words_and_changes_nothing() {
         ("POST", &not_dead, ("", ""), &none, 409, "conflict", "is no dead letter"),
         ("POST", &not_dead, ("", ""), &reason, 400, "malformed", "no fields are known here"),
         ("POST", &no_redrive, ("", ""), &none, 404, "not_found", NOBODY),
+        ("POST", "/v1/keys", ("", ""), &other, 405, "method_not_allowed", "GET"),
+        ("GET", "/v1/keys?key=1", ("", ""), &none, 422, "invalid", "key"),
+        ("POST", "/v1/level", ("", ""), &other, 400, "malformed", "command"),
+        ("POST", "/v1/level", ("", ""), &none, 400, "malformed", ""),
+        ("POST", "/v1/level", ("", ""), &high, 409, "conflict", "knows up to 2"),
         ("POST", "/v1/nodes", ("", ""), &other, 405, "method_not_allowed", "GET"),
         ("GET", &no_run, ("", ""), &none, 404, "not_found", NOBODY),
         ("GET", "/v1/runs/seven", ("", ""), &none, 404, "not_found", "seven"),

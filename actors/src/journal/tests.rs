@@ -1,11 +1,22 @@
 //! Group commit, and the ends of a role.
 
-use domain::Sequence;
+use std::sync::Arc;
+
+use domain::command::{Command, Guard};
+use domain::event::LeaderStarted;
+use domain::ids::Hex;
+use domain::kept::{LEVEL, MEMORY};
+use domain::{Event, Refusal, Sequence, Timestamp};
 use journal::memory::Fault;
+use journal::{Batch, Chain, Cursor, Entry, Journal, MemoryJournal, catalog};
+use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::messages::{Fallen, Stop};
-use crate::answer::Failure;
-use crate::fixture::{Fixture, judged, replay};
+use crate::answer::{Failure, ask};
+use crate::fixture::{Fixture, judged, origin, replay};
+use crate::notary::SignNow;
+use crate::registry::Enact;
 
 #[actix::test]
 async fn what_comes_while_an_append_is_under_way_goes_together() {
@@ -73,4 +84,94 @@ async fn another_writer_deposes_this_one_and_what_it_had_not_written_is_not_appl
     assert!(matches!(fallen, Some(Fallen::Deposed(_))), "{fallen:?}");
     let (world, _) = replay(&(other.store.clone() as _)).await;
     assert_eq!(world.runs.len(), 1);
+}
+
+/// A journal as the version before levels left it.
+async fn of_level_1() -> MemoryJournal {
+    let journal = MemoryJournal::default();
+    let tail = journal.open(None).await.expect("a journal").tail;
+    let led = Event::LeaderStarted(Arc::new(LeaderStarted {
+        at: Timestamp(1),
+        epoch: 1,
+        boot: Uuid::nil(),
+        url: "http://before".into(),
+        version: "0.0.9".into(),
+        key: None,
+        reads_level: 1,
+    }));
+    let mut batch = Batch::of(catalog::format_at(1));
+    catalog::encode_at(1, &led, &mut batch).expect("a record of level 1");
+    let mut chain = Chain::lead_from(tail, Uuid::nil());
+    journal.append(&chain.seal(1, batch).expect("below the limit")).await;
+    journal
+}
+
+async fn entries(house: &Fixture) -> Vec<Entry> {
+    let tail = house.store.check().await.expect("a journal");
+    house.store.read(&Cursor::start(tail.identity)).await.expect("whole entries").entries
+}
+
+fn is_of_level_1(entry: &Entry) -> bool {
+    let records = entry.records().all(|record| catalog::level_of(&record) == Some(1));
+    records && entry.header().format == catalog::format_at(1)
+}
+
+/// A node comes, and a policy; one with a report is refused below its level.
+async fn live(house: &Fixture, node: &str) {
+    house.join(node, 1_000).await;
+    let put = |what_if| {
+        let policy = domain::law::Policy {
+            name: "open".into(),
+            templates: vec!["x-*".into()],
+            ..domain::law::lockdown_default()
+        };
+        let (policy, guard, origin) = (Box::new(policy), Guard::None, origin());
+        Command::PutPolicy { policy, guard, origin, what_if }
+    };
+    let enact = async |command| ask(&house.registry, |reply| Enact { command, reply }).await;
+    enact(put(None)).await.expect("a policy");
+    match enact(put(Some(Hex([1; 32])))).await {
+        Ok(_) => {}
+        Err(Failure::Refused(Refusal::LevelTooLow { level: MEMORY, found: 1, .. })) => {}
+        Err(other) => panic!("{other}"),
+    }
+}
+
+async fn sign(house: &Fixture) {
+    let (reply, signed) = oneshot::channel();
+    house.notary.send(SignNow(reply)).await.expect("a notary");
+    signed.await.expect("an answer");
+}
+
+#[actix::test]
+async fn a_journal_from_before_is_written_as_its_programs_read_it_until_it_is_raised() {
+    let mut house = Fixture::over(of_level_1().await).await;
+    house.lead().await;
+    house.submit().await;
+    live(&house, "n1").await;
+    sign(&house).await;
+    let written = entries(&house).await;
+    assert!(written.len() > 4);
+    let newer: Vec<&Entry> = written.iter().filter(|entry| !is_of_level_1(entry)).collect();
+    assert!(newer.is_empty(), "no program of level 1 reads {newer:?}");
+
+    let raise = |level| Command::RaiseLevel { level, origin: origin() };
+    let raised = ask(&house.registry, |reply| Enact { command: raise(LEVEL), reply }).await;
+    let raised = raised.expect("raised").mark.index;
+    live(&house, "n2").await;
+    let (world, _) = replay(&(house.store.clone() as _)).await;
+    assert_eq!(world.kept.level(), LEVEL);
+    let all = entries(&house).await;
+    let (old, new): (Vec<&Entry>, Vec<&Entry>) = all.iter().partition(|e| e.seq() < raised);
+    assert!(old.into_iter().all(is_of_level_1), "what was written stays as it is");
+    assert!(new.into_iter().any(|entry| !is_of_level_1(entry)));
+
+    // The next leader announces its key, and signs.
+    let store = MemoryJournal::over(house.store.store().clone());
+    let mut next = Fixture::over(store).await;
+    next.lead().await;
+    sign(&next).await;
+    let all = entries(&next).await;
+    let last = catalog::events(all.last().expect("entries")).next().expect("an event");
+    assert!(matches!(last.expect("readable").1, Event::CheckpointSigned(_)));
 }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use api::session::{
     Action as Wanted, AttemptRef, AttemptSpec, Finished, FromAgent, Hello, Output, OutputAck,
     PROTOCOL, Refused, ReportAck, ReportKind, Stream, Terms, ToAgent, WINDOW_BYTES, Wants, Welcome,
+    Witnessed,
 };
 use domain::event::{Exit, Usage};
 use domain::submission::OnLost;
@@ -126,6 +127,8 @@ pub(crate) struct Obeyed {
 pub(crate) struct Core {
     identity: Identity,
     obeyed: Obeyed,
+    /// The highest entry of the obeyed cluster's journal that is known to be there.
+    seen: Option<Witnessed>,
     spools: Arc<Path>,
     attempts: BTreeMap<AttemptRef, Attempt>,
     /// Was here, or was refused: never to start again.
@@ -220,6 +223,7 @@ impl Core {
         Self {
             identity,
             obeyed,
+            seen: None,
             spools,
             attempts: BTreeMap::new(),
             done: Done::default(),
@@ -303,6 +307,7 @@ impl Core {
             cluster: self.obeyed.cluster,
             highest_epoch: self.obeyed.highest_epoch,
             attempts: held.map(|(of, _)| *of).collect(),
+            seen: self.seen,
         };
         self.actions.push(Action::Send(FromAgent::Hello(Box::new(hello))));
     }
@@ -321,7 +326,10 @@ impl Core {
             (false, ToAgent::Welcome(welcome)) => self.welcomed(welcome),
             (true, ToAgent::Welcome(_)) => self.close(Cause::Rules("a second welcome")),
             (true, ToAgent::Wants(wants)) => self.wants(now_ms, wants),
-            (true, ToAgent::HeartbeatAck { n }) => self.heartbeat_acked(now_ms, n),
+            (true, ToAgent::HeartbeatAck { n, newest }) => {
+                self.witness(newest);
+                self.heartbeat_acked(now_ms, n);
+            }
             (true, ToAgent::OutputAck(ack)) => self.output_acked(ack),
             (true, ToAgent::ReportAck(ack)) => self.report_acked(ack),
             (
@@ -340,6 +348,9 @@ impl Core {
         if known && epoch < self.obeyed.highest_epoch {
             self.close(Cause::StaleEpoch { theirs: epoch, seen: self.obeyed.highest_epoch });
             return false;
+        }
+        if !known {
+            self.seen = None;
         }
         if !known && self.obeyed.cluster.is_some() {
             log::warn!("olympus serves another cluster than before; what this node ran is over");
@@ -371,6 +382,13 @@ impl Core {
                 self.actions.push(Action::Send(FromAgent::Started(*of)));
             }
         }
+    }
+
+    /// Keeps the highest entry: a journal that has lost it goes on below it, and is found out.
+    fn witness(&mut self, newest: Option<Witnessed>) {
+        let higher =
+            |newest: &Witnessed| self.seen.is_none_or(|seen| newest.sequence > seen.sequence);
+        self.seen = newest.filter(higher).or(self.seen);
     }
 
     fn heartbeat_acked(&mut self, now_ms: u64, n: u64) {
@@ -669,7 +687,8 @@ impl Core {
             let n = session.heartbeats;
             session.unanswered.push_back((n, now_ms));
             session.next_heartbeat_ms = now_ms.saturating_add(heartbeat_ms);
-            self.actions.push(Action::Send(FromAgent::Heartbeat { n }));
+            let seen = self.seen;
+            self.actions.push(Action::Send(FromAgent::Heartbeat { n, seen }));
         }
     }
 

@@ -29,6 +29,7 @@ pub mod placement;
 pub mod problem;
 pub mod quarantine;
 pub mod query;
+pub mod record;
 pub mod run;
 pub mod selector;
 pub mod session;

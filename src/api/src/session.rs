@@ -46,8 +46,11 @@
 //!    when the node's key is written. An agent that has no acknowledgement for something sent less
 //!    than `ttl_ms - kill_budget_ms` ago kills its retryable attempts at once, in or out of a session,
 //!    and reports them `Gone` when it is heard again. Those of `on_lost: fail` go on.
-//! 9. **Leaving.** After [`FromAgent::Goodbye`] the agent sends nothing; Olympus records that the node
-//!    left, which ends the attempts it still had, and closes.
+//! 9. **Witness.** A `HeartbeatAck` may say which entry of the journal is the newest; an agent keeps
+//!    the highest of its cluster, and says it in its next hello and heartbeats (`seen`). An Olympus
+//!    whose journal has not that entry serves another history than the agent saw, and says so.
+//! 10. **Leaving.** After [`FromAgent::Goodbye`] the agent sends nothing; Olympus records that the node
+//!     left, which ends the attempts it still had, and closes.
 
 use std::collections::BTreeMap;
 
@@ -107,6 +110,9 @@ pub enum FromAgent {
     Heartbeat {
         /// From 1 in each session.
         n: u64,
+        /// The highest entry that this agent knows to be in the journal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seen: Option<Witnessed>,
     },
     /// The command was executed in its sandbox.
     Started(AttemptRef),
@@ -143,6 +149,24 @@ pub struct Hello {
     pub highest_epoch: u64,
     /// The attempts it has: starting, running, or ended and not acknowledged.
     pub attempts: Vec<AttemptRef>,
+    /// The highest entry of that cluster's journal that it knows to be there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Witnessed>,
+}
+
+/// An entry of the journal, as its receipt names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Witnessed {
+    /// Its sequence.
+    pub sequence: u64,
+    /// The first 8 bytes of its hash.
+    pub hash: Hex<8>,
+}
+
+impl std::fmt::Display for Witnessed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.sequence, self.hash)
+    }
 }
 
 /// An attempt ended, and all its chunks were sent.
@@ -195,6 +219,9 @@ pub enum ToAgent {
     HeartbeatAck {
         /// Its number; all before it count as acknowledged too.
         n: u64,
+        /// The newest entry of the journal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        newest: Option<Witnessed>,
     },
     /// See [`OutputAck`].
     OutputAck(OutputAck),
@@ -627,8 +654,15 @@ mod tests {
         assert_eq!(read(r#"{"type":"goodbye"}"#).unwrap(), FromAgent::Goodbye {});
         assert_eq!(
             read(r#"{"type":"heartbeat","n":3,"new":1}"#).unwrap(),
-            FromAgent::Heartbeat { n: 3 }
+            FromAgent::Heartbeat { n: 3, seen: None }
         );
+        let seen = Some(Witnessed { sequence: 7, hash: Hex([0xab; 8]) });
+        as_json_and_back(
+            &FromAgent::Heartbeat { n: 3, seen },
+            json!({"type": "heartbeat", "n": 3,
+                   "seen": {"sequence": 7, "hash": "abababababababab"}}),
+        );
+        assert_eq!(seen.map(|seen| seen.to_string()).as_deref(), Some("7-abababababababab"));
         assert!(read(r#"{"type":"sing"}"#).is_err());
     }
 

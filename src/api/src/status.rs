@@ -97,7 +97,24 @@ pub struct Readyz {
     /// What this instance signs checkpoints with when it leads: the public half, in hex.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key: Option<String>,
+    /// Where an agent saw another journal than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<WitnessConflict>,
     /// Why it is not ready; none on 200.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// An agent saw an entry that the journal does not have: it was rewritten, cut off, or an old copy
+/// was put in its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WitnessConflict {
+    /// How often that was seen since this process started.
+    pub conflicts: u64,
+    /// The node of the latest one.
+    pub node: String,
+    /// The entry that its agent saw, as its receipt.
+    pub seen: String,
+    /// What the journal has in that place; null where it ends before.
+    pub found: Option<String>,
 }

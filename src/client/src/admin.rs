@@ -18,7 +18,7 @@ use crate::transport::{Client, body};
 
 impl Client {
     /// Every page of a list.
-    async fn all<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, Error> {
+    pub(crate) async fn all<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, Error> {
         self.all_of(path, "").await
     }
 

@@ -11,6 +11,7 @@ mod admin;
 mod error;
 mod events;
 mod logs;
+mod record;
 mod runs;
 mod transport;
 

@@ -19,7 +19,7 @@ use actix_ws::{AggregatedMessage, AggregatedMessageStream, Session};
 use api::session::{
     Action, AttemptRef, AttemptSpec, FromAgent, Hello, MAX_FRAME_BYTES, Output, OutputAck,
     PROTOCOL, RefusalCode, Refused, ReportAck, ReportKind, SPEC_BYTES_PER_WANTS, TemplatePin,
-    Terms, ToAgent, Want, Wants, Welcome,
+    Terms, ToAgent, Want, Wants, Welcome, Witnessed,
 };
 use domain::command::{Join, Report, Reported};
 use domain::event::NodeLostCause;
@@ -128,8 +128,15 @@ async fn serve(house: &House, terms: Terms, wire: &mut Wire) -> Result<(), End> 
         Ok(Err(end)) => return Err(end),
         Err(_) => return Err(refuse(RefusalCode::Protocol, "no hello within 10 s")),
     };
-    check(house, &hello)?;
     let node = hello.node.clone();
+    let checked = check(house, &hello);
+    let stale =
+        matches!(&checked, Err(End::Refused(refused)) if refused.code == RefusalCode::StaleEpoch);
+    // What an agent saw counts, also where an old copy of the journal has forgotten its epoch.
+    if hello.cluster == Some(house.identity.cluster.0) && (checked.is_ok() || stale) {
+        house.witnesses.hear(house, &node, hello.seen).await;
+    }
+    checked?;
     let connect = Connect { node: node.clone(), boot: hello.boot };
     let connected = house.sessions.send(connect).await.map_err(|_| stopping())?;
     let connected =
@@ -154,13 +161,6 @@ fn check(house: &House, hello: &Hello) -> Result<(), End> {
         );
         return Err(refuse(RefusalCode::Version, detail));
     }
-    if hello.cluster == Some(house.identity.cluster.0) && hello.highest_epoch > house.epoch {
-        let detail = format!(
-            "the agent has seen epoch {}, this instance leads epoch {}",
-            hello.highest_epoch, house.epoch
-        );
-        return Err(refuse(RefusalCode::StaleEpoch, detail));
-    }
     let id = hello.node.as_str();
     if id.is_empty()
         || id.len() > NodeId::MAX_LEN
@@ -182,6 +182,13 @@ fn check(house: &House, hello: &Hello) -> Result<(), End> {
         let detail = "a node needs CPU and memory: set TARTARUS_NODE_CPU_MILLI and \
                       TARTARUS_NODE_MEM_MB";
         return Err(refuse(RefusalCode::BadHello, detail));
+    }
+    if hello.cluster == Some(house.identity.cluster.0) && hello.highest_epoch > house.epoch {
+        let detail = format!(
+            "the agent has seen epoch {}, this instance leads epoch {}",
+            hello.highest_epoch, house.epoch
+        );
+        return Err(refuse(RefusalCode::StaleEpoch, detail));
     }
     Ok(())
 }
@@ -213,7 +220,7 @@ async fn connected_session(
     }
     let ttl = Duration::from_millis(terms.ttl_ms);
     let beat = Beat { node: node.clone(), boot: hello.boot, url: house.url.clone(), ttl };
-    beat.write(house).await.map_err(|why| refuse(RefusalCode::Unavailable, why))?;
+    beat.write(house, hello.seen).await.map_err(|why| refuse(RefusalCode::Unavailable, why))?;
     let (cluster, epoch) = (house.identity.cluster.0, house.epoch);
     wire.say(&ToAgent::Welcome(Welcome { cluster, epoch, terms })).await?;
 
@@ -240,15 +247,16 @@ async fn connected_session(
                     Frame::Said(FromAgent::Goodbye {}) => {
                         return leave(house, &node, hello.boot).await;
                     }
-                    Frame::Said(FromAgent::Heartbeat { n }) => {
+                    Frame::Said(FromAgent::Heartbeat { n, seen }) => {
                         let (house, beat) = (house.clone(), beat.clone());
                         let (node, session) = (node.clone(), number);
                         talk.work.push(async move {
                             // Without its key a heartbeat is not acknowledged; the agent fences
                             // itself in time.
-                            beat.write(&house).await.ok()?;
+                            beat.write(&house, seen).await.ok()?;
+                            let newest = house.witnesses.hear(&house, &node, seen).await;
                             let _ = house.sessions.send(Heard { node, session }).await;
-                            Some(Ok(ToAgent::HeartbeatAck { n }))
+                            Some(Ok(ToAgent::HeartbeatAck { n, newest }))
                         }.boxed_local());
                     }
                     Frame::Said(said) => talk.report(said).await?,
@@ -302,7 +310,7 @@ struct Beat {
 
 impl Beat {
     /// Writes it, unless the journal refuses writes or the leader's key is overdue.
-    async fn write(&self, house: &House) -> Result<(), String> {
+    async fn write(&self, house: &House, seen: Option<Witnessed>) -> Result<(), String> {
         if !house.health.borrow().accepts() {
             return Err("the journal takes no writes now".into());
         }
@@ -314,6 +322,7 @@ impl Beat {
             "boot": self.boot,
             "olympus": &*self.url,
             "time_ms": house.clock.now().0,
+            "seen": seen.map(|seen| seen.to_string()),
         });
         let written = house.heartbeats.beat(self.node.as_str(), value.to_string(), self.ttl);
         written.await.map_err(|trouble| trouble.to_string())

@@ -40,6 +40,7 @@ use crate::janitor::JanitorActor;
 use crate::keep::{self, Keeper, Keeping};
 use crate::output::OutputStore;
 use crate::recover::{RecoverError, Recovered, recover};
+use crate::witness::Witnesses;
 
 /// How often it is looked whether nodes can be heard: a small part of the shortest time to live.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -73,6 +74,8 @@ pub struct Plan {
     pub export_dir: PathBuf,
     /// How policies read in Redis.
     pub render_policies: fn(&Law) -> Vec<(String, String)>,
+    /// What agents saw of the journal, in this reign and others.
+    pub witnesses: Arc<Witnesses>,
     /// What it signs with.
     pub key: Arc<InstanceKey>,
     /// How often it signs.
@@ -309,6 +312,7 @@ impl Rooms {
             quarantine,
             sessions,
             notary,
+            witnesses: plan.witnesses.clone(),
             public_key: plan.key.public(),
             projector,
             heartbeats: HeartbeatWriter::start(plan.journal.clone()),

@@ -26,6 +26,7 @@ use tokio::sync::watch;
 use crate::follow::Sight;
 use crate::heartbeats::HeartbeatWriter;
 use crate::output::OutputStore;
+use crate::witness::Witnesses;
 
 /// What an instance is to the journal.
 #[derive(Clone)]
@@ -53,6 +54,8 @@ pub struct House {
     pub sessions: Addr<SessionsActor>,
     /// Who vouches for the chain.
     pub notary: Addr<NotaryActor>,
+    /// What agents saw of the journal.
+    pub witnesses: Arc<Witnesses>,
     /// What it signs with: the public half.
     pub public_key: journal::PublicKey,
     /// What `redis-cli` shows.

@@ -20,3 +20,4 @@ pub mod output;
 pub mod past;
 pub mod recover;
 pub mod serve;
+pub mod witness;

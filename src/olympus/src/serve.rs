@@ -165,6 +165,7 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
         output: output.clone(),
         export_dir: dir.join("lost"),
         render_policies,
+        witnesses: Arc::default(),
         key: Arc::new(key),
         checkpoint_every: *config.checkpoint_every,
         cores,

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 mod past;
 mod policy;
 mod queue;
+mod record;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -18,6 +19,7 @@ pub use past::{
 };
 pub use policy::{GateArgs, Limit, PolicyApplyArgs, PolicyDiffArgs, PolicyVerb, WhatIfArgs};
 pub use queue::{DeadArgs, QueueVerb, RedriveArgs};
+pub use record::LevelVerb;
 pub use trust::TrustArgs;
 
 use crate::logging::Kind;
@@ -105,6 +107,13 @@ pub enum Command {
     /// Take the journal away in a form that anyone can verify
     #[command(subcommand)]
     Audit(AuditVerb),
+    /// List the keys that the journal was signed with: what to pin (--key)
+    Keys,
+    /// Show what programs the journal is written for, or raise that
+    Level {
+        #[command(subcommand)]
+        verb: Option<LevelVerb>,
+    },
     /// Check this machine, its configuration and its Redis
     Doctor,
     /// Ask a URL, and fail unless it answers 200: what a container's health check calls
@@ -148,6 +157,8 @@ impl Command {
             | Self::Policy(_)
             | Self::Replay(_)
             | Self::Audit(_)
+            | Self::Keys
+            | Self::Level { .. }
             | Self::Doctor
             | Self::Healthcheck { .. }
             | Self::Completion { .. } => Kind::Client,

@@ -82,6 +82,8 @@ fn dispatch(cli: Cli, terminal: &Terminal) -> Result<u8, Failure> {
         Command::Policy(verb) => commands::policy::run(&connected()?, verb, format, terminal),
         Command::Replay(verb) => commands::replay::run(verb, format, terminal),
         Command::Audit(verb) => commands::audit::run(verb, format, terminal),
+        Command::Keys => commands::record::keys(&connected()?, format),
+        Command::Level { verb } => commands::record::level(&connected()?, verb, format),
         Command::Doctor => commands::doctor::run(addr.as_deref(), format, terminal),
         Command::Healthcheck { url } => commands::healthcheck::run(&url),
         Command::Completion { shell } => commands::completion::run(shell),

@@ -1,9 +1,10 @@
 //! Who vouches for the record: keys, checkpoints, and what an auditor brings from elsewhere.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use serde_json::{Value, json};
-use tests::http::host;
+use tests::http::{host, id};
 use tests::{Finished, House, RedisServer, until};
 
 const ANOTHER: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
@@ -104,4 +105,92 @@ async fn a_key_that_others_may_read_ends_the_start_and_says_what_to_do() {
     std::fs::write(&file, "secret 00\n").expect("written");
     let said = tests::cli::finish(&mut house.olympus.plan.command(), b"").expect(2).stderr;
     assert!(said.contains("is damaged: restore it from a backup"), "{said}");
+}
+
+/// Copies a directory of files and directories over another.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("readable") {
+        let (from, name) = entry.map(|entry| (entry.path(), entry.file_name())).expect("readable");
+        if from.is_dir() {
+            copy(&from, &to.join(name));
+        } else {
+            std::fs::copy(&from, to.join(name)).expect("copied");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_old_copy_of_redis_is_found_out_by_an_agent_that_saw_the_new_one() {
+    let env = [("TARTARUS_NODE_TTL", "3s")];
+    let mut house = House::with(Some(RedisServer::durable()), &env).await;
+    let agent = house.agent("n1").start(&house.api).await;
+    house.api.ended(&id(&house.api.submit_command(&["true"]).await)).await;
+    let backup = house.path("backup");
+    copy(house.redis_mut().dir(), &backup);
+    let ended = house.api.ended(&id(&house.api.submit_command(&["true"]).await)).await;
+    let index = ended["index"].as_u64().expect("a number");
+    let redis = house.redis.as_ref().expect("a redis");
+    let seen = until("the agent to have seen it", async || {
+        let beat = redis::Commands::get(&mut redis.connect(0), "tartarus:node:n1");
+        let beat: Option<String> = beat.ok()?;
+        let beat: Value = serde_json::from_str(&beat?).expect("JSON");
+        let seen = beat["seen"].as_str()?.to_owned();
+        let (sequence, _) = seen.split_once('-').expect("a receipt");
+        (sequence.parse::<u64>().expect("a number") >= index).then_some(seen)
+    })
+    .await;
+    let ready = house.api.get("/readyz").await.expect(200).json();
+    assert_eq!(ready.get("witness"), None, "{ready:#}");
+
+    house.olympus.process.kill();
+    house.redis_mut().kill();
+    let dir = house.redis_mut().dir().to_owned();
+    for entry in std::fs::read_dir(&dir).expect("readable") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) }
+            .expect("removed");
+    }
+    copy(&backup, &dir);
+    house.redis_mut().restart();
+    house.olympus.restart().await;
+    let ready = until("the agent to say what it saw", async || {
+        let ready = house.api.get("/readyz").await.json();
+        ready.get("witness").is_some().then_some(ready)
+    })
+    .await;
+    let witness = &ready["witness"];
+    assert_eq!(witness["node"], "n1", "{ready:#}");
+    let said = witness["seen"].as_str().expect("a receipt");
+    let sequence = |receipt: &str| -> u64 {
+        receipt.split_once('-').expect("a receipt").0.parse().expect("a number")
+    };
+    assert!(sequence(said) >= sequence(&seen), "{said} {seen}");
+    assert!(ready["message"].is_null(), "it serves, and lets people decide: {ready:#}");
+    let metrics = house.api.get("/metrics").await.text();
+    assert!(!metrics.contains("tartarus_witness_conflicts_total 0"), "{metrics}");
+    house.olympus.process.until_says("this is not the journal that an agent saw");
+    drop(agent);
+}
+
+#[tokio::test]
+async fn the_record_says_who_has_led_it_and_what_it_is_written_for() {
+    let house = House::memory().await;
+    let cli = |args: &str| {
+        tests::tartarus(
+            &args.split_whitespace().collect::<Vec<_>>(),
+            &[("TARTARUS_ADDR", &house.api.url)],
+        )
+    };
+    let key = public_key(&house).await;
+    let keys = cli("keys -o json").expect(0).json();
+    assert_eq!((&keys[0]["key"], &keys[0]["first_epoch"]), (&json!(key), &json!(1)), "{keys:#}");
+    assert!(cli("keys").expect(0).stdout.contains(&key));
+    let level = cli("level -o json").expect(0).json();
+    assert_eq!((&level["level"], &level["known"]), (&json!(2), &json!(2)), "{level:#}");
+    assert_eq!(level["instances"][0]["reads_level"], 2);
+    for (to, words) in [("2", "level 2 is in force"), ("3", "knows up to 2")] {
+        let said = cli(&format!("level raise {to}")).expect(1).stderr;
+        assert!(said.contains(words), "{said}");
+    }
 }

@@ -155,7 +155,7 @@ impl World {
             Action::Send(message) => {
                 assert!(self.welcome, "{message:?} before the welcome");
                 match message {
-                    FromAgent::Heartbeat { n } => {
+                    FromAgent::Heartbeat { n, .. } => {
                         self.heartbeat = n;
                         self.sent_ms.insert(n, self.now_ms);
                     }
@@ -281,7 +281,7 @@ impl World {
                     let n = self.heartbeat;
                     let sent_ms = self.sent_ms[&n];
                     self.heard_for_ms = self.heard_for_ms.max(Some(sent_ms));
-                    self.hear(ToAgent::HeartbeatAck { n });
+                    self.hear(ToAgent::HeartbeatAck { n, newest: None });
                 }
             }
             Step::AckOutput(n) => {

@@ -131,7 +131,7 @@ impl House {
     }
 
     fn heartbeat_ack(&mut self, n: u64) -> Vec<Action> {
-        self.hear(ToAgent::HeartbeatAck { n })
+        self.hear(ToAgent::HeartbeatAck { n, newest: None })
     }
 }
 
@@ -152,7 +152,7 @@ fn gone(n: u8) -> Action {
 }
 
 fn heartbeat(n: u64) -> Action {
-    Action::Send(FromAgent::Heartbeat { n })
+    Action::Send(FromAgent::Heartbeat { n, seen: None })
 }
 
 fn chunk(n: u8, number: u32, data: &[u8]) -> Action {
@@ -232,14 +232,18 @@ fn messages_out_of_turn_end_the_session() {
     let closed = |mut house: House, message| {
         let actions = house.hear(message);
         assert!(matches!(&actions[..], [Action::Close(Cause::Rules(_))]), "{actions:?}");
-        assert_eq!(house.hear(ToAgent::HeartbeatAck { n: 1 }), [], "nothing is heard any more");
+        assert_eq!(
+            house.hear(ToAgent::HeartbeatAck { n: 1, newest: None }),
+            [],
+            "nothing is heard any more"
+        );
     };
     let opening = || {
         let mut house = House::new();
         house.put(Input::Opened);
         house
     };
-    closed(opening(), ToAgent::HeartbeatAck { n: 1 });
+    closed(opening(), ToAgent::HeartbeatAck { n: 1, newest: None });
     closed(opening(), ToAgent::Wants(Wants { epoch: 1, index: 1, attempts: vec![] }));
     closed(House::open(), ToAgent::Welcome(welcome(1)));
 

@@ -188,8 +188,10 @@ impl Session {
             }
         };
         match &said {
-            Said::Text(FromAgent::Heartbeat { n }) if !self.mute.contains(&Mute::Heartbeats) => {
-                self.say(ToAgent::HeartbeatAck { n: *n }).await;
+            Said::Text(FromAgent::Heartbeat { n, .. })
+                if !self.mute.contains(&Mute::Heartbeats) =>
+            {
+                self.say(ToAgent::HeartbeatAck { n: *n, newest: None }).await;
             }
             Said::Chunk(chunk) if !self.mute.contains(&Mute::Output) => {
                 self.output_ack(chunk.of, chunk.number + 1).await;

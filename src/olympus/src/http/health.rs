@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
 use api::Readyz;
+use api::status::WitnessConflict;
 use journal::Health;
 use olympus_actors::Mark;
 use olympus_actors::projector::AwaitLine;
@@ -50,6 +51,7 @@ pub async fn readyz(state: web::Data<AppState>) -> HttpResponse {
         leader,
         durability: String::new(),
         public_key: None,
+        witness: None,
         message: Some(why),
     };
     let open = match &*state.door.state() {
@@ -95,9 +97,20 @@ pub async fn readyz(state: web::Data<AppState>) -> HttpResponse {
         leader,
         durability: open.durability.to_string(),
         public_key: Some(open.public_key.to_string()),
+        witness: witness(&open),
         message,
     };
     answer::body(response, &shown)
+}
+
+fn witness(open: &Open) -> Option<WitnessConflict> {
+    let (conflicts, latest) = open.witnesses.told();
+    latest.map(|latest| WitnessConflict {
+        conflicts,
+        node: latest.node.to_string(),
+        seen: latest.seen.to_string(),
+        found: latest.found.map(|found| found.to_string()),
+    })
 }
 
 fn mark(summary: &Summary) -> Mark {

@@ -107,6 +107,9 @@ async fn house(open: &Open, text: &mut Text) {
     text.gauge("tartarus_journal_usable", "Whether the journal takes writes.", u8::from(usable));
     let live = open.output.live_attempts();
     text.gauge("tartarus_output_live", "Attempts whose output is written or followed.", live);
+    let name = "tartarus_witness_conflicts_total";
+    text.head(name, "counter", "Entries that agents saw and the journal does not have.");
+    text.line(name, open.witnesses.told().0);
     if let Ok(summary) = read::get(&open.view, Summarize).await {
         text.gauge("tartarus_journal_index", "Last entry applied.", summary.index);
         let kept = &summary.kept;

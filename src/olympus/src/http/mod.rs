@@ -34,6 +34,7 @@ pub mod problem;
 mod quarantine;
 mod queue;
 mod read;
+mod record;
 mod routes;
 mod runs;
 mod show;

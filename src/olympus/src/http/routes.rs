@@ -6,11 +6,11 @@ use actix_web::{HttpRequest, Resource, Route, web};
 use super::problem::{self, Fault};
 use super::{
     agent, batch, dead, events, explain, health, heat, logs, metrics, nodes, openapi, policies,
-    quarantine, queue, runs, templates, what_if,
+    quarantine, queue, record, runs, templates, what_if,
 };
 
 /// Every path with its methods, as the description of the API lists them.
-pub const ROUTES: [(&str, &str); 37] = [
+pub const ROUTES: [(&str, &str); 39] = [
     ("/healthz", "GET"),
     ("/metrics", "GET"),
     ("/readyz", "GET"),
@@ -18,6 +18,8 @@ pub const ROUTES: [(&str, &str); 37] = [
     ("/v1/events", "GET"),
     ("/v1/heat", "GET, PUT"),
     ("/v1/heat/versions", "GET"),
+    ("/v1/keys", "GET"),
+    ("/v1/level", "GET, POST"),
     ("/v1/nodes", "GET"),
     ("/v1/nodes/{id}", "GET"),
     ("/v1/nodes/{id}/drain", "POST"),
@@ -72,6 +74,12 @@ pub fn configure(config: &mut web::ServiceConfig) {
             [reading().to(heat::get), web::put().to(heat::put)],
         ))
         .service(resource("/v1/heat/versions", "GET", [reading().to(heat::versions)]))
+        .service(resource("/v1/keys", "GET", [reading().to(record::keys)]))
+        .service(resource(
+            "/v1/level",
+            "GET, POST",
+            [reading().to(record::level), web::post().to(record::raise)],
+        ))
         .service(resource("/v1/nodes", "GET", [reading().to(nodes::list)]))
         .service(resource("/v1/nodes/{id}", "GET", [reading().to(nodes::get)]))
         .service(resource("/v1/nodes/{id}/drain", "POST", [web::post().to(nodes::drain)]))

@@ -34,6 +34,7 @@ pub fn introduce(node: &str, boot: u128) -> Hello {
         cluster: None,
         highest_epoch: 0,
         attempts: Vec::new(),
+        seen: None,
     }
 }
 
@@ -161,9 +162,9 @@ async fn a_run_goes_all_the_way() {
     assert_eq!(run["output"]["stdout_bytes"], 6);
     assert_eq!(house.get(&format!("/v1/runs/{id}/logs")).await.text, "hello\n");
 
-    agent.say(&FromAgent::Heartbeat { n: 1 }).await;
+    agent.say(&FromAgent::Heartbeat { n: 1, seen: None }).await;
     let n = agent.until(|word| match word {
-        ToAgent::HeartbeatAck { n } => Some(n),
+        ToAgent::HeartbeatAck { n, .. } => Some(n),
         _ => None,
     });
     assert_eq!(n.await, 1);

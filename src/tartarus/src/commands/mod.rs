@@ -16,6 +16,7 @@ pub mod policy;
 pub mod ps;
 pub mod quarantine;
 pub mod queue;
+pub mod record;
 pub mod replay;
 pub mod run;
 pub mod template;

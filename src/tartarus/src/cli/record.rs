@@ -1,0 +1,17 @@
+//! The command line of what the journal says of itself.
+
+use clap::Subcommand;
+
+#[derive(Debug, Subcommand)]
+pub enum LevelVerb {
+    /// Let events be written that older programs do not read: there is no way back
+    #[command(after_help = RAISE_HELP)]
+    Raise {
+        /// To this level
+        level: u32,
+    },
+}
+
+const RAISE_HELP: &str = "\
+Raise it when every instance runs a version that reads it, and no older one is needed any more.
+Checkpoints are signed from the next start of Olympus on, which announces its key.";
