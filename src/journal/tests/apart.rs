@@ -161,6 +161,34 @@ fn the_same_secret_commits_otherwise_in_every_reign() {
     assert_ne!(sealed(false), sealed(false), "a salt that can be foreseen hides nothing");
 }
 
+/// Bytes that format 2 takes more than format 1 for an admission that has these.
+fn cost(env: bool, stdin: bool, key: bool) -> i64 {
+    let Some(Event::RunAdmitted(mut event)) = all().into_iter().find(Event::name_is_admitted)
+    else {
+        panic!("there is a sample of an admission")
+    };
+    let admitted = std::sync::Arc::make_mut(&mut event);
+    if !env {
+        admitted.submission.env.clear();
+    }
+    if !stdin {
+        admitted.submission.stdin = "".into();
+    }
+    let used = domain::event::KeyUse { key: "k".into(), body: domain::ids::Hex([7; 16]) };
+    admitted.key = key.then_some((used, 0));
+    let len = |format| entry(&[Event::RunAdmitted(event.clone())], format).bytes().len() as i64;
+    len(Format::Apart) - len(Format::Plain)
+}
+
+#[test]
+fn what_has_no_secrets_costs_nothing_and_what_has_a_seed_and_some_bytes() {
+    assert_eq!(cost(false, false, false), -1, "no length of a standard input");
+    for (env, stdin, key) in [(true, false, false), (false, true, false), (false, false, true)] {
+        assert!(cost(env, stdin, key) <= 36, "{env} {stdin} {key}");
+    }
+    assert!(cost(true, true, true) <= 38);
+}
+
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden_entries").join(name)
 }
