@@ -292,7 +292,8 @@ impl Audit {
             Event::SnapshotBegun(_) => self.begun = true,
             Event::SnapshotTaken(e) if self.is_whole() => match self.states.get(&e.index) {
                 None => self.wrong(place, format!("entry {} begins no snapshot", e.index)),
-                Some(digest) if *digest != e.digest => {
+                // Without what was taken out, the state is another one.
+                Some(digest) if self.redacted == 0 && *digest != e.digest => {
                     let what = format!("the state after entry {} is {digest}", e.index);
                     self.wrong(place, what);
                 }

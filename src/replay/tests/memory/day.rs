@@ -98,6 +98,11 @@ pub fn secret_day() -> (Entries, World) {
     let judged = Box::new(judge_again(&court, &waits, &Inputs::bare(true)));
     let reason = "looked at".into();
     day.ask(Command::Release { run: run(5), judged, reason, origin: origin() });
+    let level = domain::kept::LEVEL;
+    day.ask(Command::RaiseLevel { level, origin: origin() });
+    day.ask(Command::BeginSnapshot);
+    let (index, digest) = (day.entries.len() as u64 + 1, day.world.digest());
+    day.ask(Command::TakeSnapshot { index, digest, bytes: 9 });
     (day.entries, day.world)
 }
 
