@@ -322,24 +322,14 @@ async fn a_journal_that_vanished_is_not_begun_anew() {
 }
 
 #[tokio::test]
-async fn a_second_instance_stays_not_ready_and_says_who_leads() {
+async fn a_second_instance_follows_and_says_who_leads() {
     let house = House::with(Some(RedisServer::durable()), &[]).await;
     let addr = house.redis.as_ref().map(RedisServer::addr).unwrap_or_default();
     let mut plan = OlympusPlan::new(&house.path("second"));
     plan.set("REDIS_ADDR", &addr);
-    let second = plan.spawn();
-    let api = second.api();
-    let answer = until("the second instance to answer", || async {
-        let answer = api.try_send(api.request(reqwest::Method::GET, "/readyz")).await.ok()?;
-        answer.text().contains(&house.api.url).then_some(answer)
-    })
-    .await;
-    assert_eq!(answer.status, 503, "{answer}");
-    let refused = api.post("/v1/runs", &host(&["true"])).await;
-    assert_eq!(
-        (refused.status, &refused.json()["outcome"]),
-        (503, &json!("not_applied")),
-        "{refused}"
-    );
-    api.get("/healthz").await.expect(200);
+    let mut second = plan.spawn();
+    let ready = second.until_ready().await;
+    assert_eq!((&ready["role"], &ready["leader"]), (&json!("follower"), &json!(house.api.url)));
+    let run = id(&second.api().submit_command(&["true"]).await);
+    assert_eq!(house.api.run(&run).await["status"], "PENDING");
 }
