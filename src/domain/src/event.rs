@@ -15,6 +15,8 @@ use crate::judge::Judgement;
 use crate::law::{HeatTable, Policy, Template};
 use crate::submission::{Demand, Pool, Submission};
 
+mod names;
+
 /// One change of state. Large bodies are shared by all that fold them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -692,8 +694,8 @@ pub struct CheckpointSigned {
     pub signature: Hex<64>,
 }
 
-/// From here on events may be written that older programs do not read: every instance was seen to
-/// read them.
+/// From here on events may be written that older programs do not read: an operator says that no such
+/// program is left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LevelRaised {
     /// When, in log time.
@@ -702,80 +704,4 @@ pub struct LevelRaised {
     pub origin: Origin,
     /// The level in force from here on.
     pub level: u32,
-}
-
-impl Event {
-    /// When it happened, in log time.
-    pub fn at(&self) -> Timestamp {
-        match self {
-            Self::LeaderStarted(e) => e.at,
-            Self::RunAdmitted(e) => e.at,
-            Self::RunRejected(e) => e.at,
-            Self::RunAssigned(e) => e.at,
-            Self::RunStarted(e) => e.at,
-            Self::RunFinished(e) => e.at,
-            Self::RunLost(e) => e.at,
-            Self::RunCancelRequested(e) => e.at,
-            Self::RunCanceled(e) => e.at,
-            Self::RunForgotten(e) => e.at,
-            Self::NodeJoined(e) => e.at,
-            Self::NodeLost(e) => e.at,
-            Self::PolicyPut(e) => e.at,
-            Self::PolicyDeleted(e) => e.at,
-            Self::TemplatePut(e) => e.at,
-            Self::TemplateDeleted(e) => e.at,
-            Self::HeatTableSet(e) => e.at,
-            Self::QueuePaused(e) => e.at,
-            Self::QueueResumed(e) => e.at,
-            Self::NodeDrained(e) => e.at,
-            Self::NodeUndrained(e) => e.at,
-            Self::NodeLabeled(e) => e.at,
-            Self::RunEvicted(e) => e.at,
-            Self::RunReleased(e) => e.at,
-            Self::RunRefused(e) => e.at,
-            Self::SnapshotBegun(e) => e.at,
-            Self::SnapshotTaken(e) => e.at,
-            Self::JournalArchived(e) => e.at,
-            Self::JournalTrimmed(e) => e.at,
-            Self::CheckpointSigned(e) => e.at,
-            Self::LevelRaised(e) => e.at,
-        }
-    }
-
-    /// The run it changes, if it changes one.
-    pub fn run(&self) -> Option<RunId> {
-        match self {
-            Self::RunAdmitted(e) => Some(e.run),
-            Self::RunRejected(e) => Some(e.run),
-            Self::RunAssigned(e) => Some(e.run),
-            Self::RunStarted(e) => Some(e.run),
-            Self::RunFinished(e) => Some(e.run),
-            Self::RunLost(e) => Some(e.run),
-            Self::RunCancelRequested(e) => Some(e.run),
-            Self::RunCanceled(e) => Some(e.run),
-            Self::RunForgotten(e) => Some(e.run),
-            Self::RunEvicted(e) => Some(e.run),
-            Self::RunReleased(e) => Some(e.run),
-            Self::RunRefused(e) => Some(e.run),
-            Self::LeaderStarted(_)
-            | Self::NodeJoined(_)
-            | Self::NodeLost(_)
-            | Self::PolicyPut(_)
-            | Self::PolicyDeleted(_)
-            | Self::TemplatePut(_)
-            | Self::TemplateDeleted(_)
-            | Self::HeatTableSet(_)
-            | Self::QueuePaused(_)
-            | Self::QueueResumed(_)
-            | Self::NodeDrained(_)
-            | Self::NodeUndrained(_)
-            | Self::NodeLabeled(_)
-            | Self::SnapshotBegun(_)
-            | Self::SnapshotTaken(_)
-            | Self::JournalArchived(_)
-            | Self::JournalTrimmed(_)
-            | Self::CheckpointSigned(_)
-            | Self::LevelRaised(_) => None,
-        }
-    }
 }

@@ -55,42 +55,9 @@ pub fn cloud_event(
 
 /// The run, node, policy or template that an event changes.
 pub(crate) fn subject(event: &Event) -> Option<String> {
-    if let Some(run) = event.run() {
-        return Some(run.to_string());
-    }
-    match event {
-        Event::NodeJoined(e) => Some(e.node.to_string()),
-        Event::NodeLost(e) => Some(e.node.to_string()),
-        Event::NodeDrained(e) => Some(e.node.to_string()),
-        Event::NodeUndrained(e) => Some(e.node.to_string()),
-        Event::NodeLabeled(e) => Some(e.node.to_string()),
-        Event::PolicyPut(e) => Some(e.policy.name.to_string()),
-        Event::PolicyDeleted(e) => Some(e.name.to_string()),
-        Event::TemplatePut(e) => Some(e.template.name.to_string()),
-        Event::TemplateDeleted(e) => Some(e.name.to_string()),
-        Event::LeaderStarted(_)
-        | Event::HeatTableSet(_)
-        | Event::QueuePaused(_)
-        | Event::QueueResumed(_)
-        | Event::RunAdmitted(_)
-        | Event::RunRejected(_)
-        | Event::RunAssigned(_)
-        | Event::RunStarted(_)
-        | Event::RunFinished(_)
-        | Event::RunLost(_)
-        | Event::RunCancelRequested(_)
-        | Event::RunCanceled(_)
-        | Event::RunForgotten(_)
-        | Event::RunEvicted(_)
-        | Event::RunReleased(_)
-        | Event::RunRefused(_)
-        | Event::SnapshotBegun(_)
-        | Event::SnapshotTaken(_)
-        | Event::JournalArchived(_)
-        | Event::JournalTrimmed(_)
-        | Event::CheckpointSigned(_)
-        | Event::LevelRaised(_) => None,
-    }
+    let run = event.run().map(|run| run.to_string());
+    let node = || event.node().map(|node| node.to_string());
+    run.or_else(node).or_else(|| event.statute().map(str::to_owned))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use api::event::Place;
 use api::{Link, Node};
 use domain::ids::Sequence;
-use domain::{Event, NodeId, RunId, World};
+use domain::{Event, RunId, World};
 use journal::{Entry, catalog};
 use serde::Serialize;
 use serde_json::Value;
@@ -108,7 +108,7 @@ impl Steps {
         let waits = line.item(self.run).is_some_and(|item| item.waiting);
         let place = line.rank(self.run).filter(|_| waits).map(|ahead| ahead + 1);
         let queue = Standing { depth: line.depth().total, place };
-        let node = node_of(event).and_then(|node| self.world.fleet.node(node)).map(Node::from);
+        let node = event.node().and_then(|node| self.world.fleet.node(node)).map(Node::from);
         self.seen.push((changed(&before, &self.shown()), queue, node));
     }
 }
@@ -121,43 +121,6 @@ fn is_empty(value: &Value) -> bool {
         Value::Array(items) => items.is_empty(),
         Value::Object(fields) => fields.is_empty(),
         Value::Bool(_) | Value::Number(_) => false,
-    }
-}
-
-/// The node that an event of a run names.
-fn node_of(event: &Event) -> Option<&NodeId> {
-    match event {
-        Event::RunAssigned(e) => Some(&e.node),
-        Event::RunStarted(e) => Some(&e.node),
-        Event::RunFinished(e) => Some(&e.node),
-        Event::RunLost(e) => Some(&e.node),
-        Event::RunCancelRequested(e) => Some(&e.node),
-        Event::RunEvicted(e) => Some(&e.node),
-        Event::LeaderStarted(_)
-        | Event::RunAdmitted(_)
-        | Event::RunRejected(_)
-        | Event::RunCanceled(_)
-        | Event::RunForgotten(_)
-        | Event::RunReleased(_)
-        | Event::RunRefused(_)
-        | Event::NodeJoined(_)
-        | Event::NodeLost(_)
-        | Event::NodeDrained(_)
-        | Event::NodeUndrained(_)
-        | Event::NodeLabeled(_)
-        | Event::PolicyPut(_)
-        | Event::PolicyDeleted(_)
-        | Event::TemplatePut(_)
-        | Event::TemplateDeleted(_)
-        | Event::HeatTableSet(_)
-        | Event::QueuePaused(_)
-        | Event::QueueResumed(_)
-        | Event::SnapshotBegun(_)
-        | Event::SnapshotTaken(_)
-        | Event::JournalArchived(_)
-        | Event::JournalTrimmed(_)
-        | Event::CheckpointSigned(_)
-        | Event::LevelRaised(_) => None,
     }
 }
 

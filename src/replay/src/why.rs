@@ -17,7 +17,7 @@ use journal::{Entry, catalog};
 
 use crate::fold::Fold;
 use crate::source::Finding;
-use crate::words::{self, of_node, origin, reporter};
+use crate::words::{self, reporter};
 
 /// What is asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl Why {
     fn is_own(&self, place: Place, event: &Event) -> bool {
         match &self.target {
             Target::Run(run) => event.run() == Some(*run),
-            Target::Node(node) => of_node(event) == Some(node),
+            Target::Node(node) => event.run().is_none() && event.node() == Some(node),
             Target::Event(wanted) => place == *wanted,
         }
     }
@@ -152,7 +152,7 @@ impl Why {
     }
 
     fn actor(&self, seen: &Seen) -> String {
-        match (origin(&seen.event), reporter(&seen.event)) {
+        match (seen.event.origin(), reporter(&seen.event)) {
             (Some(origin), _) if origin.by != domain::event::Principal::System => who(&origin.by),
             (_, Some(node)) => format!("node {node}"),
             (_, None) => self.leader(seen.epoch),
@@ -163,7 +163,7 @@ impl Why {
     fn correlation(&self, seen: &Seen) -> Option<uuid::Uuid> {
         let birth = self.life.first().filter(|_| seen.event.run().is_some());
         let of = birth.filter(|birth| birth.event.run() == seen.event.run()).unwrap_or(seen);
-        origin(&of.event).or(origin(&seen.event)).map(|origin| origin.request)
+        of.event.origin().or(seen.event.origin()).map(|origin| origin.request)
     }
 
     /// The chain: the last own event (up to `until`, where that is given), then what led to it, and
@@ -285,7 +285,7 @@ impl Why {
             | Event::CheckpointSigned(_)
             | Event::LevelRaised(_) => {}
         }
-        if seen.event.run().is_none() && of_node(&seen.event).is_none() {
+        if seen.event.run().is_none() && seen.event.node().is_none() {
             causes.retain(|cause| cause.event.run().is_none());
         }
         causes
@@ -366,7 +366,7 @@ impl Why {
             | Event::NodeDrained(_)
             | Event::NodeUndrained(_)
             | Event::NodeLabeled(_)
-            | Event::LevelRaised(_) => origin(&seen.event).map(asked),
+            | Event::LevelRaised(_) => seen.event.origin().map(asked),
             Event::SnapshotBegun(_)
             | Event::SnapshotTaken(_)
             | Event::JournalArchived(_)

@@ -1,8 +1,6 @@
-//! Events in words, for those who read a chain or a life of them; and whom they name.
+//! Events in words, for those who read a chain or a life of them; and whose agent told of them.
 
-use domain::event::{
-    End, Exit, ExitCause, FailReason, LostCause, Next, NodeLostCause, Origin, RunLost,
-};
+use domain::event::{End, Exit, ExitCause, LostCause, Next, NodeLostCause, RunLost};
 use domain::judge::Judgement;
 use domain::{Event, NodeId};
 
@@ -82,20 +80,9 @@ fn next(next: Next) -> String {
         }
         Next::End(End::Succeeded) => "the run succeeded".to_owned(),
         Next::End(End::Canceled) => "the run is cancelled".to_owned(),
-        Next::End(End::Failed(reason)) => format!("the run failed: {}", failed(reason)),
-    }
-}
-
-fn failed(reason: FailReason) -> &'static str {
-    match reason {
-        FailReason::NonZeroExit => "NonZeroExit",
-        FailReason::Signaled => "Signaled",
-        FailReason::TimedOut => "TimedOut",
-        FailReason::OutOfMemory => "OutOfMemory",
-        FailReason::NotExecutable => "NotExecutable",
-        FailReason::SandboxFailed => "SandboxFailed",
-        FailReason::NodeLost => "NodeLost",
-        FailReason::OutOfAttempts => "OutOfAttempts",
+        Next::End(End::Failed(reason)) => {
+            format!("the run failed: {}", api::show::fail_reason(reason))
+        }
     }
 }
 
@@ -118,43 +105,6 @@ pub fn judged(judgement: &Judgement) -> String {
         (&judgement.policy.name, judgement.policy.version, judgement.revision);
     let verdict = judgement.verdict.as_str();
     format!("{name} version {version} (revision {revision} of the law) says {verdict}")
-}
-
-/// The request that an event is the answer to.
-pub fn origin(event: &Event) -> Option<&Origin> {
-    match event {
-        Event::RunAdmitted(e) => Some(&e.origin),
-        Event::RunRejected(e) => Some(&e.origin),
-        Event::RunCancelRequested(e) => Some(&e.origin),
-        Event::RunCanceled(e) => Some(&e.origin),
-        Event::RunReleased(e) => Some(&e.origin),
-        Event::RunRefused(e) => Some(&e.origin),
-        Event::PolicyPut(e) => Some(&e.origin),
-        Event::PolicyDeleted(e) => Some(&e.origin),
-        Event::TemplatePut(e) => Some(&e.origin),
-        Event::TemplateDeleted(e) => Some(&e.origin),
-        Event::HeatTableSet(e) => Some(&e.origin),
-        Event::QueuePaused(e) => Some(&e.origin),
-        Event::QueueResumed(e) => Some(&e.origin),
-        Event::NodeDrained(e) => Some(&e.origin),
-        Event::NodeUndrained(e) => Some(&e.origin),
-        Event::NodeLabeled(e) => Some(&e.origin),
-        Event::LevelRaised(e) => Some(&e.origin),
-        Event::LeaderStarted(_)
-        | Event::RunAssigned(_)
-        | Event::RunStarted(_)
-        | Event::RunFinished(_)
-        | Event::RunLost(_)
-        | Event::RunForgotten(_)
-        | Event::RunEvicted(_)
-        | Event::NodeJoined(_)
-        | Event::NodeLost(_)
-        | Event::SnapshotBegun(_)
-        | Event::SnapshotTaken(_)
-        | Event::JournalArchived(_)
-        | Event::JournalTrimmed(_)
-        | Event::CheckpointSigned(_) => None,
-    }
 }
 
 /// The node whose agent reported what happened.
@@ -191,43 +141,6 @@ pub fn reporter(event: &Event) -> Option<&NodeId> {
         | Event::NodeDrained(_)
         | Event::NodeUndrained(_)
         | Event::NodeLabeled(_)
-        | Event::SnapshotBegun(_)
-        | Event::SnapshotTaken(_)
-        | Event::JournalArchived(_)
-        | Event::JournalTrimmed(_)
-        | Event::CheckpointSigned(_)
-        | Event::LevelRaised(_) => None,
-    }
-}
-
-/// The node that an event changes, where it changes no run.
-pub fn of_node(event: &Event) -> Option<&NodeId> {
-    match event {
-        Event::NodeJoined(e) => Some(&e.node),
-        Event::NodeLost(e) => Some(&e.node),
-        Event::NodeDrained(e) => Some(&e.node),
-        Event::NodeUndrained(e) => Some(&e.node),
-        Event::NodeLabeled(e) => Some(&e.node),
-        Event::LeaderStarted(_)
-        | Event::RunAdmitted(_)
-        | Event::RunRejected(_)
-        | Event::RunAssigned(_)
-        | Event::RunStarted(_)
-        | Event::RunFinished(_)
-        | Event::RunLost(_)
-        | Event::RunCancelRequested(_)
-        | Event::RunCanceled(_)
-        | Event::RunForgotten(_)
-        | Event::RunEvicted(_)
-        | Event::RunReleased(_)
-        | Event::RunRefused(_)
-        | Event::PolicyPut(_)
-        | Event::PolicyDeleted(_)
-        | Event::TemplatePut(_)
-        | Event::TemplateDeleted(_)
-        | Event::HeatTableSet(_)
-        | Event::QueuePaused(_)
-        | Event::QueueResumed(_)
         | Event::SnapshotBegun(_)
         | Event::SnapshotTaken(_)
         | Event::JournalArchived(_)
