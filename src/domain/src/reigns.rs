@@ -1,12 +1,15 @@
 //! Who has led, with which key, and what each could read: the public half of everything signed.
 //!
 //! Owns:   one record for every change of leader, key, address or program; a restart of the same is
-//!         counted into the one before it.
+//!         counted into the one before it. The latest [`REIGNS_MAX`]: the journal has the others.
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::LeaderStarted;
 use crate::ids::{Hex, Timestamp};
+
+/// So many are kept: two instances that take over from each other every hour for six weeks.
+pub const REIGNS_MAX: usize = 1_024;
 
 /// Reigns one behind the other of one instance, with one key and one program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +30,7 @@ pub struct Reign {
     pub reads_level: u32,
 }
 
-/// All reigns, oldest first.
+/// The latest reigns, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reigns(Vec<Reign>);
 
@@ -45,6 +48,9 @@ impl Reigns {
             last.last_epoch = e.epoch;
             return;
         }
+        if self.0.len() == REIGNS_MAX {
+            self.0.remove(0);
+        }
         self.0.push(Reign {
             key: e.key,
             first_epoch: e.epoch,
@@ -61,19 +67,34 @@ impl Reigns {
 mod tests {
     use super::*;
 
+    fn started(epoch: u64, key: Option<u8>) -> LeaderStarted {
+        LeaderStarted {
+            at: Timestamp(epoch),
+            epoch,
+            boot: uuid::Uuid::nil(),
+            url: "http://a".into(),
+            version: "1".into(),
+            key: key.map(|byte| Hex([byte; 32])),
+            reads_level: 2,
+        }
+    }
+
+    #[test]
+    fn of_many_reigns_the_latest_are_kept() {
+        let mut reigns = Reigns::default();
+        let epochs = REIGNS_MAX as u64 + 3;
+        for epoch in 1..=epochs {
+            reigns.begin(&started(epoch, Some(u8::from(epoch % 2 == 0))));
+        }
+        let kept: Vec<_> = reigns.iter().map(|reign| reign.first_epoch).collect();
+        assert_eq!(kept, (4..=epochs).collect::<Vec<_>>());
+    }
+
     #[test]
     fn a_restart_of_the_same_is_one_reign_and_another_key_is_another() {
         let mut reigns = Reigns::default();
         for (epoch, key) in [(1, None), (2, Some(7)), (3, Some(7)), (4, Some(8)), (5, Some(7))] {
-            reigns.begin(&LeaderStarted {
-                at: Timestamp(epoch),
-                epoch,
-                boot: uuid::Uuid::nil(),
-                url: "http://a".into(),
-                version: "1".into(),
-                key: key.map(|byte| Hex([byte; 32])),
-                reads_level: 2,
-            });
+            reigns.begin(&started(epoch, key));
         }
         let seen: Vec<_> =
             reigns.iter().map(|r| (r.key.map(|k| k.0[0]), r.first_epoch, r.last_epoch)).collect();
