@@ -13,6 +13,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use domain::Event;
+use domain::kept::LEVEL;
 use journal::{
     Appended, Batch, Chain, ClusterId, Cursor, Identity, Journal, Position, Sealed, Tail, catalog,
 };
@@ -43,11 +44,15 @@ fn tail() -> Tail {
     Tail { identity, position: Position::ORIGIN, epoch: 0, at_ms: 0 }
 }
 
-fn entries(chain: &mut Chain, records: usize, count: usize) -> Vec<Sealed> {
+/// As a journal of a level is written: below [`LEVEL`] secrets are not kept apart.
+fn entries(chain: &mut Chain, level: u32, records: usize, count: usize) -> Vec<Sealed> {
     let life = life_of_a_run();
     let mut all = Vec::with_capacity(count);
     for _ in 0..count {
-        let batch = catalog::batch(life.iter().cycle().take(records)).unwrap();
+        let mut batch = Batch::of(catalog::format_at(level));
+        for event in life.iter().cycle().take(records) {
+            catalog::encode_at(level, event, &mut batch).unwrap();
+        }
         all.push(chain.seal(0, batch).unwrap());
     }
     all
@@ -73,13 +78,16 @@ fn best(mut round: impl FnMut()) -> Duration {
 /// Rounds of everything that needs no server.
 const ROUNDS: usize = 8;
 
-fn verify_and_decode(records: usize) {
+fn verify_and_decode(level: u32, records: usize) {
     const EVENTS: usize = 200_000;
-    let tail = tail();
-    let started = Instant::now();
-    let sealed = entries(&mut Chain::lead_from(tail, Uuid::new_v4()), records, EVENTS / records);
+    let (tail, mut sealed) = (tail(), Vec::new());
+    let said = format!("{records} a batch, level {level}");
+    let took = best(|| {
+        let mut chain = Chain::lead_from(tail, Uuid::new_v4());
+        sealed = entries(&mut chain, level, records, EVENTS / records);
+    });
     let bytes: usize = sealed.iter().map(|sealed| sealed.bytes().len()).sum();
-    report(&format!("encode and seal, {records} a batch"), EVENTS, bytes, started.elapsed());
+    report(&format!("encode and seal, {said}"), EVENTS, bytes, took);
 
     let mut read = Vec::new();
     let took = best(|| {
@@ -87,7 +95,7 @@ fn verify_and_decode(records: usize) {
         let accept = |sealed: &Sealed| cursor.accept(sealed.id(), sealed.bytes().clone()).unwrap();
         read = sealed.iter().map(accept).collect();
     });
-    report(&format!("verify, {records} a batch"), EVENTS, bytes, took);
+    report(&format!("verify, {said}"), EVENTS, bytes, took);
 
     let took = best(|| {
         let mut events = 0;
@@ -97,7 +105,7 @@ fn verify_and_decode(records: usize) {
         }
         assert_eq!(events, EVENTS);
     });
-    report(&format!("decode, {records} a batch"), EVENTS, bytes, took);
+    report(&format!("decode, {said}"), EVENTS, bytes, took);
 }
 
 async fn read_from_redis(records: usize) {
@@ -107,7 +115,7 @@ async fn read_from_redis(records: usize) {
     let opened = journal.open(None).await.unwrap();
     let mut chain = Chain::lead_from(opened.tail, Uuid::new_v4());
     let mut bytes = 0;
-    for sealed in entries(&mut chain, records, EVENTS / records) {
+    for sealed in entries(&mut chain, LEVEL, records, EVENTS / records) {
         bytes += sealed.bytes().len();
         assert_eq!(journal.append(&sealed).await, Appended::Committed { duplicate: false });
     }
@@ -156,8 +164,9 @@ async fn append(fsync: &str, size: usize) {
 }
 
 fn main() {
-    for records in [1, 100, 1_000] {
-        verify_and_decode(records);
+    for (level, records) in [(1, 1), (LEVEL, 1), (1, 100), (LEVEL, 100), (1, 1_000), (LEVEL, 1_000)]
+    {
+        verify_and_decode(level, records);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
