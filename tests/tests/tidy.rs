@@ -19,7 +19,6 @@ const LONG: &[(&str, &str)] = &[
         "src/agent/src/reconcile.rs",
         "one table of states and one function over it, read side by side",
     ),
-    ("src/domain/src/event.rs", "every event and its body: the catalogue is read as one list"),
     ("src/agent/src/reconcile/tests.rs", "a list of sentences about that table"),
     (
         "src/api/src/session.rs",

@@ -1,12 +1,15 @@
 //! A follower: a replay that never ends, until the leader's key is free.
 //!
-//! Owns:   the place up to which the journal was folded here, and what is seen of who leads.
+//! Owns:   the place up to which the journal was folded here, the last entries of it, and what is seen
+//!         of who leads.
 //! Hears:  the journal, page by page; the leader's key.
 //! Says:   every entry to the folds, as a leader's journal actor does.
-//! Never:  writes; believes that it leads because it holds the key: the barrier says so.
-//! Fails:  one that was left behind by trimming replays; a journal that does not answer is asked again, and reads go on meanwhile; one that has
-//!         lost what was folded here, or holds what can't be read, ends the following for good.
-//! Proof:  `tests/tests/live/followers.rs`.
+//! Never:  writes, but for what it has read and the journal has lost, and that with the key in hand;
+//!         believes that it leads because it holds the key: the barrier says so.
+//! Fails:  a journal that does not answer is asked again, and reads go on meanwhile; one that trimming
+//!         took out of reach is replayed; one that has lost what was folded here, and is not given it
+//!         back, or holds what can't be read, ends the following for good.
+//! Proof:  `tests/tests/live/followers.rs`, `tests/tests/faults`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -103,12 +103,16 @@ impl Pasts {
         Self { keeping, ..Self::default() }
     }
 
-    /// A journal, with what has left it where something has.
+    /// A journal, read in pages of so many bytes, with what has left it where something has.
     ///
     /// # Errors
     /// The journal or the archive can't be read.
-    pub async fn source(&self, journal: &Arc<dyn Journal>) -> Result<Source, Unreadable> {
-        let source = Source::journal(journal.clone());
+    pub async fn source(
+        &self,
+        journal: &Arc<dyn Journal>,
+        page_bytes: usize,
+    ) -> Result<Source, Unreadable> {
+        let source = Source::journal_in_pages(journal.clone(), page_bytes);
         let first = journal.stored(1, 1).await?.first().map_or(1, |(id, _)| id.seq);
         Ok(match &self.keeping {
             Some(keeping) if first > 1 => source.beside(Archive::open(&keeping.archive)?),

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use domain::ids::{Hex, Sequence};
 use futures_util::TryStreamExt as _;
 use journal::{
-    ChainHash, ClusterId, Cursor, DamagedEntry, Entry, EntryId, Identity, Position, Tail,
+    ChainHash, ClusterId, Cursor, DamagedEntry, Entry, EntryId, Header, Identity, Position, Tail,
 };
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
@@ -327,7 +327,13 @@ impl Archive {
             let (place, name) = (self.place.clone(), segment.to_string());
             ArchiveError::Bad { place, name, fault }
         };
-        let (found, entries) = decode(&bytes).map_err(bad)?;
+        // A segment takes as long as tens of thousands of requests: no thread waits for it that has
+        // others to serve.
+        let decoded = match tokio::task::spawn_blocking(move || decode(&bytes)).await {
+            Ok(decoded) => decoded,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        let (found, entries) = decoded.map_err(bad)?;
         let own = entries.first().is_some_and(|entry| entry.header().identity == identity);
         if found != segment || !own {
             return Err(bad(BadSegment::Misnamed));
@@ -425,17 +431,33 @@ impl Archived {
         })
     }
 
-    /// The first entry that is as late as a time, by halving: entries never go back in time. Behind
-    /// the last one, where none is.
+    /// The oldest entry from which segments go on to the one before `first`, where there is one.
+    ///
+    /// # Errors
+    /// The segment that has it can't be read.
+    pub async fn oldest_before(&self, first: Sequence) -> Result<Option<Entry>, ArchiveError> {
+        let goes_on = |from: Sequence| from < first && self.covers_until(from) >= first;
+        let Some(oldest) = self.segments.iter().find(|segment| goes_on(segment.first)) else {
+            return Ok(None);
+        };
+        let entries = self.archive.get(self.identity, *oldest).await?;
+        Ok(entries.into_iter().next())
+    }
+
+    /// The first entry of whose header `holds` holds, by halving: it must hold of all behind it too.
+    /// Behind the last one, where it holds of none.
     ///
     /// # Errors
     /// A segment that is looked into can't be read.
-    pub async fn first_at(&self, at_ms: u64) -> Result<Sequence, ArchiveError> {
+    pub async fn first_where(
+        &self,
+        holds: impl Fn(&Header) -> bool,
+    ) -> Result<Sequence, ArchiveError> {
         let (mut low, mut high) = (0, self.segments.len());
         while low < high {
             let middle = low + (high - low) / 2;
             let entries = self.archive.get(self.identity, self.segments[middle]).await?;
-            if entries.last().is_some_and(|entry| entry.header().at_ms < at_ms) {
+            if entries.last().is_some_and(|entry| !holds(entry.header())) {
                 low = middle + 1;
             } else {
                 high = middle;
@@ -445,7 +467,7 @@ impl Archived {
             return Ok(self.segments.last().map_or(1, |last| last.last + 1));
         };
         let entries = self.archive.get(self.identity, *segment).await?;
-        let first = entries.iter().find(|entry| entry.header().at_ms >= at_ms);
+        let first = entries.iter().find(|entry| holds(entry.header()));
         Ok(first.map_or(segment.first, Entry::seq))
     }
 

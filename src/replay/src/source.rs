@@ -12,7 +12,9 @@ use api::what_if::Recorded;
 use bytes::Bytes;
 use domain::ids::Sequence;
 use journal::limits::PAGE_BYTES;
-use journal::{Cursor, Entry, EntryId, Journal, RedisConfig, RedisJournal, Tail, Trouble, catalog};
+use journal::{
+    Cursor, Entry, EntryId, Header, Journal, RedisConfig, RedisJournal, Tail, Trouble, catalog,
+};
 use serde::Serialize;
 
 use crate::archive::{Archive, ArchiveError, Archived};
@@ -203,7 +205,7 @@ impl Source {
         from.cursor = None;
         from.next = match point {
             crate::Point::Sequence(sequence) => sequence.max(1),
-            crate::Point::Time(time) => from.first_at(time.0).await?,
+            crate::Point::Time(time) => from.first_where(|header| header.at_ms >= time.0).await?,
         };
         Ok(())
     }
@@ -224,7 +226,7 @@ impl Source {
     /// The journal can't be read.
     pub async fn last_until(mut self, time: api::Time) -> Result<Sequence, Unreadable> {
         let Self::Journal(from) = &mut self else { return Ok(0) };
-        let later = from.first_at(time.0.saturating_add(1)).await?;
+        let later = from.first_where(|header| header.at_ms > time.0).await?;
         // An entry is written some time after its first event has happened.
         from.next = later;
         let stored = from.stored().await?.into_iter().next().filter(|(id, _)| id.seq == later);
@@ -242,18 +244,43 @@ impl Source {
         }
     }
 
-    /// The oldest entry, where the source can say it before it is read.
+    /// The oldest entry that can be read without a hole behind it, where the source can say it before
+    /// it is read.
     ///
     /// # Errors
-    /// The journal can't be read.
-    pub async fn oldest(&self) -> Result<Option<Recorded>, Unreadable> {
+    /// The journal or its archive can't be read.
+    pub async fn oldest(&mut self) -> Result<Option<Recorded>, Unreadable> {
         let Self::Journal(from) = self else { return Ok(None) };
-        let Some(journal) = &from.journal else { return Ok(None) };
-        let stored = journal.stored(1, 1).await?;
-        let Some((id, bytes)) = stored.into_iter().next() else { return Ok(None) };
+        if from.journal.is_none() {
+            return Ok(None);
+        }
+        from.look().await?;
+        let Some((id, bytes)) = from.first().await? else { return Ok(None) };
+        if let Some(entry) = match &from.archived {
+            Some(archived) => archived.oldest_before(id.seq).await?,
+            None => None,
+        } {
+            let time = Time(entry.header().at_ms);
+            return Ok(Some(Recorded { sequence: entry.seq(), time }));
+        }
         // Reading will say what is wrong with one that is none.
         let time = Entry::parse(id, bytes).map_or(0, |entry| entry.header().at_ms);
         Ok(Some(Recorded { sequence: id.seq, time: Time(time) }))
+    }
+
+    /// The first entry of whose header `holds` holds, by halving: it must hold of all behind it too.
+    /// Behind the last, where it holds of none; of a file, which is read from its beginning, 1.
+    ///
+    /// # Errors
+    /// The journal or its archive can't be read.
+    pub async fn first_where(
+        &mut self,
+        holds: impl Fn(&Header) -> bool,
+    ) -> Result<Sequence, Unreadable> {
+        match self {
+            Self::Journal(from) => from.first_where(holds).await,
+            Self::File(_) => Ok(1),
+        }
     }
 
     /// The next entries, and why no more come where that is so.
@@ -352,17 +379,20 @@ impl FromJournal {
         (entries, over)
     }
 
-    /// The first entry that is as late as a time, by halving: entries never go back in time.
-    async fn first_at(&mut self, at_ms: u64) -> Result<Sequence, Unreadable> {
+    /// See [`Source::first_where`].
+    async fn first_where(
+        &mut self,
+        holds: impl Fn(&Header) -> bool,
+    ) -> Result<Sequence, Unreadable> {
         self.look().await?;
         let first = self.first().await?;
-        let late = |(id, bytes)| Entry::parse(id, bytes).map(|e| e.header().at_ms >= at_ms);
+        let held = |(id, bytes)| Entry::parse(id, bytes).map(|entry| holds(entry.header()));
         let (mut low, mut high) = match (&self.journal, first) {
-            (Some(journal), Some((id, bytes))) if !late((id, bytes.clone())).unwrap_or(false) => {
+            (Some(journal), Some((id, bytes))) if !held((id, bytes.clone())).unwrap_or(false) => {
                 (id.seq, journal.head().await.map_or(id.seq, |head| head.seq) + 1)
             }
             (_, first) => match &self.archived {
-                Some(archived) => return Ok(archived.first_at(at_ms).await?),
+                Some(archived) => return Ok(archived.first_where(holds).await?),
                 None => return Ok(first.map_or(1, |(id, _)| id.seq)),
             },
         };
@@ -370,7 +400,7 @@ impl FromJournal {
         while low < high {
             let middle = low + (high - low) / 2;
             let stored = journal.stored(middle, 1).await?;
-            match stored.into_iter().next().map(late) {
+            match stored.into_iter().next().map(held) {
                 Some(Ok(false)) => low = middle + 1,
                 Some(Ok(true)) | None => high = middle,
                 // Reading will say what is wrong with it.

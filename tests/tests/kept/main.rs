@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::dice::Dice;
 use tests::{House, RedisServer, program, until, until_sync};
 
@@ -180,6 +180,52 @@ fn a_start_takes_the_newest_good_snapshot_or_the_archive_or_says_what_is_missing
         let place = house.path("elsewhere").display().to_string();
         let mut plan = house.olympus.plan.clone();
         house.olympus = plan.set("TARTARUS_ARCHIVE", &place).start().await;
+    });
+}
+
+#[test]
+fn what_has_left_redis_is_still_read_and_what_is_nowhere_is_said() {
+    let runtime = runtime();
+    let house = runtime.block_on(house());
+    let load = Load::start(&house.api.url);
+    runtime.block_on(filled(&house));
+    let promised = load.stop();
+    let api = &house.api;
+    let draft = json!({
+        "since": "24h",
+        "policy": {"name": "p", "match": {"templates": ["*"]}, "limits": {"mem_mb": 8_192}},
+    });
+    runtime.block_on(async {
+        let first = metric(&house, "tartarus_journal_first").await.expect("a number");
+        // Ids grow with time.
+        let run = promised.iter().min().expect("a run");
+        let events = api.get(&format!("/v1/runs/{run}/events")).await.expect(200).json();
+        assert_eq!(events["items"][0]["type"], "run.rejected", "{events:#}");
+        let at = events["items"][0]["sequence"].as_u64().expect("a number");
+        assert!(at < first, "entry {at} has left Redis, which begins with {first}");
+        let why = api.get(&format!("/v1/runs/{run}/why")).await.expect(200).json();
+        assert_eq!(why["items"][0]["id"], events["items"][0]["id"], "{why:#}");
+        // All of them were refused for their memory, and the draft lets them in.
+        let report = api.post("/v1/policies/p/what-if", &draft).await.expect(200).json();
+        assert_eq!(report["flips_total"], promised.len(), "{:#}", report["counts"]);
+        assert_eq!(report["begins"], Value::Null);
+        // The state as it was then, and at the entry before.
+        let path = |at| format!("/v1/runs/{run}?at={at}");
+        let then = api.get(&path(at)).await.expect(200);
+        assert_eq!((then.index(), &then.json()["status"]), (at, &json!("REJECTED")));
+        api.get(&path(at - 1)).await.problem(404, "not_found");
+        api.get("/v1/events?follow=false&after=1").await.problem(410, "gone");
+
+        fs::rename(archive(&house), house.path("elsewhere")).expect("moved");
+        let gone = api.get(&path(at + 1)).await.problem(410, "gone");
+        let earliest = gone["detail"].as_str().and_then(|words| words.split("at=").nth(1));
+        let earliest = earliest.and_then(|words| words.split(';').next()).expect("the earliest");
+        api.get(&format!("/v1/queue?at={earliest}")).await.expect(200);
+        for path in [format!("/v1/runs/{run}/events"), format!("/v1/runs/{run}/why")] {
+            let problem = api.get(&path).await.problem(503, "journal_unavailable");
+            let words = problem["detail"].as_str().expect("words");
+            assert!(words.contains("archive"), "{words}");
+        }
     });
 }
 

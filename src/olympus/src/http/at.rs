@@ -10,6 +10,9 @@ use super::{AppState, Open, read};
 use crate::house::Windows;
 use crate::past::Key;
 
+/// Entries are asked for one by one here.
+const ONE: usize = 1;
+
 /// The windows on the past that is asked for.
 pub async fn windows(state: &AppState, open: &Open, at: At) -> Result<Windows, Fault> {
     let key = key(state, open, at).await?;
@@ -25,7 +28,8 @@ async fn key(state: &AppState, open: &Open, at: At) -> Result<Key, Fault> {
             if time.0 > open.clock.now().0 {
                 return Err(problem::future(at));
             }
-            let last = async { state.pasts.source(&open.journal).await?.last_until(time).await };
+            let source = state.pasts.source(&open.journal, ONE).await;
+            let last = async { source?.last_until(time).await };
             let last = last.await.map_err(|error| problem::unread(&error))?;
             Key { sequence: last, now: Some(Timestamp(time.0)) }
         }

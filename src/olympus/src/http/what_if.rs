@@ -16,13 +16,14 @@ use domain::Refusal;
 use domain::ids::Digest;
 use domain::law::{LOCKDOWN_DEFAULT, Policy};
 use olympus_actors::policy::{CheckPolicy, GetBook};
+use replay::Source;
 use replay::what_if::{Question, of_draft, what_if};
-use replay::{Source, Unreadable};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::events::unread;
 use super::problem::{self, Fault};
-use super::{AppState, Open, answer, law, read, runs};
+use super::{AppState, answer, law, read, runs};
 
 /// Questions an instance works on at a time: one takes a whole processor.
 const AT_ONCE: usize = 1;
@@ -114,19 +115,17 @@ pub async fn ask(
     let head = head.map_err(|_| problem::head_unknown(&"the journal does not answer"))?;
     let until = Some(head.map_err(|error| problem::head_unknown(&error))?.seq);
     let question = Question { draft, since, until, book: Some(book) };
-    let report = judged(&open, question).await?;
+    let source = state.pasts.source(&open.journal, PAGE_BYTES).await;
+    let report = judged(source.map_err(unread)?, question).await?;
     state.what_ifs.remember(&report);
     state.saw(mark.index);
     Ok(answer::json(StatusCode::OK, &report, mark, false))
 }
 
-async fn judged(open: &Open, question: Question) -> Result<WhatIfReport, Fault> {
-    let mut source = Source::journal_in_pages(open.journal.clone(), PAGE_BYTES);
+async fn judged(mut source: Source, question: Question) -> Result<WhatIfReport, Fault> {
     // Dropping the question ends the judging behind it with the page it has.
     match timeout(WITHIN, what_if(&mut source, question, |_| {})).await {
-        Ok(Ok(report)) => Ok(report),
-        Ok(Err(Unreadable::Journal(trouble))) => Err(problem::unread(&trouble)),
-        Ok(Err(other)) => Err(problem::internal("read the journal", &other)),
+        Ok(report) => report.map_err(unread),
         Err(_) => Err(problem::what_if_too_long(WITHIN)),
     }
 }

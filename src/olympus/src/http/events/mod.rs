@@ -7,6 +7,7 @@
 
 mod feed;
 mod of_run;
+mod reader;
 mod wanted;
 mod why;
 
@@ -26,6 +27,7 @@ use super::{AppState, Open, answer, read};
 
 pub use self::feed::Feeds;
 pub use self::of_run::of_run;
+pub use self::reader::unread;
 pub use self::why::why;
 
 /// `GET /v1/events`.

@@ -3,6 +3,7 @@
 //! There is no index from runs to entries. A run knows when it was made and the last entry that
 //! changed it, and entries never go back in time: the first is found by halving (20 small reads in a
 //! million entries), and what lies between is looked through without decoding what is not asked for.
+//! What has left Redis is read from the archive.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -10,20 +11,18 @@ use api::List;
 use api::event::Place;
 use api::query::ListQuery;
 use domain::{Event, Sequence};
-use journal::{Cursor, DamagedEntry, Entry, Header, ReadError};
+use journal::Entry;
 use replay::cloud;
 
 use super::super::problem::{self, Fault};
 use super::super::runs::bad_cursor;
-use super::super::{AppState, Open, answer, read};
-use super::first;
+use super::super::{AppState, answer, read};
+use super::reader::Reader;
 use super::wanted::Wanted;
 
 /// So much of the journal is looked through for one page, in bytes: some tens of milliseconds. A run
 /// that lived through more gets shorter pages, perhaps empty ones, and a cursor.
 pub const BUDGET_BYTES: usize = 32 << 20;
-/// So much is read at a time.
-pub const PAGE_BYTES: usize = 1 << 20;
 
 /// See the module.
 pub async fn of_run(
@@ -42,9 +41,10 @@ pub async fn of_run(
     let Some(run) = seen.value.map(|seen| seen.run) else {
         return Err(Fault::from(domain::Refusal::NoSuchRun(id)).at(seen.mark));
     };
+    let mut reader = Reader::open(&state, &open).await?;
     let after = match after {
         Some(after) => after,
-        None => before_birth(&open, run.created_at().0, run.index).await?,
+        None => before_birth(&mut reader, run.created_at().0).await?,
     };
     let mut search = Search {
         wanted: Wanted::of_run(id),
@@ -54,7 +54,7 @@ pub async fn of_run(
         found: Vec::new(),
         next: None,
     };
-    search.through(&open).await?;
+    search.through(&mut reader).await?;
     let source = cloud::source(open.identity.cluster);
     let shown = search.found.iter().map(|(at, event)| cloud::cloud_event(&*source, *at, event));
     let list = List {
@@ -65,31 +65,9 @@ pub async fn of_run(
 }
 
 /// The entry before the first one that is as late as `at_ms`.
-pub async fn before_birth(open: &Open, at_ms: u64, last: Sequence) -> Result<Place, Fault> {
-    let low = first_where(open, last, |header| header.at_ms >= at_ms).await?;
-    Ok(Place { sequence: low.saturating_sub(1), n: None })
-}
-
-/// The first entry up to `last` of which `holds` holds, by halving: it holds of all behind it too.
-pub async fn first_where(
-    open: &Open,
-    last: Sequence,
-    holds: impl Fn(&Header) -> bool,
-) -> Result<Sequence, Fault> {
-    let (mut low, mut high) = (first(open).await?, last);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let stored = open.journal.stored(middle, 1).await;
-        let stored = stored.map_err(|trouble| problem::unread(&trouble))?;
-        let Some((id, bytes)) = stored.into_iter().next() else { break };
-        let entry = Entry::parse(id, bytes).map_err(damaged)?;
-        if holds(entry.header()) { high = middle } else { low = middle + 1 }
-    }
-    Ok(low)
-}
-
-pub fn damaged(damaged: DamagedEntry) -> Fault {
-    problem::internal("read the journal", &damaged)
+pub async fn before_birth(reader: &mut Reader, at_ms: u64) -> Result<Place, Fault> {
+    let first = reader.first_where(|header| header.at_ms >= at_ms).await?;
+    Ok(Place { sequence: first.saturating_sub(1), n: None })
 }
 
 /// A page in the making.
@@ -104,7 +82,7 @@ struct Search {
 }
 
 impl Search {
-    async fn through(&mut self, open: &Open) -> Result<(), Fault> {
+    async fn through(&mut self, reader: &mut Reader) -> Result<(), Fault> {
         let mut seen = 0;
         // The entry that holds the event is read again, but for what comes up to it.
         let mut read = match (self.after.sequence.checked_sub(1), self.after.n) {
@@ -116,12 +94,7 @@ impl Search {
                 self.next = Some(Place { sequence: read, n: None });
                 return Ok(());
             }
-            let cursor = Cursor::after(open.identity, read);
-            let page = match open.journal.read_some(&cursor, PAGE_BYTES).await {
-                Ok(page) => page.entries,
-                Err(ReadError::Trouble(trouble)) => return Err(problem::unread(&trouble)),
-                Err(ReadError::Damaged(found)) => return Err(damaged(found)),
-            };
+            let page = reader.page(read).await?;
             if page.is_empty() {
                 return Ok(());
             }

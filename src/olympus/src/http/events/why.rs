@@ -11,15 +11,16 @@ use domain::event::RunReleased;
 use domain::judge::Judgement;
 use domain::runs::Birth;
 use domain::{Event, Run, Sequence, Timestamp};
-use journal::{Cursor, Entry, ReadError, catalog};
+use journal::{Entry, catalog};
 use olympus_actors::policy::{PolicyHistory, TemplateHistory};
 use olympus_actors::view::GetHeat;
 use replay::fold::Fold as _;
 use replay::why::{Target, Why};
 
 use super::super::problem::{self, Fault};
-use super::super::{AppState, Open, answer, read};
-use super::of_run::{BUDGET_BYTES, PAGE_BYTES, before_birth, damaged, first_where};
+use super::super::{AppState, answer, read};
+use super::of_run::{BUDGET_BYTES, before_birth};
+use super::reader::Reader;
 use crate::house::Windows;
 
 /// A change of the law stands in one of the first entries that are as late as it is: in the very
@@ -41,16 +42,17 @@ pub async fn why(
     let Some(run) = seen.value.map(|seen| seen.run) else {
         return Err(Fault::from(domain::Refusal::NoSuchRun(id)).at(seen.mark));
     };
-    let mut why = Why::new(Target::Run(id));
+    let (mut why, mut reader) = (Why::new(Target::Run(id)), Reader::open(&state, &open).await?);
     for judgement in judgements(&run) {
         for at in law_of(&windows, judgement).await? {
-            look_for(&open, &mut why, at, run.index).await?;
+            look_for(&mut reader, &mut why, at, run.index).await?;
         }
     }
-    let epochs = live_through(&open, &mut why, &run).await?;
+    let epochs = live_through(&mut reader, &mut why, &run).await?;
     for epoch in epochs {
-        let entry = first_where(&open, run.index, |header| header.epoch >= epoch).await?;
-        take(&open, &mut why, entry, 1).await?;
+        let entry = reader.first_where(|header| header.epoch >= epoch).await?;
+        let page = reader.page(entry.saturating_sub(1)).await?;
+        page.first().map_or(Ok(()), |entry| fold(&mut why, entry))?;
     }
     let list = List { items: why.chain(None), next_cursor: None };
     Ok(answer::json(StatusCode::OK, &list, seen.mark, false))
@@ -79,11 +81,16 @@ async fn law_of(windows: &Windows, judgement: &Judgement) -> Result<Vec<Timestam
 }
 
 /// Takes in what was enacted at a time.
-async fn look_for(open: &Open, why: &mut Why, at: Timestamp, last: Sequence) -> Result<(), Fault> {
-    let mut next = first_where(open, last, |header| header.at_ms >= at.0).await?;
+async fn look_for(
+    reader: &mut Reader,
+    why: &mut Why,
+    at: Timestamp,
+    last: Sequence,
+) -> Result<(), Fault> {
+    let mut next = reader.first_where(|header| header.at_ms >= at.0).await?;
     let mut seen = 0;
     while next <= last && seen < LOOKED_AT_BYTES {
-        let (entries, bytes) = page(open, next - 1).await?;
+        let entries = reader.page(next - 1).await?;
         let Some(end) = entries.last().map(Entry::seq) else { return Ok(()) };
         let mut found = false;
         for entry in &entries {
@@ -103,37 +110,32 @@ async fn look_for(open: &Open, why: &mut Why, at: Timestamp, last: Sequence) -> 
         if found {
             return Ok(());
         }
-        (next, seen) = (end + 1, seen + bytes);
+        (next, seen) = (end + 1, seen + bytes(&entries));
     }
     Ok(())
 }
 
 /// Takes in all of the run's life; the epochs it went through.
 async fn live_through(
-    open: &Open,
+    reader: &mut Reader,
     why: &mut Why,
     run: &Run,
 ) -> Result<std::collections::BTreeSet<u64>, Fault> {
-    let mut read = before_birth(open, run.created_at().0, run.index).await?.sequence;
+    let mut read = before_birth(reader, run.created_at().0).await?.sequence;
     let (mut seen, mut epochs) = (0, std::collections::BTreeSet::new());
     while read < run.index {
         if seen >= BUDGET_BYTES {
             return Err(problem::long_life(run.id()));
         }
-        let (entries, bytes) = page(open, read).await?;
+        let entries = reader.page(read).await?;
         let Some(last) = entries.last().map(Entry::seq) else { break };
         for entry in entries.iter().take_while(|entry| entry.seq() <= run.index) {
             epochs.insert(entry.header().epoch);
             fold(why, entry)?;
         }
-        (read, seen) = (last, seen + bytes);
+        (read, seen) = (last, seen + bytes(&entries));
     }
     Ok(epochs)
-}
-
-async fn take(open: &Open, why: &mut Why, first: Sequence, count: usize) -> Result<(), Fault> {
-    let (entries, _) = page(open, first.saturating_sub(1)).await?;
-    entries.iter().take(count).try_for_each(|entry| fold(why, entry))
 }
 
 fn fold(why: &mut Why, entry: &Entry) -> Result<(), Fault> {
@@ -144,13 +146,6 @@ fn fold(why: &mut Why, entry: &Entry) -> Result<(), Fault> {
     }
 }
 
-async fn page(open: &Open, after: Sequence) -> Result<(Vec<Entry>, usize), Fault> {
-    let cursor = Cursor::after(open.identity, after);
-    let page = match open.journal.read_some(&cursor, PAGE_BYTES).await {
-        Ok(page) => page.entries,
-        Err(ReadError::Trouble(trouble)) => return Err(problem::unread(&trouble)),
-        Err(ReadError::Damaged(found)) => return Err(damaged(found)),
-    };
-    let bytes = page.iter().map(|entry| entry.bytes().len()).sum();
-    Ok((page, bytes))
+fn bytes(entries: &[Entry]) -> usize {
+    entries.iter().map(|entry| entry.bytes().len()).sum()
 }
