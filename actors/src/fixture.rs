@@ -15,7 +15,8 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::answer::{Answer, Mark, Receipt, ask};
-use crate::clock::Clock;
+use crate::clock::{Clock, Wall};
+use crate::dice::Dice;
 use crate::journal::{Fallen, JournalActor, Lead};
 use crate::notary::NotaryActor;
 use crate::placement::PlacementActor;
@@ -60,7 +61,7 @@ impl Fixture {
         let tail = cursor.tail().expect("the genesis entry");
         let id = tail.position.id();
         let mark = Mark { index: id.seq, receipt: Receipt(id) };
-        let clock = Arc::new(Clock::starting_after(world.now));
+        let clock = Arc::new(Clock::starting_after(Wall::of_the_machine(), world.now));
         let boot = Uuid::new_v4();
         let (fell, fallen) = watch::channel(None);
         let dir = tempfile::tempdir().expect("a directory");
@@ -72,6 +73,7 @@ impl Fixture {
             actor.clone().recipient(),
             undurable.clone(),
             clock.clone(),
+            Dice::of_the_system(),
             Limits { queue_max: QUEUE_MAX },
             boot,
         )

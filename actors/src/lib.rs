@@ -10,6 +10,7 @@ pub mod answer;
 pub mod clock;
 #[cfg(test)]
 mod crash;
+pub mod dice;
 #[cfg(test)]
 mod fixture;
 pub mod heat;

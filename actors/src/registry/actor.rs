@@ -1,6 +1,5 @@
 //! The actor.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use super::messages::{
 };
 use crate::answer::{Failure, Mark, Reply};
 use crate::clock::Clock;
+use crate::dice::Dice;
 use crate::journal::Commit;
 use crate::publish::Published;
 
@@ -49,6 +49,7 @@ pub struct RegistryActor {
     world: World,
     outbox: Outbox,
     clock: Arc<Clock>,
+    dice: Dice,
     limits: Limits,
     boot: Uuid,
     leading: bool,
@@ -63,12 +64,13 @@ impl RegistryActor {
         journal: Recipient<Commit>,
         undurable: Arc<Undurable>,
         clock: Arc<Clock>,
+        dice: Dice,
         limits: Limits,
         boot: Uuid,
     ) -> Self {
         let ids = RunIds::after(world.runs.newest());
         let outbox = Outbox::new(journal, undurable);
-        Self { world, outbox, clock, limits, boot, leading: false, ids }
+        Self { world, outbox, clock, dice, limits, boot, leading: false, ids }
     }
 
     /// Decides and evolves one command; the events are still to be handed over.
@@ -213,7 +215,7 @@ impl Handler<Admit> for RegistryActor {
         let now = self.clock.now();
         for (position, judged) in items {
             let command = Command::Admit(Box::new(command::Admit {
-                run: self.ids.next(now),
+                run: self.ids.next(now, self.dice.draw()),
                 judged,
                 key: key.clone().map(|key| (key, position)),
                 origin: origin.clone(),
@@ -274,7 +276,7 @@ impl Handler<Assign> for RegistryActor {
         }
         let mut events = Vec::with_capacity(plan.len());
         for assignment in plan {
-            let token = new_token();
+            let token: Token = Hex(self.dice.draw());
             // A proposal that no longer holds is dropped: the next plan sees why.
             if let Ok(decision) = self.apply(Command::Assign { assignment, token, planned_at }) {
                 events.extend(decision.events);
@@ -289,9 +291,7 @@ impl Handler<Report> for RegistryActor {
     type Result = ();
 
     fn handle(&mut self, Report { report, reply }: Report, _: &mut Self::Context) {
-        let mut chance = [0; 8];
-        fill(&mut chance);
-        let chance = u64::from_ne_bytes(chance);
+        let chance = u64::from_ne_bytes(self.dice.draw());
         self.commit(Command::Report { report, chance }, reply, |_, _| Ok(()));
     }
 }
@@ -340,9 +340,7 @@ impl RunIds {
         Self { last: newest.map_or(0, |run| run.0.as_u128()) }
     }
 
-    fn next(&mut self, now: domain::Timestamp) -> RunId {
-        let mut random = [0; 10];
-        fill(&mut random);
+    fn next(&mut self, now: domain::Timestamp, random: [u8; 10]) -> RunId {
         let drawn = uuid::Builder::from_unix_timestamp_millis(now.0, &random).into_uuid();
         let id = if drawn.as_u128() > self.last {
             drawn
@@ -370,49 +368,23 @@ fn step_on(last: u128, step: u128) -> Uuid {
     Uuid::from_u128((ms << 80) | (0x7 << 76) | (head << 64) | (0b10 << 62) | tail)
 }
 
-fn new_token() -> Token {
-    let mut bytes = [0; 16];
-    fill(&mut bytes);
-    Hex(bytes)
-}
-
-/// Random bytes drawn from the operating system at a time: one system call for some 200 ids.
-const DRAWN: usize = 2_048;
-
-/// Without randomness neither ids nor tokens are safe to give out; the process must not go on.
-fn fill(bytes: &mut [u8]) {
-    thread_local! {
-        static DRAW: RefCell<(usize, [u8; DRAWN])> = const { RefCell::new((DRAWN, [0; DRAWN])) };
-    }
-    DRAW.with_borrow_mut(|(used, drawn)| {
-        if *used + bytes.len() > DRAWN {
-            getrandom::fill(drawn).expect("the operating system gives random bytes");
-            *used = 0;
-        }
-        let taken = &mut drawn[*used..*used + bytes.len()];
-        bytes.copy_from_slice(taken);
-        // A token that was given out must not be found here again.
-        taken.fill(0);
-        *used += bytes.len();
-    });
-}
-
 #[cfg(test)]
 mod ids {
     use super::{RunIds, step_on};
+    use crate::dice::Dice;
     use domain::Timestamp;
 
     #[test]
     fn ids_grow_within_a_millisecond_across_a_restart_and_when_the_clock_stands() {
-        let mut ids = RunIds::after(None);
-        let mut last = ids.next(Timestamp(1_000));
+        let (mut ids, dice) = (RunIds::after(None), Dice::of_the_system());
+        let mut last = ids.next(Timestamp(1_000), dice.draw());
         for _ in 0..10_000 {
-            let next = ids.next(Timestamp(1_000));
+            let next = ids.next(Timestamp(1_000), dice.draw());
             assert!(next > last, "{next} after {last}");
             assert_eq!(next.0.get_version_num(), 7);
             last = next;
         }
-        let after_restart = RunIds::after(Some(last)).next(Timestamp(10));
+        let after_restart = RunIds::after(Some(last)).next(Timestamp(10), dice.draw());
         assert!(after_restart > last);
     }
 

@@ -1,13 +1,14 @@
 //! The actor.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, MessageResult, WrapFuture};
 use domain::event::NodeLostCause;
 use domain::fleet::Fleet;
 use domain::{NodeId, Sequence};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::breaker::Breaker;

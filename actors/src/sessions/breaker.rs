@@ -1,7 +1,9 @@
 //! Many nodes that fall silent at once: more likely the way to them is gone than they are.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// Losses within this time are counted together (journal protocol, 6.13).
 const WINDOW: Duration = Duration::from_secs(30);

@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 use super::changes::Changes;
 use super::messages::{
     AwaitIndex, ExplainRun, Facts, Filter, GetNode, GetRecord, GetRun, JudgingFacts, ListNodes,
-    ListRuns, RecordSeen, RunExplained, RunPage, RunSeen, Seen, Summarize, Summary, Until, Want,
-    WantsOf,
+    ListRuns, RecordSeen, RunExplained, RunPage, RunSeen, Seen, Summarize, Summary, TakeDigest,
+    Until, Want, WantsOf,
 };
 use super::pace::{self, Pace};
 use crate::answer::Mark;
@@ -195,6 +195,14 @@ impl Handler<GetRecord> for ViewActor {
         let kept = &self.world.kept;
         let reigns = kept.reigns().iter().cloned().collect();
         MessageResult(self.seen(RecordSeen { reigns, level: kept.level() }))
+    }
+}
+
+impl Handler<TakeDigest> for ViewActor {
+    type Result = MessageResult<TakeDigest>;
+
+    fn handle(&mut self, TakeDigest: TakeDigest, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.seen(self.world.digest()))
     }
 }
 

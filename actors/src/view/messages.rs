@@ -302,6 +302,11 @@ pub struct HeatSeen {
     pub learned: Vec<(Box<str>, u64, Learned, bool)>,
 }
 
+/// The digest of all that the view has folded: the state less the idempotency keys.
+#[derive(Message)]
+#[rtype(result = "Seen<domain::ids::Digest>")]
+pub struct TakeDigest;
+
 /// What the journal says of itself: who has led it, and its level.
 #[derive(Debug, Message)]
 #[rtype(result = "Seen<RecordSeen>")]

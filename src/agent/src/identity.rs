@@ -8,14 +8,21 @@ use uuid::Uuid;
 
 /// The part of a hello that stays the same for the life of the process.
 #[derive(Debug, Clone)]
-pub(crate) struct Identity {
-    pub(crate) node: NodeId,
-    pub(crate) boot: Uuid,
-    pub(crate) labels: BTreeMap<Box<str>, Box<str>>,
-    pub(crate) capacity: Demand,
-    pub(crate) isolation: Vec<Box<str>>,
-    pub(crate) runtime: Box<str>,
-    pub(crate) version: Box<str>,
+pub struct Identity {
+    /// The node.
+    pub node: NodeId,
+    /// This process.
+    pub boot: Uuid,
+    /// For selectors.
+    pub labels: BTreeMap<Box<str>, Box<str>>,
+    /// What it has.
+    pub capacity: Demand,
+    /// What it enforces.
+    pub isolation: Vec<Box<str>>,
+    /// What runs its sandboxes.
+    pub runtime: Box<str>,
+    /// Of the program.
+    pub version: Box<str>,
 }
 
 #[cfg(test)]

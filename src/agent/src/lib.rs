@@ -30,11 +30,12 @@ pub mod discovery;
 mod identity;
 mod node;
 mod obeyed;
-mod reconcile;
+pub mod reconcile;
 mod session;
 mod spool;
 mod start;
 
 pub use config::{Config, ConfigError};
+pub use identity::Identity;
 pub use node::Fatal;
 pub use start::{Handle, StartError, serve, start};

@@ -41,7 +41,7 @@ const LAST_REPORTS_MS: u64 = 2_000;
 
 /// What happened.
 #[derive(Debug)]
-pub(crate) enum Input {
+pub enum Input {
     /// A connection is open.
     Opened,
     /// Olympus said something on it.
@@ -62,24 +62,29 @@ pub(crate) enum Input {
 
 /// A piece of output as it was read: at most [`api::session::CHUNK_BYTES`].
 #[derive(Debug)]
-pub(crate) struct Written {
-    pub(crate) stream: Stream,
-    pub(crate) time_ms: u64,
-    pub(crate) data: Vec<u8>,
+pub struct Written {
+    /// Which stream.
+    pub stream: Stream,
+    /// When, on the wall.
+    pub time_ms: u64,
+    /// What.
+    pub data: Vec<u8>,
 }
 
 /// How an attempt ended.
 #[derive(Debug)]
-pub(crate) struct End {
-    pub(crate) exit: Exit,
-    pub(crate) usage: Usage,
+pub struct End {
+    /// How.
+    pub exit: Exit,
+    /// What it used.
+    pub usage: Usage,
     /// Something was written that could not be read.
-    pub(crate) cut: bool,
+    pub cut: bool,
 }
 
 /// What to do.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Action {
+pub enum Action {
     /// Put this on disk before anything that follows.
     Remember(Obeyed),
     /// Send a text frame.
@@ -100,11 +105,16 @@ pub(crate) enum Action {
 
 /// Why a session is closed from this side.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Cause {
+pub enum Cause {
     /// Olympus refused it.
     Refused(Refused),
     /// It led the wrong way.
-    StaleEpoch { theirs: u64, seen: u64 },
+    StaleEpoch {
+        /// Its epoch.
+        theirs: u64,
+        /// The highest that was seen.
+        seen: u64,
+    },
     /// Nothing was heard for this many milliseconds.
     Silence(u64),
     /// A message out of turn.
@@ -115,16 +125,16 @@ pub(crate) enum Cause {
 
 /// Whom the agent obeys: kept across restarts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Obeyed {
+pub struct Obeyed {
     /// The cluster of the last welcome.
-    pub(crate) cluster: Option<Uuid>,
+    pub cluster: Option<Uuid>,
     /// The highest epoch seen of it.
-    pub(crate) highest_epoch: u64,
+    pub highest_epoch: u64,
 }
 
 /// The agent's state.
 #[derive(Debug)]
-pub(crate) struct Core {
+pub struct Core {
     identity: Identity,
     obeyed: Obeyed,
     /// The highest entry of the obeyed cluster's journal that is known to be there.
@@ -219,7 +229,8 @@ fn frame_bytes(data: usize) -> usize {
 }
 
 impl Core {
-    pub(crate) fn new(identity: Identity, obeyed: Obeyed, spools: Arc<Path>) -> Self {
+    /// A core that has no attempt yet, and puts long output into `spools`.
+    pub fn new(identity: Identity, obeyed: Obeyed, spools: Arc<Path>) -> Self {
         Self {
             identity,
             obeyed,
@@ -235,8 +246,8 @@ impl Core {
         }
     }
 
-    /// Takes one input at a time on the clock of the machine ([`crate::clock::since_boot_ms`]).
-    pub(crate) fn handle(&mut self, now_ms: u64, input: Input) -> Vec<Action> {
+    /// Takes one input at a time on the clock of the machine, in milliseconds since its boot.
+    pub fn handle(&mut self, now_ms: u64, input: Input) -> Vec<Action> {
         match input {
             Input::Opened => self.opened(now_ms),
             Input::Heard(message) => self.heard(now_ms, *message),
@@ -255,7 +266,7 @@ impl Core {
     }
 
     /// When the next [`Input::Tick`] is due, where one is.
-    pub(crate) fn next_tick_ms(&self) -> Option<u64> {
+    pub fn next_tick_ms(&self) -> Option<u64> {
         let session = self.session.as_ref().map(|session| {
             let silent = session.heard_ms.saturating_add(self.patience_ms(session));
             if session.welcome { silent.min(session.next_heartbeat_ms) } else { silent }
@@ -269,7 +280,7 @@ impl Core {
     }
 
     /// Attempts that are starting or running.
-    pub(crate) fn live(&self) -> usize {
+    pub fn live(&self) -> usize {
         self.attempts.values().filter(|attempt| attempt.live()).count()
     }
 

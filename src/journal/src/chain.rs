@@ -115,7 +115,7 @@ impl Chain {
         Self { tail: Tail { epoch: tail.epoch + 1, ..tail }, boot, seeds: Seeds::random() }
     }
 
-    /// The same with salts that come out the same again: for tests that compare bytes.
+    /// The same with salts from this seed: drawn, or the same again for who compares bytes.
     #[must_use]
     pub fn salted(self, with: [u8; 32]) -> Self {
         Self { seeds: Seeds(with), ..self }

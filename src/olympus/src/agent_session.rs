@@ -15,11 +15,10 @@ use std::time::Duration;
 
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, web};
-use actix_ws::{AggregatedMessage, AggregatedMessageStream, Session};
 use api::session::{
-    Action, AttemptRef, AttemptSpec, FromAgent, Hello, MAX_FRAME_BYTES, Output, OutputAck,
-    PROTOCOL, RefusalCode, Refused, ReportAck, ReportKind, SPEC_BYTES_PER_WANTS, TemplatePin,
-    Terms, ToAgent, Want, Wants, Welcome, Witnessed,
+    Action, AttemptRef, AttemptSpec, FromAgent, Hello, Output, OutputAck, PROTOCOL, RefusalCode,
+    Refused, ReportAck, ReportKind, SPEC_BYTES_PER_WANTS, TemplatePin, Terms, ToAgent, Want, Wants,
+    Welcome, Witnessed,
 };
 use domain::command::{Join, Report, Reported};
 use domain::event::NodeLostCause;
@@ -32,7 +31,8 @@ use olympus_actors::view::{self, WantsOf};
 use olympus_actors::{Failure, ask, begin};
 use tokio::sync::watch;
 
-use crate::house::House;
+use crate::agent_wire::{End, Frame, WebSocket, Wire, refuse};
+use crate::house::{Door, House, Role, State};
 use crate::output::{Append, Seal};
 
 /// An agent must say hello at once; a connection that says nothing is somebody else's.
@@ -48,80 +48,53 @@ pub fn open(
     house: Result<House, Refused>,
     terms: Terms,
 ) -> Result<HttpResponse, actix_web::Error> {
-    let (response, session, stream) = actix_ws::handle(request, payload)?;
-    let frames = stream
-        .max_frame_size(MAX_FRAME_BYTES)
-        .aggregate_continuations()
-        .max_continuation_size(MAX_FRAME_BYTES);
+    let (response, mut wire) = WebSocket::open(request, payload)?;
     actix_web::rt::spawn(async move {
-        let mut wire = Wire { session, frames };
-        let ended = match house {
-            Ok(house) => serve(&house, terms, &mut wire).await,
-            Err(refused) => Err(End::Refused(refused)),
-        };
-        if let Err(End::Refused(refused)) = ended {
-            log::info!(code:? = refused.code, detail = &*refused.detail; "end an agent's session");
-            let _ = wire.say(&ToAgent::Refused(refused)).await;
-        }
-        let _ = wire.session.close(None).await;
+        attend(house, terms, &mut wire).await;
+        wire.close().await;
     });
     Ok(response)
 }
 
-/// Why a session ends.
-enum End {
-    /// The agent is told.
-    Refused(Refused),
-    /// Nobody is there to be told.
-    Gone,
-}
-
-fn refuse(code: RefusalCode, detail: impl Into<Box<str>>) -> End {
-    End::Refused(Refused { code, detail: detail.into(), leader: None })
-}
-
-/// The WebSocket.
-struct Wire {
-    session: Session,
-    frames: AggregatedMessageStream,
-}
-
-/// A frame that means something.
-enum Frame {
-    Said(FromAgent),
-    Output(Bytes),
-}
-
-impl Wire {
-    async fn say(&mut self, message: &ToAgent) -> Result<(), End> {
-        let text = serde_json::to_string(message)
-            .map_err(|error| refuse(RefusalCode::Unavailable, error.to_string()))?;
-        self.session.text(text).await.map_err(|_| End::Gone)
+/// The house behind a door that an agent may have a session with: a leader's.
+///
+/// # Errors
+/// What to tell the agent instead.
+pub fn host(door: &Door) -> Result<House, Refused> {
+    match &*door.state() {
+        State::Open(house) => match &house.role {
+            Role::Leader => Ok(house.clone()),
+            Role::Follower(sight) => Err(Refused {
+                code: RefusalCode::NotLeader,
+                detail: "this instance follows another".into(),
+                leader: sight.borrow().live_leader().map(Into::into),
+            }),
+        },
+        State::Shut { why, leader } => Err(Refused {
+            code: match leader {
+                Some(_) => RefusalCode::NotLeader,
+                None => RefusalCode::Unavailable,
+            },
+            detail: why.as_str().into(),
+            leader: leader.as_deref().map(Into::into),
+        }),
     }
+}
 
-    /// The next frame that means something. Safe to drop while it waits.
-    async fn next(&mut self) -> Result<Frame, End> {
-        loop {
-            match self.frames.next().await {
-                Some(Ok(AggregatedMessage::Text(text))) => {
-                    return serde_json::from_str(&text).map(Frame::Said).map_err(|error| {
-                        refuse(RefusalCode::Protocol, format!("not a message: {error}"))
-                    });
-                }
-                Some(Ok(AggregatedMessage::Binary(bytes))) => return Ok(Frame::Output(bytes)),
-                Some(Ok(AggregatedMessage::Ping(bytes))) => {
-                    self.session.pong(&bytes).await.map_err(|_| End::Gone)?;
-                }
-                Some(Ok(AggregatedMessage::Pong(_))) => {}
-                Some(Ok(AggregatedMessage::Close(_))) | None => return Err(End::Gone),
-                Some(Err(error)) => return Err(refuse(RefusalCode::Protocol, error.to_string())),
-            }
-        }
+/// Serves a session over a wire until it ends, and tells the agent why it does.
+pub async fn attend(house: Result<House, Refused>, terms: Terms, wire: &mut impl Wire) {
+    let ended = match house {
+        Ok(house) => serve(&house, terms, wire).await,
+        Err(refused) => Err(End::Refused(refused)),
+    };
+    if let Err(End::Refused(refused)) = ended {
+        log::info!(code:? = refused.code, detail = &*refused.detail; "end an agent's session");
+        let _ = wire.say(&ToAgent::Refused(refused)).await;
     }
 }
 
 /// The whole life of a session.
-async fn serve(house: &House, terms: Terms, wire: &mut Wire) -> Result<(), End> {
+async fn serve(house: &House, terms: Terms, wire: &mut impl Wire) -> Result<(), End> {
     let hello = match tokio::time::timeout(HELLO_WITHIN, wire.next()).await {
         Ok(Ok(Frame::Said(FromAgent::Hello(hello)))) => hello,
         Ok(Ok(_)) => return Err(refuse(RefusalCode::Protocol, "the first frame is not a hello")),
@@ -196,7 +169,7 @@ fn check(house: &House, hello: &Hello) -> Result<(), End> {
 async fn connected_session(
     house: &House,
     terms: Terms,
-    wire: &mut Wire,
+    wire: &mut impl Wire,
     hello: Hello,
     number: u64,
     mut changed: watch::Receiver<Sequence>,
@@ -240,6 +213,18 @@ async fn connected_session(
     let mut lease = house.lease.clone();
     loop {
         tokio::select! {
+            // The end first; answers next, of which there is one a frame; wants are looked at after
+            // each of these, so that none of them waits for a quiet moment.
+            biased;
+            state = lease.wait_for(|state| !matches!(state, journal::LeaseState::Valid { .. })) => {
+                drop(state);
+                return Err(stopping());
+            }
+            Some(done) = talk.work.next(), if !talk.work.is_empty() => {
+                if let Some(answer) = done {
+                    wire.say(&answer?).await?;
+                }
+            }
             frame = tokio::time::timeout(ttl, wire.next()) => {
                 let frame = frame
                     .map_err(|_| refuse(RefusalCode::Protocol, "nothing was heard for the ttl"))?;
@@ -268,24 +253,21 @@ async fn connected_session(
                 }
             }
             still = changed.changed() => {
-                still.map_err(|_| {
-                    refuse(RefusalCode::Unavailable, "another session took this one's place, or \
-                        this instance does not lead any more")
-                })?;
-                let wants = talk.wants().await?;
-                talk.say_wants(wants, wire).await?;
-            }
-            Some(done) = talk.work.next(), if !talk.work.is_empty() => {
-                if let Some(answer) = done {
-                    wire.say(&answer?).await?;
-                }
-            }
-            state = lease.wait_for(|state| !matches!(state, journal::LeaseState::Valid { .. })) => {
-                drop(state);
-                return Err(stopping());
+                still.map_err(|_| superseded())?;
+                changed.mark_changed();
             }
         }
+        if changed.has_changed().map_err(|_| superseded())? {
+            changed.mark_unchanged();
+            let wants = talk.wants().await?;
+            talk.say_wants(wants, wire).await?;
+        }
     }
+}
+
+fn superseded() -> End {
+    let why = "another session took this one's place, or this instance does not lead any more";
+    refuse(RefusalCode::Unavailable, why)
 }
 
 /// Records that a node left, and removes its sign of life.
@@ -346,7 +328,7 @@ impl Talk<'_> {
     }
 
     /// Says the wants, and again with further specs until every one was sent.
-    async fn say_wants(&mut self, mut wants: Wants, wire: &mut Wire) -> Result<(), End> {
+    async fn say_wants(&mut self, mut wants: Wants, wire: &mut impl Wire) -> Result<(), End> {
         loop {
             let lacking = |want: &Want| {
                 want.action == Action::Run && !self.specs_sent.contains(&want.of.token)

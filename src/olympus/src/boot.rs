@@ -13,10 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use actix::{Actor, Addr, Arbiter, Context};
+use actix::Addr;
 use domain::{Court, Law};
 use journal::{Chain, Claim, Health, InstanceKey, Journal, Lease, LeaseState, Receipt, Writer};
-use olympus_actors::clock::Clock;
+use olympus_actors::clock::{Clock, Wall};
+use olympus_actors::dice::Dice;
 use olympus_actors::heat::HeatActor;
 use olympus_actors::journal::{Fallen, JournalActor, Lead, Stop};
 use olympus_actors::notary::{NotaryActor, SignNow};
@@ -40,6 +41,7 @@ use crate::janitor::JanitorActor;
 use crate::keep::{self, Keeper, Keeping};
 use crate::output::OutputStore;
 use crate::recover::{RecoverError, Recovered, recover};
+use crate::threads::{Running, Threads};
 use crate::witness::Witnesses;
 
 /// How often it is looked whether nodes can be heard: a small part of the shortest time to live.
@@ -80,8 +82,12 @@ pub struct Plan {
     pub key: Arc<InstanceKey>,
     /// How often it signs.
     pub checkpoint_every: Duration,
-    /// Cores of the machine.
-    pub cores: usize,
+    /// What the actors run on.
+    pub threads: Threads,
+    /// Time of day.
+    pub wall: Wall,
+    /// Chance.
+    pub dice: Dice,
     /// What is kept of the journal, and a journal of the keeper's own; none of one in memory, which
     /// ends with the process.
     pub keeping: Option<(Keeping, Arc<dyn Journal>)>,
@@ -103,10 +109,11 @@ pub async fn run(
             Ok(None) => return Ok(()),
             Ok(Some(recovered)) => {
                 started = true;
-                let mut rooms = Rooms::start(&plan, recovered);
-                let fallen = rooms.live(&plan, &door, &mut stop).await;
+                let threads = plan.threads.start();
+                let mut rooms = threads.start(|| Rooms::start(&plan, recovered, &threads));
+                let fallen = threads.beside(rooms.live(&plan, &door, &mut stop)).await;
                 shut(&door, "this instance does not lead".into());
-                rooms.close();
+                threads.stop();
                 fallen
             }
             // Only a start ends with the process: what ran stays up and says why it does not.
@@ -143,7 +150,7 @@ async fn replay(
     shut(door, "replaying the journal".into());
     let mut said = None;
     loop {
-        let began = std::time::Instant::now();
+        let began = tokio::time::Instant::now();
         let recovering = async {
             let tail = plan.journal.check().await.map_err(|error| match error {
                 journal::CheckError::Trouble(trouble) => RecoverError::Trouble(trouble),
@@ -153,6 +160,7 @@ async fn replay(
             recover(&plan.journal, tail, keeping).await
         };
         let recovered = tokio::select! {
+            biased;
             recovered = recovering => recovered,
             _ = stop.wait_for(|stop| *stop) => return Ok(None),
         };
@@ -178,20 +186,14 @@ async fn replay(
             Err(refused) => return Err(refused),
         }
         tokio::select! {
+            biased;
             () = tokio::time::sleep(READ_AGAIN) => {}
             _ = stop.wait_for(|stop| *stop) => return Ok(None),
         }
     }
 }
 
-/// Threads for the actors: one each for pen, desk, windows and hall where the machine has cores for
-/// them beside the gateway and Redis. On a small machine waking one another costs more than the
-/// work: they share one (measured: `docs/limits.md`).
-fn threads(cores: usize) -> usize {
-    (cores / 2).clamp(1, 4)
-}
-
-/// An instance's actors and their threads. All of them fold what is durable; those that act wait
+/// An instance's actors. All of them fold what is durable; those that act wait
 /// for the entry that makes this process the leader.
 struct Rooms {
     /// As a follower has it.
@@ -200,90 +202,78 @@ struct Rooms {
     fallen: watch::Receiver<Option<Fallen>>,
     subscribers: Subscribers,
     follower: Follower,
-    threads: Vec<Arbiter>,
 }
 
 impl Rooms {
     /// Starts every actor. Nothing is decided yet.
-    fn start(plan: &Plan, recovered: Recovered) -> Self {
+    fn start(plan: &Plan, recovered: Recovered, threads: &Running) -> Self {
         let Recovered { world, tail, mark, bytes, .. } = recovered;
-        let clock = Arc::new(Clock::starting_after(world.now));
-        let threads: Vec<Arbiter> = (0..threads(plan.cores)).map(|_| Arbiter::new()).collect();
-        let on = |room: usize| threads[room % threads.len()].handle();
-        let (pen, desk, windows, hall) = (on(0), on(1), on(2), on(3));
+        let clock = Arc::new(Clock::starting_after(plan.wall.clone(), world.now));
+        let (pen, desk) = (threads.of(0), threads.of(1));
+        let (windows, hall) = (threads.of(2), threads.of(3));
 
         let (fell, fallen) = watch::channel(None);
         let journal = {
             let (clock, boot, dir) = (clock.clone(), plan.boot, plan.export_dir.clone());
-            JournalActor::start_in_arbiter(&pen, move |_| {
-                JournalActor::new(mark, boot, clock, dir, fell)
-            })
+            pen.start(move || JournalActor::new(mark, boot, clock, dir, fell))
         };
         let undurable = Arc::new(Undurable::default());
         let registry = {
-            let (world, clock, limits, boot) =
-                (world.clone(), clock.clone(), plan.limits, plan.boot);
+            let (world, clock, dice) = (world.clone(), clock.clone(), plan.dice.clone());
+            let (limits, boot) = (plan.limits, plan.boot);
             let (undurable, journal) = (undurable.clone(), journal.clone());
-            RegistryActor::start_in_arbiter(&desk, move |_| {
-                RegistryActor::new(world, journal.recipient(), undurable, clock, limits, boot)
+            desk.start(move || {
+                RegistryActor::new(world, journal.recipient(), undurable, clock, dice, limits, boot)
             })
         };
         let (court_out, court) = watch::channel(Arc::new(Court::default()));
         let policy = {
             let book = world.law.clone();
-            PolicyActor::start_in_arbiter(&hall, move |_| PolicyActor::new(book, mark, court_out))
+            hall.start(move || PolicyActor::new(book, mark, court_out))
         };
         let judges = Judges::new(court.clone());
         let projector = {
             let (journal, render) = (plan.journal.clone(), plan.render_policies);
             let court = court.clone();
-            ProjectorActor::start_in_arbiter(&hall, move |_| {
-                ProjectorActor::new(journal, render, court)
-            })
+            hall.start(move || ProjectorActor::new(journal, render, court))
         };
         let queue = {
             let (line, dead) = (world.line.clone(), world.dead.clone());
             let projector = projector.clone().recipient();
-            QueueActor::start_in_arbiter(&hall, move |_| {
-                QueueActor::new(line, dead, mark, projector)
-            })
+            hall.start(move || QueueActor::new(line, dead, mark, projector))
         };
         let heat = {
             let fleet = world.fleet.clone();
-            HeatActor::start_in_arbiter(&hall, move |_| HeatActor::new(fleet, mark))
+            hall.start(move || HeatActor::new(fleet, mark))
         };
         let quarantine = {
             let (ledger, fleet) = (world.ledger.clone(), world.fleet.clone());
-            QuarantineActor::start_in_arbiter(&hall, move |_| QuarantineActor::new(ledger, fleet))
+            hall.start(move || QuarantineActor::new(ledger, fleet))
         };
         let placement = {
             let (line, fleet) = (world.line.clone(), world.fleet.clone());
             let (clock, registry, boot) = (clock.clone(), registry.clone(), plan.boot);
-            PlacementActor::start_in_arbiter(&desk, move |_| {
-                PlacementActor::new(line, fleet, mark.index, clock, registry, boot)
-            })
+            desk.start(move || PlacementActor::new(line, fleet, mark.index, clock, registry, boot))
         };
         let sessions = {
             let (fleet, ttl, boot) = (world.fleet.clone(), Ttl(plan.node_ttl), plan.boot);
             let registry = registry.clone();
-            SessionsActor::start_in_arbiter(&hall, move |_| {
-                SessionsActor::new(fleet, ttl, registry, boot)
-            })
+            hall.start(move || SessionsActor::new(fleet, ttl, registry, boot))
         };
         let janitor = {
             let janitor = JanitorActor::new(plan.output.clone(), &world);
-            JanitorActor::start_in_arbiter(&hall, move |_: &mut Context<_>| janitor)
+            hall.start(move || janitor)
         };
         let notary = {
             let (key, every) = (plan.key.clone(), plan.checkpoint_every);
             let (boot, registry) = (plan.boot, registry.clone());
-            NotaryActor::start_in_arbiter(&hall, move |_| {
+            hall.start(move || {
                 NotaryActor::new(key, tail.identity, boot, every, tail.position, registry)
             })
         };
         let view = {
             let clock = clock.clone();
-            ViewActor::start_in_arbiter(&windows, move |_| ViewActor::new(world, mark, clock))
+            windows.start(move || ViewActor::new(world, mark, clock))
         };
 
         let mut subscribers = Subscribers::default();
@@ -326,7 +316,7 @@ impl Rooms {
             epoch: 0,
             durability: plan.durability.clone(),
         };
-        Self { house, journal, fallen, subscribers, follower, threads }
+        Self { house, journal, fallen, subscribers, follower }
     }
 
     /// Follows until the leader's key is this instance's, then leads until that is over.
@@ -335,6 +325,7 @@ impl Rooms {
         let caught_up = || door.set(State::Open(self.house.clone()));
         let following = self.follower.until_leading(claim, &self.subscribers, caught_up);
         let lease = tokio::select! {
+            biased;
             lease = following => match lease {
                 Ok(lease) => lease,
                 Err(Stuck::Behind(why)) => return Fallen::Deposed(why),
@@ -343,6 +334,7 @@ impl Rooms {
             _ = stop.wait_for(|stop| *stop) => return Fallen::Stopped,
         };
         let fallen = tokio::select! {
+            biased;
             fallen = self.lead(plan, door, &lease, stop) => fallen,
             holder = lease.keep() => Fallen::Deposed(format!("{holder} leads")),
         };
@@ -375,6 +367,7 @@ impl Rooms {
             };
             log::warn!(error:% = trouble; "could not read the journal");
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(READ_AGAIN) => {}
                 _ = stop.wait_for(|stop| *stop) => return Fallen::Stopped,
             }
@@ -382,7 +375,7 @@ impl Rooms {
         // Log time goes on from the journal's, whatever this machine's clock says.
         self.house.clock.raise_to(domain::Timestamp(tail.at_ms));
         let writer = Writer::new(plan.journal.clone(), tail);
-        let chain = Chain::lead_from(tail, plan.boot);
+        let chain = Chain::lead_from(tail, plan.boot).salted(plan.dice.draw());
         let house = House {
             role: Role::Leader,
             epoch: chain.epoch(),
@@ -440,6 +433,7 @@ impl Rooms {
             std::future::pending().await
         };
         tokio::select! {
+            biased;
             fallen = fallen.wait_for(Option::is_some) => match fallen.ok().and_then(|f| f.clone()) {
                 Some(fallen) => fallen,
                 None => Fallen::FailStop("the journal actor is gone".into()),
@@ -447,12 +441,6 @@ impl Rooms {
             never = watch_health => never,
             never = stopping => never,
             never = opening => never,
-        }
-    }
-
-    fn close(self) {
-        for thread in self.threads {
-            thread.stop();
         }
     }
 }

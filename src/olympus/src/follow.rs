@@ -123,6 +123,8 @@ impl Follower {
         reads.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let got_on = tokio::select! {
+                // Asking for the key is the rarer, and must not wait behind reading.
+                biased;
                 _ = claims.tick() => match Lease::acquire(self.journal.clone(), claim.clone()).await {
                     Ok(lease) => return Ok(lease),
                     Err(NotAcquired::Other { holder, .. }) => {

@@ -144,6 +144,10 @@ impl Judges {
     }
 }
 
+pub(crate) fn swap_judge(seat: &mut Option<(u64, Addr<JudgeActor>)>) {
+    JUDGE.with_borrow_mut(|judge| std::mem::swap(judge, seat));
+}
+
 /// The one swappable handle on the house.
 pub struct Door {
     state: ArcSwap<State>,

@@ -6,6 +6,8 @@
 //! Proof:  `tests/live`, `tests/seed`.
 
 pub mod agent_session;
+pub mod agent_wire;
+pub mod aside;
 pub mod boot;
 pub mod config;
 mod external;
@@ -19,5 +21,7 @@ pub mod keep;
 pub mod output;
 pub mod past;
 pub mod recover;
+pub mod seat;
 pub mod serve;
+pub mod threads;
 pub mod witness;

@@ -17,9 +17,8 @@ use replay::Point;
 use replay::archive::{Archive, Archived};
 use replay::snapshot::{Found, Loaded, load_or_say};
 use replay::source::{Over, Source, Unreadable};
-use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
 
+use crate::aside::{Folding, Gone, aside};
 use crate::keep::Keeping;
 
 /// What a replay came to.
@@ -73,16 +72,13 @@ pub async fn recover(
         source.go_on(loaded.tail());
         world = loaded.world;
     }
-    let (to_fold, mut decoded) = mpsc::channel::<Vec<(Sequence, Event)>>(2);
-    let fold = spawn_blocking(move || {
-        while let Some(events) = decoded.blocking_recv() {
-            for (index, event) in events {
-                world.evolve(index, &event);
-            }
+    let mut fold = Folding::of(world, |world: &mut World, events: Vec<(Sequence, Event)>| {
+        for (index, event) in events {
+            world.evolve(index, &event);
         }
-        world
     });
-    let stopped = || RecoverError::Refused("the thread that folds the journal has ended".into());
+    let stopped =
+        |Gone| RecoverError::Refused("the thread that folds the journal has ended".into());
     let (mut events, mut bytes, mut next) = (0, 0, Vec::with_capacity(HANDED_OVER));
     let mut last = cursor.tail();
     loop {
@@ -95,7 +91,7 @@ pub async fn recover(
                 events += 1;
                 if next.len() == HANDED_OVER {
                     let full = std::mem::replace(&mut next, Vec::with_capacity(HANDED_OVER));
-                    to_fold.send(full).await.map_err(|_| stopped())?;
+                    fold.piece(full).await.map_err(stopped)?;
                 }
             }
         }
@@ -112,9 +108,8 @@ pub async fn recover(
             }
         }
     }
-    to_fold.send(next).await.map_err(|_| stopped())?;
-    drop(to_fold);
-    let world = fold.await.map_err(|_| stopped())?;
+    fold.piece(next).await.map_err(stopped)?;
+    let world = fold.end().await.map_err(stopped)?;
     let tail = last.filter(|tail| tail.position.seq > 0);
     let tail = tail.ok_or_else(|| RecoverError::Refused("the journal is empty".into()))?;
     let id = tail.position.id();
@@ -157,7 +152,7 @@ pub async fn start(
     }
     let store = keeping.snapshots.clone();
     let identity = Some(tail.identity);
-    let candidates = spawn_blocking(move || store.candidates(identity, until)).await;
+    let candidates = aside(move || store.candidates(identity, until)).await;
     for found in candidates.unwrap_or_default() {
         if !follows(journal, tail, &oldest, archived.as_ref(), &found).await? {
             log::warn!(
@@ -166,7 +161,7 @@ pub async fn start(
             );
             continue;
         }
-        let loaded = spawn_blocking(move || load_or_say(&found)).await.ok().flatten();
+        let loaded = aside(move || load_or_say(&found)).await.ok().flatten();
         if loaded.is_some() {
             return Ok(Start { snapshot: loaded, archived });
         }

@@ -16,6 +16,8 @@ use domain::Law;
 use journal::{
     ClusterId, Expected, Journal, MemoryJournal, OpenError, Opened, RedisJournal, Secret,
 };
+use olympus_actors::clock::Wall;
+use olympus_actors::dice::Dice;
 use olympus_actors::registry::Limits;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -28,6 +30,7 @@ use crate::instance_key::{self, KeyError};
 use crate::keep::Keeping;
 use crate::output::{OutputStore, Sync, sweep};
 use crate::past::Pasts;
+use crate::threads::Threads;
 
 /// Why a start ended: `api.md`, exit codes of the servers.
 #[derive(Debug, thiserror::Error)]
@@ -168,7 +171,9 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
         witnesses: Arc::default(),
         key: Arc::new(key),
         checkpoint_every: *config.checkpoint_every,
-        cores,
+        threads: Threads::Own(cores),
+        wall: Wall::of_the_machine(),
+        dice: Dice::of_the_system(),
         keeping: config.redis_config().map(|redis| {
             let aside: Arc<dyn Journal> = Arc::new(RedisJournal::new(redis));
             (Keeping::new(&dir, &config), aside)

@@ -23,7 +23,7 @@ use self::faults::Plan;
 pub use self::faults::{Fault, Faults, Weather};
 pub use self::store::MemoryStore;
 use self::store::State;
-use crate::chain::{Sealed, Tail, belongs, genesis, tail_of};
+use crate::chain::{Sealed, Tail, belongs, tail_of};
 use crate::entry::{Entry, Identity};
 use crate::ids::{ClusterId, EntryId};
 use crate::limits::{LEASE_TTL, TRIM_STEP};
@@ -147,8 +147,9 @@ impl Journal for MemoryJournal {
                 }));
             }
             let identity = Identity { cluster: ClusterId(Uuid::new_v4()), incarnation: 1 };
-            let first = genesis(identity, Uuid::nil(), 0);
-            state.entries.push((first.id(), first.bytes().clone()));
+            drop(state);
+            self.store.begin(identity);
+            state = self.store.lock();
         }
         *self.pinned() = None;
         let tail = self.checked(&state).map_err(OpenError::Refused)?;

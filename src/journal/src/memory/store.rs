@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use domain::ids::Sequence;
 use tokio::time::Instant;
+use uuid::Uuid;
 
+use crate::chain::genesis;
+use crate::entry::Identity;
 use crate::ids::EntryId;
 use crate::port::Claim;
 
@@ -43,6 +47,25 @@ impl MemoryStore {
     /// Ids of all entries, oldest first.
     pub fn ids(&self) -> Vec<EntryId> {
         self.lock().entries.iter().map(|(id, _)| *id).collect()
+    }
+
+    /// The newest entry.
+    pub fn newest(&self) -> Option<EntryId> {
+        self.lock().entries.last().map(|(id, _)| *id)
+    }
+
+    /// Entries from the sequence `from` on, as they are stored.
+    pub fn entries(&self, from: Sequence) -> Vec<(EntryId, Bytes)> {
+        self.lock().from(from).cloned().collect()
+    }
+
+    /// Begins a journal of this identity, where there is none.
+    pub fn begin(&self, identity: Identity) {
+        let mut state = self.lock();
+        if state.entries.is_empty() {
+            let first = genesis(identity, Uuid::nil(), 0);
+            state.entries.push((first.id(), first.bytes().clone()));
+        }
     }
 
     /// The visible queue, in the order of the line.
@@ -82,6 +105,13 @@ impl MemoryStore {
     /// Lets the leader's key expire now.
     pub fn expire_lease(&self) {
         self.lock().lease = None;
+    }
+
+    /// Lets the leader's key live longer, as a clock does that stands still.
+    pub fn stretch_lease(&self, by: Duration) {
+        if let Some((_, until)) = &mut self.lock().lease {
+            *until += by;
+        }
     }
 
     /// Lets every heartbeat expire now.

@@ -15,8 +15,15 @@ use tokio::sync::{mpsc, oneshot};
 
 type Job = Pin<Box<dyn Future<Output = ()>>>;
 
+/// The way to a courier.
+pub(crate) struct Courier(mpsc::UnboundedSender<Job>);
+
 thread_local! {
-    static COURIER: RefCell<Option<mpsc::UnboundedSender<Job>>> = const { RefCell::new(None) };
+    static COURIER: RefCell<Option<Courier>> = const { RefCell::new(None) };
+}
+
+pub(crate) fn swap(seat: &mut Option<Courier>) {
+    COURIER.with_borrow_mut(|courier| std::mem::swap(courier, seat));
 }
 
 /// Sees `work` through on this worker. Dropping what is returned cancels nothing; it ends without
@@ -29,7 +36,7 @@ pub fn see_through<T: 'static>(work: impl Future<Output = T> + 'static) -> onesh
     });
     COURIER.with_borrow_mut(|courier| {
         let job = match courier {
-            Some(running) => match running.send(job) {
+            Some(Courier(running)) => match running.send(job) {
                 Ok(()) => return,
                 Err(mpsc::error::SendError(job)) => job,
             },
@@ -39,7 +46,7 @@ pub fn see_through<T: 'static>(work: impl Future<Output = T> + 'static) -> onesh
         actix_web::rt::spawn(run(jobs));
         // It has just begun to listen.
         let _ = sender.send(job);
-        *courier = Some(sender);
+        *courier = Some(Courier(sender));
     });
     outcome
 }

@@ -5,6 +5,7 @@
 //! Never:  sends on what was sent on: two instances that take each other for the leader answer 503
 //!         instead of going round.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -12,6 +13,7 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
 use reqwest::Client;
 
 use super::answer::REQUEST_ID;
@@ -108,26 +110,80 @@ pub async fn ask(
     id: Option<&HeaderValue>,
     body: Bytes,
 ) -> Result<HttpResponse, Fault> {
-    let gone = |why: String| problem::shut(&why, None);
-    let client = CLIENT.with(Clone::clone).ok_or_else(|| gone("no HTTP client".into()))?;
-    let method = reqwest::Method::from_bytes(request.method().as_str().as_bytes());
-    let method = method.map_err(|error| gone(error.to_string()))?;
-    let url = format!("{}{}", instance.trim_end_matches('/'), request.uri());
-    let mut asked =
-        client.request(method, url).body(body).header(FORWARDED_BY.as_str(), &state.url);
+    let mut asked = Asked {
+        method: request.method().clone(),
+        url: format!("{}{}", instance.trim_end_matches('/'), request.uri()),
+        headers: HeaderMap::new(),
+        body,
+    };
     for (name, value) in request.headers() {
         if !OF_THE_HOP.contains(&name.as_str()) && *name != REQUEST_ID {
-            asked = asked.header(name.as_str(), value.as_bytes());
+            asked.headers.append(name.clone(), value.clone());
         }
     }
-    if let Some(id) = id {
-        asked = asked.header(REQUEST_ID.as_str(), id.as_bytes());
+    if let Ok(by) = HeaderValue::from_str(&state.url) {
+        asked.headers.insert(FORWARDED_BY, by);
     }
-    let answer = asked.send().await.map_err(|error| {
-        if error.is_connect() || error.is_builder() {
-            gone(format!("{instance} can't be reached"))
-        } else {
-            problem::unknown(&format!("{instance} did not answer"))
+    if let Some(id) = id {
+        asked.headers.insert(REQUEST_ID, id.clone());
+    }
+    let answered = match &state.neighbours {
+        Neighbours::Http => over_http(asked).await,
+        Neighbours::Through(neighbour) => neighbour(asked).await,
+    };
+    answered.map_err(|silent| match silent {
+        Silent::Away => problem::shut(&format!("{instance} can't be reached"), None),
+        Silent::Unanswered => problem::unknown(&format!("{instance} did not answer")),
+    })
+}
+
+/// A request to another instance.
+#[derive(Debug)]
+pub struct Asked {
+    /// Method.
+    pub method: Method,
+    /// Where to.
+    pub url: String,
+    /// The caller's, and by whom it was sent on.
+    pub headers: HeaderMap,
+    /// What the caller sent.
+    pub body: Bytes,
+}
+
+/// Why another instance has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silent {
+    /// It can't be reached: surely nothing was applied.
+    Away,
+    /// It did not answer to the end: a write may have been applied.
+    Unanswered,
+}
+
+/// Another instance, as a request reaches it.
+pub type Neighbour =
+    Arc<dyn Fn(Asked) -> LocalBoxFuture<'static, Result<HttpResponse, Silent>> + Send + Sync>;
+
+/// The way to other instances.
+#[derive(Clone, Default)]
+pub enum Neighbours {
+    /// HTTP.
+    #[default]
+    Http,
+    /// What a simulation has in its place.
+    Through(Neighbour),
+}
+
+async fn over_http(asked: Asked) -> Result<HttpResponse, Silent> {
+    let client = CLIENT.with(Clone::clone).ok_or(Silent::Away)?;
+    let method = reqwest::Method::from_bytes(asked.method.as_str().as_bytes());
+    let mut request = client.request(method.map_err(|_| Silent::Away)?, asked.url);
+    for (name, value) in &asked.headers {
+        request = request.header(name.as_str(), value.as_bytes());
+    }
+    let answer = request.body(asked.body).send().await.map_err(|error| {
+        match error.is_connect() || error.is_builder() {
+            true => Silent::Away,
+            false => Silent::Unanswered,
         }
     })?;
     let status = StatusCode::from_u16(answer.status().as_u16()).unwrap_or(StatusCode::BAD_GATEWAY);

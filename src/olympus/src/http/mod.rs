@@ -14,7 +14,7 @@ mod at;
 mod auth;
 mod batch;
 mod caller;
-mod courier;
+pub(crate) mod courier;
 mod dead;
 mod edge;
 mod events;
@@ -46,7 +46,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use actix_web::dev::{Server, ServerHandle};
+use actix_web::body::MessageBody;
+use actix_web::dev::{Server, ServerHandle, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
 use actix_web::web::ServiceConfig;
 use actix_web::{App, HttpServer, web};
@@ -59,6 +60,7 @@ use crate::past::Pasts;
 pub use auth::{Auth, NewToken};
 pub use edge::UnderWay;
 pub use events::Feeds;
+pub use forward::{Asked, Neighbour, Neighbours, Silent};
 pub use metrics::Meter;
 pub use problem::Fault;
 pub use routes::ROUTES;
@@ -102,6 +104,8 @@ pub struct AppState {
     pub what_ifs: WhatIfs,
     /// The pasts that were asked for.
     pub pasts: Pasts,
+    /// The way to other instances.
+    pub neighbours: Neighbours,
 }
 
 impl AppState {
@@ -130,6 +134,7 @@ impl AppState {
             feeds: Feeds::default(),
             what_ifs: WhatIfs::default(),
             pasts: Pasts::default(),
+            neighbours: Neighbours::default(),
         }
     }
 
@@ -180,6 +185,21 @@ pub fn configure(config: &mut ServiceConfig) {
     routes::configure(config);
 }
 
+/// The application: every route behind the edge.
+pub fn app(
+    state: web::Data<AppState>,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = actix_web::Error,
+        InitError = (),
+    >,
+> {
+    App::new().app_data(state).wrap(from_fn(edge::edge)).configure(configure)
+}
+
 /// A server on a bound listener. It runs when it is awaited or spawned; its handle stops it.
 ///
 /// # Errors
@@ -189,9 +209,7 @@ pub fn serve(
     state: web::Data<AppState>,
     workers: usize,
 ) -> std::io::Result<Server> {
-    let app =
-        move || App::new().app_data(state.clone()).wrap(from_fn(edge::edge)).configure(configure);
-    let server = HttpServer::new(app)
+    let server = HttpServer::new(move || app(state.clone()))
         .workers(workers.max(1))
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(HEAD_TIMEOUT)

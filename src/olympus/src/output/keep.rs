@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::frame::{Found, frame};
 use super::read::{Reader, Scan};
+use crate::aside::aside;
 
 /// Most bytes of an attempt's data that are taken: what agents are told to keep, and some for the
 /// words with which they say that they cut it.
@@ -441,8 +442,5 @@ impl Attempt {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(gone) => Err(io::Error::other(gone)),
-    }
+    aside(work).await.map_err(io::Error::other)?
 }
