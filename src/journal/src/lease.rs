@@ -83,6 +83,21 @@ impl Lease {
         }
     }
 
+    /// Asks for the key of a leader whose process is gone, without waiting for it to expire. Taking
+    /// it from one that lives is safe, as the chain is the fence, and deposes it.
+    ///
+    /// # Errors
+    /// Another was quicker, it lives and has renewed the key, or the journal could not be asked.
+    pub async fn seize(
+        journal: Arc<dyn Journal>,
+        gone: &Claim,
+        claim: Claim,
+    ) -> Result<Self, NotAcquired> {
+        // Only where the key is still that claim's: whoever took it since keeps it.
+        journal.release(gone).await?;
+        Self::acquire(journal, claim).await
+    }
+
     /// How it is, now and later. A state `Valid` whose time has passed is overdue: the journal
     /// does not answer.
     pub fn state(&self) -> watch::Receiver<LeaseState> {

@@ -135,7 +135,8 @@ pub trait Journal: Send + Sync + fmt::Debug {
     /// See [`Trouble`]; whether the key was written is then unknown.
     async fn claim(&self, claim: &Claim, how: Claiming) -> Result<Claimed, Trouble>;
 
-    /// Gives the leader's key back, if it is this claim's.
+    /// Gives the leader's key back, if it is this claim's: its holder does, or whoever found its
+    /// holder dead ([`Lease::seize`](crate::Lease::seize)).
     ///
     /// # Errors
     /// See [`Trouble`].

@@ -12,8 +12,8 @@ use domain::ids::{RunId, Sequence, Timestamp};
 use journal::limits::TRIM_STEP;
 use journal::{
     Appended, Chain, Claim, Claimed, Claiming, ClusterId, Content, Cursor, EntryId, Expected,
-    Heartbeat, Journal, MAX_BODY_BYTES, MemoryJournal, MemoryStore, OpenError, Ops, PolicyOp,
-    Projected, QueueMember, QueueOp, ReadError, Refusal, Settled, Step, Trouble,
+    Heartbeat, Journal, Lease, MAX_BODY_BYTES, MemoryJournal, MemoryStore, NotAcquired, OpenError,
+    Ops, PolicyOp, Projected, QueueMember, QueueOp, ReadError, Refusal, Settled, Step, Trouble,
 };
 use support::{RedisServer, batch, lead, read_all, seal, texts, until};
 use uuid::Uuid;
@@ -105,6 +105,7 @@ contract! {
     a_cursor_of_another_history_reads_nothing
     only_what_an_entry_says_may_leave_does
     the_leaders_key_has_one_holder
+    the_key_of_a_dead_leader_is_seized_by_one_and_no_later_key_with_it
     a_restarted_leader_takes_its_own_key_at_once_and_the_old_process_loses_it
     heartbeats_are_listed_until_they_expire_or_are_dropped
     the_visible_queue_is_in_the_order_of_the_line
@@ -348,6 +349,29 @@ async fn the_leaders_key_has_one_holder(rig: Rig) {
     assert_eq!(journal.claim(&other, Claiming::Acquire).await, Ok(Claimed::Held));
     rig.expire_lease().await;
     assert_eq!(journal.claim(&one, Claiming::Renew).await, Ok(Claimed::Held));
+}
+
+async fn the_key_of_a_dead_leader_is_seized_by_one_and_no_later_key_with_it(rig: Rig) {
+    let (first, second) = (rig.journal(), rig.journal());
+    first.open(None).await.unwrap();
+    second.open(None).await.unwrap();
+    let dead = claim("http://dead");
+    assert_eq!(first.claim(&dead, Claiming::Acquire).await, Ok(Claimed::Held));
+    let (one, other) = (claim("http://one"), claim("http://other"));
+    let taken = tokio::join!(
+        Lease::seize(first.clone(), &dead, one.clone()),
+        Lease::seize(second.clone(), &dead, other.clone()),
+    );
+    let winner = match taken {
+        (Ok(_), Err(NotAcquired::Other { holder, .. })) if holder == one.to_string() => one,
+        (Err(NotAcquired::Other { holder, .. }), Ok(_)) if holder == other.to_string() => other,
+        found => panic!("not one of them: {found:?}"),
+    };
+    let late = Lease::seize(first.clone(), &dead, claim("http://late")).await;
+    assert!(matches!(late, Err(NotAcquired::Other { .. })), "{late:?}");
+    assert_eq!(second.leader().await, Ok(Some(winner)), "nobody else's key was taken");
+    let renewed = first.claim(&dead, Claiming::Renew).await;
+    assert!(matches!(renewed, Ok(Claimed::Other { .. })), "if it lives, it hears: {renewed:?}");
 }
 
 async fn a_restarted_leader_takes_its_own_key_at_once_and_the_old_process_loses_it(rig: Rig) {

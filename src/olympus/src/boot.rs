@@ -42,6 +42,7 @@ use crate::keep::{self, Keeper, Keeping};
 use crate::output::OutputStore;
 use crate::recover::{RecoverError, Recovered, recover};
 use crate::threads::{Running, Threads};
+use crate::wire::{UntilGone, Watch};
 use crate::witness::Witnesses;
 
 /// How often it is looked whether nodes can be heard: a small part of the shortest time to live.
@@ -66,6 +67,8 @@ pub struct Plan {
     pub url: String,
     /// This process.
     pub boot: Uuid,
+    /// How it is noticed that the leader's process is gone.
+    pub until_gone: UntilGone,
     /// Limits of admission.
     pub limits: Limits,
     /// Time to live of a node.
@@ -104,6 +107,7 @@ pub async fn run(
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), RecoverError> {
     let mut started = false;
+    let mut watch = Watch::new(plan.until_gone.clone(), &plan.url);
     loop {
         let fallen = match replay(&plan, &door, &mut stop).await {
             Ok(None) => return Ok(()),
@@ -111,7 +115,7 @@ pub async fn run(
                 started = true;
                 let threads = plan.threads.start();
                 let mut rooms = threads.start(|| Rooms::start(&plan, recovered, &threads));
-                let fallen = threads.beside(rooms.live(&plan, &door, &mut stop)).await;
+                let fallen = threads.beside(rooms.live(&plan, &door, &mut watch, &mut stop)).await;
                 shut(&door, "this instance does not lead".into());
                 threads.stop();
                 fallen
@@ -320,10 +324,16 @@ impl Rooms {
     }
 
     /// Follows until the leader's key is this instance's, then leads until that is over.
-    async fn live(&mut self, plan: &Plan, door: &Door, stop: &mut watch::Receiver<bool>) -> Fallen {
+    async fn live(
+        &mut self,
+        plan: &Plan,
+        door: &Door,
+        watch: &mut Watch,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Fallen {
         let claim = Claim { boot: plan.boot, url: plan.url.clone() };
         let caught_up = || door.set(State::Open(self.house.clone()));
-        let following = self.follower.until_leading(claim, &self.subscribers, caught_up);
+        let following = self.follower.until_leading(claim, watch, &self.subscribers, caught_up);
         let lease = tokio::select! {
             biased;
             lease = following => match lease {

@@ -1,8 +1,8 @@
-//! A follower: a replay that never ends, until the leader's key is free.
+//! A follower: a replay that never ends, until the leader's key is free or its process is gone.
 //!
 //! Owns:   the place up to which the journal was folded here, the last entries of it, and what is seen
 //!         of who leads.
-//! Hears:  the journal, page by page; the leader's key.
+//! Hears:  the journal, page by page; the leader's key; the wire to its process.
 //! Says:   every entry to the folds, as a leader's journal actor does.
 //! Never:  writes, but for what it has read and the journal has lost, and that with the key in hand;
 //!         believes that it leads because it holds the key: the barrier says so.
@@ -23,6 +23,8 @@ use journal::{
 use olympus_actors::publish::{Batch, Subscribers};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::wire::Watch;
 
 /// How often the leader's key is asked for while another instance holds it: fail-over then adds at
 /// most this to the lease's own time (journal protocol, 6.8).
@@ -114,6 +116,7 @@ impl Follower {
     pub async fn until_leading(
         &mut self,
         claim: Claim,
+        watch: &mut Watch,
         to: &Subscribers,
         caught_up: impl FnOnce(),
     ) -> Result<Lease, Stuck> {
@@ -125,14 +128,20 @@ impl Follower {
             let got_on = tokio::select! {
                 // Asking for the key is the rarer, and must not wait behind reading.
                 biased;
-                _ = claims.tick() => match Lease::acquire(self.journal.clone(), claim.clone()).await {
+                _ = claims.tick() => match self.ask(&claim, watch).await {
                     Ok(lease) => return Ok(lease),
                     Err(NotAcquired::Other { holder, .. }) => {
+                        watch.watch(&holder);
                         self.saw(&holder);
                         self.look_ahead().await
                     }
                     Err(NotAcquired::Trouble(trouble)) => Err(trouble.into()),
                 },
+                () = watch.until_gone() => {
+                    self.sight.send_modify(|sight| sight.leader = None);
+                    claims.reset_immediately();
+                    continue;
+                }
                 _ = reads.tick() => self.read(to).await,
             };
             match got_on {
@@ -158,6 +167,22 @@ impl Follower {
                 caught_up();
             }
         }
+    }
+
+    /// Asks for the leader's key: once for that of a process that is gone.
+    async fn ask(&self, claim: &Claim, watch: &mut Watch) -> Result<Lease, NotAcquired> {
+        let Some(gone) = watch.gone() else {
+            return Lease::acquire(self.journal.clone(), claim.clone()).await;
+        };
+        let seized = Lease::seize(self.journal.clone(), gone, claim.clone()).await;
+        if seized.is_ok() {
+            log::warn!(leader = gone.url.as_str(); "the leader is gone: take its key");
+        }
+        // A journal that does not answer is asked again.
+        if !matches!(seized, Err(NotAcquired::Trouble(_))) {
+            watch.settle();
+        }
+        seized
     }
 
     /// Folds all that there is, and gives back what the journal lost of what was read of it. To be

@@ -24,4 +24,5 @@ pub mod recover;
 pub mod seat;
 pub mod serve;
 pub mod threads;
+pub mod wire;
 pub mod witness;

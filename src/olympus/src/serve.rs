@@ -31,6 +31,7 @@ use crate::keep::Keeping;
 use crate::output::{OutputStore, Sync, sweep};
 use crate::past::Pasts;
 use crate::threads::Threads;
+use crate::wire;
 
 /// Why a start ended: `api.md`, exit codes of the servers.
 #[derive(Debug, thiserror::Error)]
@@ -163,6 +164,7 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
         durability: opened.promise.as_str().into(),
         url: url.clone(),
         boot: Uuid::new_v4(),
+        until_gone: wire::tcp(),
         limits: Limits { queue_max: *config.queue_max },
         node_ttl: *config.node_ttl,
         output: output.clone(),

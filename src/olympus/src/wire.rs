@@ -1,0 +1,205 @@
+//! The wire to the leader: tells a process that is gone from one that is silent.
+//!
+//! Owns:   one connection to the leader's advertised URL, held as long as it lasts; whose death was
+//!         believed before.
+//! Says:   that a leader is gone: the address had answered as the leader, that connection ended, and
+//!         the same address then refused two others.
+//! Never:  takes silence, a name that is not resolved, or an address that never answered for a death:
+//!         the key's own time is for those. Believes twice that the same process is gone, so that a
+//!         proxy that comes and goes in front of living leaders makes no duel of them.
+//! Fails:  a URL that is not plain `http://` is not watched: what ends there is not the leader.
+//! Proof:  the tests below, `tests/tests/faults` F01.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io::{Error, ErrorKind};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{Readyz, Role};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use journal::Claim;
+use reqwest::Url;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+/// A process that is there takes a connection at once.
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+/// Between the two refusals: an address whose listener is replaced refuses for a moment.
+const REFUSED_AGAIN_AFTER: Duration = Duration::from_millis(25);
+/// First and longest pause before an address that can't be had, or does not answer as the leader, is
+/// tried again.
+const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// How often the connection is used, so that nobody closes it for idleness.
+const USE_EVERY: Duration = Duration::from_secs(15);
+/// More than `/readyz` ever says.
+const ANSWER_BYTES: usize = 16 << 10;
+
+/// Returns when the process that listens at a URL is gone.
+pub type UntilGone = Arc<dyn Fn(&str) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// Whom a follower watches.
+pub struct Watch {
+    until_gone: UntilGone,
+    own_url: String,
+    on: Option<Claim>,
+    wire: BoxFuture<'static, ()>,
+    gone: bool,
+    /// Processes whose key was taken once.
+    seized: BTreeSet<Uuid>,
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { on, gone, seized, .. } = self;
+        f.debug_struct("Watch").field("on", on).field("gone", gone).field("seized", seized).finish()
+    }
+}
+
+impl Watch {
+    /// Watches nobody yet.
+    pub fn new(until_gone: UntilGone, own_url: &str) -> Self {
+        let wire = Box::pin(std::future::pending());
+        let (on, own_url) = (None, own_url.to_owned());
+        Self { until_gone, own_url, on, wire, gone: false, seized: BTreeSet::new() }
+    }
+
+    /// Watches the holder of the leader's key from now on, if it does not yet.
+    pub fn watch(&mut self, holder: &str) {
+        let holder = holder.parse::<Claim>().ok();
+        if self.on == holder {
+            return;
+        }
+        self.gone = false;
+        self.wire = match &holder {
+            Some(claim) if claim.url != self.own_url && !self.seized.contains(&claim.boot) => {
+                (self.until_gone)(&claim.url)
+            }
+            Some(_) | None => Box::pin(std::future::pending()),
+        };
+        self.on = holder;
+    }
+
+    /// Waits until the process that is watched is gone. May be dropped and called again.
+    pub async fn until_gone(&mut self) {
+        self.wire.as_mut().await;
+        self.wire = Box::pin(std::future::pending());
+        self.gone = true;
+    }
+
+    /// The process that was watched, if it is gone.
+    pub fn gone(&self) -> Option<&Claim> {
+        self.on.as_ref().filter(|_| self.gone)
+    }
+
+    /// Its key was taken, or it proved alive: neither is tried a second time.
+    pub fn settle(&mut self) {
+        if std::mem::take(&mut self.gone)
+            && let Some(claim) = self.on.take()
+        {
+            self.seized.insert(claim.boot);
+        }
+    }
+}
+
+/// The real wire: see the module.
+pub fn tcp() -> UntilGone {
+    Arc::new(|url| Box::pin(until_gone(url.to_owned())))
+}
+
+async fn until_gone(url: String) {
+    let Some((host, port)) = plain(&url) else { return std::future::pending().await };
+    let mut pause = RETRY.0;
+    // The address that has answered as the leader.
+    let mut address = None;
+    let mut refused = false;
+    loop {
+        let stream = match address {
+            None => connect(TcpStream::connect((host.as_str(), port))).await,
+            Some(address) => connect(TcpStream::connect::<SocketAddr>(address)).await,
+        };
+        match stream {
+            Ok(stream) => {
+                refused = false;
+                let peer = stream.peer_addr().ok();
+                if hold(stream, &host).await {
+                    address = peer;
+                    pause = RETRY.0;
+                    continue;
+                }
+            }
+            Err(error) if address.is_some() && error.kind() == ErrorKind::ConnectionRefused => {
+                if std::mem::replace(&mut refused, true) {
+                    return;
+                }
+                sleep(REFUSED_AGAIN_AFTER).await;
+                continue;
+            }
+            Err(_) => refused = false,
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(RETRY.1);
+    }
+}
+
+/// Host and port of a URL that leads to the process itself.
+fn plain(url: &str) -> Option<(String, u16)> {
+    let url = Url::parse(url).ok().filter(|url| url.scheme() == "http")?;
+    // An IPv6 address stands in brackets, which are of the URL.
+    let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']');
+    Some((host.to_owned(), url.port_or_known_default()?))
+}
+
+async fn connect(
+    connecting: impl Future<Output = std::io::Result<TcpStream>>,
+) -> std::io::Result<TcpStream> {
+    timeout(CONNECT_WITHIN, connecting)
+        .await
+        .unwrap_or_else(|_| Err(Error::from(ErrorKind::TimedOut)))
+}
+
+/// Holds a connection until it ends; whether the leader had answered on it.
+async fn hold(stream: TcpStream, host: &str) -> bool {
+    let Ok((mut sender, connection)) = handshake(TokioIo::new(stream)).await else { return false };
+    let mut led = false;
+    let using = async {
+        let mut pause = RETRY.0;
+        loop {
+            let Some(role) = ask(&mut sender, host).await else { break };
+            led |= role == Role::Leader;
+            if led {
+                sleep(USE_EVERY).await;
+            } else {
+                // It has the key, and is about to lead; or it is somebody else.
+                sleep(pause).await;
+                pause = (pause * 2).min(RETRY.1);
+            }
+        }
+        std::future::pending().await
+    };
+    let ended = pin!(connection);
+    tokio::select! {
+        _ = ended => {}
+        never = using => never,
+    }
+    led
+}
+
+/// What the other end says it is; none where the connection is of no more use.
+async fn ask(sender: &mut SendRequest<Empty<Bytes>>, host: &str) -> Option<Role> {
+    let request = hyper::Request::get("/readyz").header("host", host).body(Empty::new()).ok()?;
+    let answer = sender.send_request(request).await.ok()?;
+    let body = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await.ok()?;
+    let said: Option<Readyz> = serde_json::from_slice(&body.to_bytes()).ok();
+    Some(said.map_or(Role::Follower, |said| said.role))
+}
+
+#[cfg(test)]
+mod tests;
