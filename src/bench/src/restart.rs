@@ -96,6 +96,8 @@ impl Restart {
             snapshot_bytes: u64::MAX,
             snapshot_every: Duration::MAX,
             archive_bytes: u64::MAX,
+            url: String::new(),
+            token: None,
             turn: Arc::default(),
         };
         let mut times = Vec::new();

@@ -156,10 +156,7 @@ async fn replay(
     loop {
         let began = tokio::time::Instant::now();
         let recovering = async {
-            let tail = plan.journal.check().await.map_err(|error| match error {
-                journal::CheckError::Trouble(trouble) => RecoverError::Trouble(trouble),
-                journal::CheckError::Refused(refusal) => RecoverError::Refused(refusal.to_string()),
-            })?;
+            let tail = plan.journal.check().await?;
             let keeping = plan.keeping.as_ref().map(|(keeping, _)| keeping);
             recover(&plan.journal, tail, keeping).await
         };
@@ -334,6 +331,9 @@ impl Rooms {
         let claim = Claim { boot: plan.boot, url: plan.url.clone() };
         let caught_up = || door.set(State::Open(self.house.clone()));
         let following = self.follower.until_leading(claim, watch, &self.subscribers, caught_up);
+        let keeper = plan.keeping.clone().map(|(keeping, journal)| {
+            Keeper::follow(keeping, journal, self.house.windows.view.clone(), self.house.identity)
+        });
         let lease = tokio::select! {
             biased;
             lease = following => match lease {
@@ -343,6 +343,7 @@ impl Rooms {
             },
             _ = stop.wait_for(|stop| *stop) => return Fallen::Stopped,
         };
+        drop(keeper);
         let fallen = tokio::select! {
             biased;
             fallen = self.lead(plan, door, &lease, stop) => fallen,
@@ -477,7 +478,7 @@ async fn keep(plan: &Plan, house: &House, written: Arc<AtomicU64>) -> Option<Kee
     let (keeping, journal) = plan.keeping.clone()?;
     let kept = house.view.send(Summarize).await.ok()?.kept;
     let House { registry, windows: Windows { view, .. }, identity, .. } = house.clone();
-    Some(Keeper::start(keeping, keep::Begin { journal, view, registry, identity, kept, written }))
+    Some(Keeper::lead(keeping, keep::Begin { journal, view, registry, identity, kept, written }))
 }
 
 /// Writes the barrier, shows the projections, opens the door; says whether it did. Where the barrier

@@ -1,7 +1,8 @@
 //! The keeper: snapshots, the archive, and what may leave Redis.
 //!
 //! Owns:   one thread of the lowest priority, with connections of its own to the journal; at most one
-//!         of them works at a time, whoever leads.
+//!         of them works at a time. The leader's does it all; a follower's makes snapshots only, of the
+//!         entries that the leader made them of (see [`beside`]).
 //! Hears:  how many bytes were written; nothing of what was decided but what the journal says.
 //! Says:   to the registry, what is stored, and only once it was read back: the rest is the law's
 //!         (`domain::kept`).
@@ -11,8 +12,11 @@
 //! Proof:  `tests/tests/kept`, the contract of [`Journal::trim`].
 
 mod archive;
+mod beside;
+pub mod lent;
 mod snapshot;
 
+use std::future::Future;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +27,7 @@ use domain::event::{JournalArchived, JournalTrimmed, SnapshotTaken};
 use domain::ids::Sequence;
 use domain::kept::{Kept, MEMORY};
 use domain::{Command, Event, Timestamp};
-use journal::{EntryId, Identity, Journal, Trouble};
+use journal::{EntryId, Identity, Journal, Secret, Trouble};
 use olympus_actors::registry::{Enact, RegistryActor};
 use olympus_actors::view::{Summarize, ViewActor};
 use olympus_actors::{Failure, Mark, ask};
@@ -67,13 +71,17 @@ pub struct Keeping {
     pub snapshot_every: Duration,
     /// Bytes of journal in a segment.
     pub archive_bytes: u64,
+    /// How others reach this instance, which is not asked by itself for a snapshot.
+    pub url: String,
+    /// What other instances are asked with.
+    pub token: Option<Secret>,
     /// Held by the keeper that works.
     pub turn: Arc<Mutex<()>>,
 }
 
 impl Keeping {
     /// With the snapshots of a data directory.
-    pub fn new(data_dir: &std::path::Path, config: &crate::config::Config) -> Self {
+    pub fn new(data_dir: &std::path::Path, url: &str, config: &crate::config::Config) -> Self {
         let archive = config.archive.value.clone();
         Self {
             snapshots: Snapshots::at(data_dir.join("snapshots")),
@@ -82,6 +90,8 @@ impl Keeping {
             snapshot_bytes: *config.snapshot_bytes,
             snapshot_every: *config.snapshot_every,
             archive_bytes: *config.archive_bytes,
+            url: url.to_owned(),
+            token: config.bootstrap_token.value.clone(),
             turn: Arc::default(),
         }
     }
@@ -137,22 +147,39 @@ impl Drop for Keeper {
 }
 
 impl Keeper {
-    /// Starts the thread.
-    pub fn start(keeping: Keeping, begin: Begin) -> Self {
+    /// Starts the leader's.
+    pub fn lead(keeping: Keeping, begin: Begin) -> Self {
+        Self::start(keeping.turn.clone(), |over| Work::new(keeping, begin, over).run())
+    }
+
+    /// Starts a follower's.
+    pub fn follow(
+        keeping: Keeping,
+        journal: Arc<dyn Journal>,
+        view: Addr<ViewActor>,
+        identity: Identity,
+    ) -> Self {
+        let turn = keeping.turn.clone();
+        Self::start(turn, move |over| beside::follow(keeping, journal, view, identity, over))
+    }
+
+    fn start<W: Future<Output = ()>>(
+        turn: Arc<Mutex<()>>,
+        work: impl FnOnce(Arc<AtomicBool>) -> W + Send + 'static,
+    ) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let stop = over.clone();
         let thread = std::thread::Builder::new().name("keeper".into()).spawn(move || {
             lower_priority();
-            let turn = keeping.turn.clone();
             let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             match runtime {
-                Ok(runtime) => runtime.block_on(Work::new(keeping, begin, stop).run()),
-                Err(error) => log::error!(error:% = error; "nothing will be archived"),
+                Ok(runtime) => runtime.block_on(work(stop)),
+                Err(error) => log::error!(error:% = error; "nothing will be kept"),
             }
         });
         if let Err(error) = thread {
-            log::error!(error:% = error; "nothing will be archived");
+            log::error!(error:% = error; "nothing will be kept");
         }
         Self(over)
     }
@@ -163,6 +190,31 @@ fn lower_priority() {
     let thread = rustix::thread::gettid();
     if let Err(error) = rustix::process::setpriority_process(Some(thread), 19) {
         log::debug!(error:% = error; "the keeper's priority stays as it is");
+    }
+}
+
+fn prune(keeping: &Keeping, identity: Identity) -> Result<(), Undone> {
+    keeping.snapshots.prune(identity, SNAPSHOTS).map_err(BadSnapshot::from)?;
+    Ok(())
+}
+
+fn is_over(over: &AtomicBool) -> Result<(), Undone> {
+    if over.load(Ordering::Relaxed) { Err(Undone::Over) } else { Ok(()) }
+}
+
+async fn pause(length: Duration, over: &AtomicBool) -> Result<(), Undone> {
+    let until = Instant::now() + length;
+    while Instant::now() < until {
+        is_over(over)?;
+        sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+fn say_once(said: &mut Option<String>, what: &str, why: String) {
+    if said.as_ref() != Some(&why) {
+        log::warn!(reason = why.as_str(); "{what}; it is tried again");
+        *said = Some(why);
     }
 }
 
@@ -186,7 +238,7 @@ impl Work {
     }
 
     fn is_over(&self) -> Result<(), Undone> {
-        if self.over.load(Ordering::Relaxed) { Err(Undone::Over) } else { Ok(()) }
+        is_over(&self.over)
     }
 
     async fn run(mut self) {
@@ -206,20 +258,11 @@ impl Work {
 
     /// Waits before something is tried again.
     async fn pause(&self) -> Result<(), Undone> {
-        let until = Instant::now() + AGAIN;
-        while Instant::now() < until {
-            self.is_over()?;
-            sleep(LOOK).await;
-        }
-        Ok(())
+        pause(AGAIN, &self.over).await
     }
 
     fn say(&mut self, what: &str, why: &Undone) {
-        let why = why.to_string();
-        if self.wrong.as_ref() != Some(&why) {
-            log::warn!(reason = why.as_str(); "{what}; it is tried again");
-            self.wrong = Some(why);
-        }
+        say_once(&mut self.wrong, what, why.to_string());
     }
 
     /// Does what is due.
@@ -295,7 +338,8 @@ impl Work {
     async fn snapshot(&mut self) -> Result<(), Undone> {
         let began = Instant::now();
         let mark = self.ask(Command::BeginSnapshot).await?;
-        let made = snapshot::make(&self.keeping, &self.begin, mark.index, &self.over).await?;
+        let (journal, identity) = (self.begin.journal.clone(), self.begin.identity);
+        let made = snapshot::make(&self.keeping, journal, identity, mark.index, &self.over).await?;
         let (index, digest, bytes) = (mark.index, made.digest, made.bytes);
         self.ask(Command::TakeSnapshot { index, digest, bytes }).await?;
         let taken = SnapshotTaken { at: Timestamp(0), index, digest, bytes };
@@ -305,9 +349,7 @@ impl Work {
             ms = began.elapsed().as_millis(), path:% = made.path.display();
             "take a snapshot"
         );
-        let pruned = self.keeping.snapshots.prune(self.begin.identity, SNAPSHOTS);
-        pruned.map_err(BadSnapshot::from)?;
-        Ok(())
+        prune(&self.keeping, identity)
     }
 
     async fn trim(&mut self) -> Result<(), Undone> {

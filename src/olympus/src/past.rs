@@ -19,7 +19,7 @@ use olympus_actors::policy::PolicyActor;
 use olympus_actors::queue::QueueActor;
 use olympus_actors::view::ViewActor;
 use replay::state::{self, State};
-use replay::{Archive, Point, Source, Unreadable};
+use replay::{Archive, Point, Snapshots, Source, Unreadable};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -101,6 +101,11 @@ impl Pasts {
     /// Folds from snapshots, and over the archive, where that is needed.
     pub fn over(keeping: Option<Keeping>) -> Self {
         Self { keeping, ..Self::default() }
+    }
+
+    /// Where this instance keeps snapshots; none of a journal in memory.
+    pub fn snapshots(&self) -> Option<Snapshots> {
+        self.keeping.as_ref().map(|keeping| keeping.snapshots.clone())
     }
 
     /// A journal, read in pages of so many bytes, with what has left it where something has.
@@ -205,7 +210,7 @@ async fn fold(
     let from = match start(journal, tail, keeping, Some(point)).await {
         Ok(from) => from,
         Err(RecoverError::Trouble(trouble)) => return Err(NoPast::Unreadable(trouble.into())),
-        Err(RecoverError::Refused(_)) => {
+        Err(RecoverError::Refused(_) | RecoverError::OutOfReach(_)) => {
             let first = journal.stored(1, 1).await.map_err(Unreadable::from)?;
             let first = first.first().map_or(1, |(id, _)| id.seq);
             let kept =

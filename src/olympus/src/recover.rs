@@ -3,15 +3,15 @@
 //!
 //! Owns:   which snapshot a start goes on from.
 //! Never:  goes on from a state whose entry is not this journal's, or over entries that are missing.
-//! Fails:  where the journal was trimmed, and neither snapshots nor the archive reach back to it; where
-//!         a snapshot is of an entry that the journal lost.
-//! Proof:  the tests below, `tests/tests/kept`.
+//! Fails:  where the journal was trimmed, neither snapshots nor the archive reach back to it, and no
+//!         other instance lends a snapshot; where a snapshot is of an entry that the journal lost.
+//! Proof:  `tests/tests/kept`.
 
 use std::sync::Arc;
 
 use domain::ids::Sequence;
 use domain::{Event, World};
-use journal::{Cursor, Entry, Journal, Tail, Trouble, catalog};
+use journal::{CheckError, Cursor, Entry, Journal, Tail, Trouble, catalog};
 use olympus_actors::Mark;
 use replay::Point;
 use replay::archive::{Archive, Archived};
@@ -19,7 +19,7 @@ use replay::snapshot::{Found, Loaded, load_or_say};
 use replay::source::{Over, Source, Unreadable};
 
 use crate::aside::{Folding, Gone, aside};
-use crate::keep::Keeping;
+use crate::keep::{Keeping, lent};
 
 /// What a replay came to.
 #[derive(Debug)]
@@ -47,6 +47,18 @@ pub enum RecoverError {
     /// An entry is damaged, foreign, or newer than this program.
     #[error("{0}")]
     Refused(String),
+    /// Entries have left Redis that neither a snapshot nor the archive has.
+    #[error("{0}")]
+    OutOfReach(String),
+}
+
+impl From<CheckError> for RecoverError {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::Trouble(trouble) => Self::Trouble(trouble),
+            CheckError::Refused(refusal) => Self::Refused(refusal.to_string()),
+        }
+    }
 }
 
 /// Events handed from the reader to the fold at once: a hand-over costs as much as a few events.
@@ -62,7 +74,17 @@ pub async fn recover(
     tail: Tail,
     keeping: Option<&Keeping>,
 ) -> Result<Recovered, RecoverError> {
-    let from = start(journal, tail, keeping, None).await?;
+    let (from, tail) = match (start(journal, tail, keeping, None).await, keeping) {
+        (Err(RecoverError::OutOfReach(why)), Some(keeping)) => {
+            lent::fetch(keeping, journal)
+                .await
+                .map_err(|none| RecoverError::OutOfReach(format!("{why}. And {none}")))?;
+            // It may be of an entry that was not there yet.
+            let tail = journal.check().await?;
+            (start(journal, tail, Some(keeping), None).await?, tail)
+        }
+        (from, _) => (from?, tail),
+    };
     let mut source = Source::journal(journal.clone()).with(from.archived);
     let (mut world, mut cursor) = (World::default(), Cursor::start(tail.identity));
     let mut snapshot = 0;
@@ -173,7 +195,7 @@ pub async fn start(
     let has = why.unwrap_or_else(|| {
         format!("the archive at {} ends before entry {reached}", keeping.archive)
     });
-    Err(RecoverError::Refused(format!(
+    Err(RecoverError::OutOfReach(format!(
         "the journal begins with entry {first}, no snapshot in {} goes on to it, and {has}: restore \
          the snapshots, or name the archive that has entries up to {} (TARTARUS_ARCHIVE)",
         keeping.snapshots.dir().display(),

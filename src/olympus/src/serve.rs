@@ -178,7 +178,7 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
         dice: Dice::of_the_system(),
         keeping: config.redis_config().map(|redis| {
             let aside: Arc<dyn Journal> = Arc::new(RedisJournal::new(redis));
-            (Keeping::new(&dir, &config), aside)
+            (Keeping::new(&dir, &url, &config), aside)
         }),
     };
     let door = Arc::new(Door::shut("starting"));

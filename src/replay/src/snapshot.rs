@@ -298,9 +298,7 @@ impl Found {
     /// # Errors
     /// It can't be used: see [`BadSnapshot`].
     pub fn load(&self) -> Result<Loaded, BadSnapshot> {
-        let file = BufReader::with_capacity(BUFFER, File::open(&self.path)?);
-        let (header, world, digest) = decode(file)?;
-        Ok(Loaded { header, world, digest, path: self.path.clone() })
+        load(&self.path)
     }
 }
 
@@ -380,8 +378,7 @@ impl Snapshots {
     /// # Errors
     /// It can't be written, or is not what it should be. No file of that name is there then.
     pub fn store(&self, tail: Tail, world: &World) -> Result<(Found, Digest, u64), BadSnapshot> {
-        // It has what runs were given in their environment: for no one else's eyes.
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
+        self.make_dir()?;
         let id = tail.position.id();
         let path = self.dir.join(name_of(id));
         let part = path.with_extension("part");
@@ -401,6 +398,24 @@ impl Snapshots {
             let _ = fs::remove_file(&part);
         }
         written
+    }
+
+    /// A file for a snapshot that comes from elsewhere: none of these until it is [adopted].
+    ///
+    /// [adopted]: Incoming::adopt
+    ///
+    /// # Errors
+    /// It can't be made.
+    pub fn receive(&self) -> io::Result<Incoming> {
+        self.make_dir()?;
+        let part = self.dir.join("incoming.part");
+        let file = File::create(&part)?;
+        Ok(Incoming { file, part, dir: self.dir.clone() })
+    }
+
+    /// It has what runs were given in their environment: for no one else's eyes.
+    fn make_dir(&self) -> io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)
     }
 
     /// Removes all of a journal but the newest `keep`, and what was never finished. Those of other
@@ -424,6 +439,56 @@ impl Snapshots {
         }
         Ok(removed)
     }
+}
+
+/// A snapshot that is being received; removed where it is not adopted.
+#[derive(Debug)]
+pub struct Incoming {
+    file: File,
+    part: PathBuf,
+    dir: PathBuf,
+}
+
+impl Incoming {
+    /// More of it.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)
+    }
+
+    /// All of it, verified. What it names is still to be held against the journal.
+    ///
+    /// # Errors
+    /// It can't be used: see [`BadSnapshot`].
+    pub fn load(&self) -> Result<Loaded, BadSnapshot> {
+        load(&self.part)
+    }
+
+    /// Puts it beside the others.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn adopt(self, id: EntryId) -> io::Result<Found> {
+        self.file.sync_all()?;
+        let path = self.dir.join(name_of(id));
+        fs::rename(&self.part, &path)?;
+        File::open(&self.dir)?.sync_all()?;
+        Ok(Found { path, id })
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.part);
+    }
+}
+
+fn load(path: &Path) -> Result<Loaded, BadSnapshot> {
+    let file = BufReader::with_capacity(BUFFER, File::open(path)?);
+    let (header, world, digest) = decode(file)?;
+    Ok(Loaded { header, world, digest, path: path.to_owned() })
 }
 
 /// Loads a snapshot, or says in the log why it is passed over.

@@ -5,6 +5,7 @@
 //! Never:  stops Olympus gently: every stop is `kill -9`.
 //! Needs:  `redis-server`.
 
+mod instances;
 mod load;
 
 use std::fs;

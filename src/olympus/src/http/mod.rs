@@ -38,6 +38,7 @@ mod record;
 mod routes;
 mod runs;
 mod show;
+mod snapshot;
 mod submit;
 mod templates;
 mod what_if;

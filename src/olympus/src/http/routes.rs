@@ -6,11 +6,12 @@ use actix_web::{HttpRequest, Resource, Route, web};
 use super::problem::{self, Fault};
 use super::{
     agent, batch, dead, events, explain, health, heat, logs, metrics, nodes, openapi, policies,
-    quarantine, queue, record, runs, templates, what_if,
+    quarantine, queue, record, runs, snapshot, templates, what_if,
 };
+use crate::keep::lent;
 
 /// Every path with its methods, as the description of the API lists them.
-pub const ROUTES: [(&str, &str); 39] = [
+pub const ROUTES: [(&str, &str); 40] = [
     ("/healthz", "GET"),
     ("/metrics", "GET"),
     ("/readyz", "GET"),
@@ -48,6 +49,7 @@ pub const ROUTES: [(&str, &str); 39] = [
     ("/v1/runs/{id}/release", "POST"),
     ("/v1/runs/{id}/why", "GET"),
     ("/v1/runs:batch", "POST"),
+    ("/v1/snapshots/newest", "GET"),
     ("/v1/templates", "GET"),
     ("/v1/templates/{name}", "GET, PUT, DELETE"),
 ];
@@ -125,6 +127,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(resource("/v1/runs/{id}/logs", "GET", [reading().to(logs::get)]))
         .service(resource("/v1/runs/{id}/reject", "POST", [web::post().to(quarantine::reject)]))
         .service(resource("/v1/runs/{id}/release", "POST", [web::post().to(quarantine::release)]))
+        .service(resource(lent::PATH, "GET", [reading().to(snapshot::newest)]))
         .service(resource("/v1/templates", "GET", [reading().to(templates::list)]))
         .service(resource(
             "/v1/templates/{name}",

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use domain::World;
 use domain::ids::{Digest, Sequence};
-use journal::{Entry, Tail, catalog};
+use journal::{Entry, Identity, Journal, Tail, catalog};
 use replay::archive::{Archive, Archived};
 use replay::fold::{self, Fold};
 use replay::snapshot::load_or_say;
 use replay::source::{Over, Source};
 
-use super::{Begin, Keeping, Undone};
+use super::{Keeping, Undone};
 
 /// What was made.
 pub(super) struct Made {
@@ -28,15 +28,16 @@ pub(super) struct Made {
 /// Folds the journal up to an entry, and stores the state there.
 pub(super) async fn make(
     keeping: &Keeping,
-    begin: &Begin,
+    journal: Arc<dyn Journal>,
+    identity: Identity,
     index: Sequence,
     over: &Arc<AtomicBool>,
 ) -> Result<Made, Undone> {
-    let mut source = Source::journal(begin.journal.clone());
+    let mut source = Source::journal(journal.clone());
     let (mut world, mut tail, mut from) = (World::default(), None, 0);
-    for found in keeping.snapshots.candidates(Some(begin.identity), None) {
+    for found in keeping.snapshots.candidates(Some(identity), None) {
         let Ok(header) = found.header() else { continue };
-        // Of the chain that this very instance leads: it was asked at the start, and by the fold.
+        // Of the chain that this very instance follows: it was asked at the start, and by the fold.
         let Some(loaded) = load_or_say(&found).filter(|_| header.tail.position.seq < index) else {
             continue;
         };
@@ -46,10 +47,10 @@ pub(super) async fn make(
         break;
     }
     let next = tail.map_or(1, |tail: Tail| tail.position.seq + 1);
-    let oldest = begin.journal.stored(1, 1).await?.first().map_or(1, |(id, _)| id.seq);
+    let oldest = journal.stored(1, 1).await?.first().map_or(1, |(id, _)| id.seq);
     if next < oldest {
         let archive = Archive::open(&keeping.archive)?;
-        source = source.with(Some(Archived::of(archive, Some(begin.identity)).await?));
+        source = source.with(Some(Archived::of(archive, Some(identity)).await?));
     }
     let state = UpTo { world, tail, index, events: 0, bad: None, over: over.clone() };
     let (state, read) = fold::run(&mut source, state, |_| {}).await;

@@ -1,0 +1,78 @@
+//! Several instances, each with a disk of its own: none needs another's.
+
+use std::fs;
+
+use tests::house::OlympusPlan;
+use tests::http::id;
+use tests::{Api, House, until, until_sync};
+
+use crate::load::Load;
+use crate::{OFTEN, filled, house, runtime};
+
+/// Of which nothing is to be seen where all run the same program.
+const DIFFERS: &str = "the state folded here is not the leader's: where both run the same version of \
+                       tartarus, one of them is damaged; tartarus replay verify says which";
+
+fn another(house: &House, name: &str) -> OlympusPlan {
+    let mut plan = OlympusPlan::new(&house.path(name));
+    plan.set("REDIS_ADDR", &house.redis.as_ref().expect("a Redis").addr());
+    for (name, value) in OFTEN {
+        plan.set(name, value);
+    }
+    plan
+}
+
+async fn has_all(api: &Api, promised: &[String]) {
+    let there: Vec<String> = api.all("/v1/runs?limit=1000").await.iter().map(id).collect();
+    let there: std::collections::BTreeSet<&String> = there.iter().collect();
+    let lost: Vec<_> = promised.iter().filter(|run| !there.contains(run)).collect();
+    assert!(lost.is_empty(), "lost: {lost:?}");
+}
+
+#[test]
+fn an_instance_without_a_past_is_lent_one_and_needs_nobody_then() {
+    let runtime = runtime();
+    let mut house = runtime.block_on(house());
+    let load = Load::start(&house.api.url);
+    runtime.block_on(filled(&house));
+    runtime.block_on(async {
+        // Its disk is empty, and what came first is in nobody's Redis.
+        let mut second = another(&house, "second").start().await;
+        assert_eq!(second.process.said("take a lent snapshot").len(), 1);
+        let from = second.process.said("replay the journal")[0]["snapshot"].as_u64();
+        assert!(from > Some(1), "{from:?}");
+        until("a snapshot beside the leader's", || async {
+            (!second.process.said("take a snapshot beside the leader's").is_empty()).then_some(())
+        })
+        .await;
+        let promised = load.stop();
+        let differ = second.process.said(DIFFERS);
+        assert!(differ.is_empty(), "{differ:?}");
+
+        // The first is lost, with its disk.
+        house.olympus.process.kill();
+        fs::remove_dir_all(house.path("olympus")).expect("removed");
+        let api = second.api();
+        until("the second to lead", || async {
+            let ready = api.get("/readyz").await.json();
+            (ready["role"] == "leader" && ready["message"].is_null()).then_some(())
+        })
+        .await;
+        has_all(&api, &promised).await;
+
+        // It starts from what it has made itself, with nobody to ask.
+        second.restart().await;
+        assert!(second.process.said("take a lent snapshot").is_empty());
+        has_all(&second.api(), &promised).await;
+
+        // Where nobody has one, that is said.
+        second.process.kill();
+        let mut third = another(&house, "third").spawn();
+        let status = until_sync("the start to be refused", || third.process.ended());
+        assert_eq!(status.code(), Some(4));
+        let words = third.process.lines().join("\n");
+        for word in ["the journal begins with entry", "no other instance leads"] {
+            assert!(words.contains(word), "{word}: {words}");
+        }
+    });
+}
