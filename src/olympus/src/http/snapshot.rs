@@ -8,10 +8,10 @@ use actix_web::body::SizedStream;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::stream;
-use tokio::task::spawn_blocking;
 
 use super::problem::{self, Fault};
 use super::{AppState, answer, runs};
+use crate::aside::aside;
 
 /// So much of it is in memory at a time.
 const PART_BYTES: u64 = 256 * 1024;
@@ -25,7 +25,7 @@ pub async fn newest(
     let Some(snapshots) = state.pasts.snapshots() else {
         return Err(problem::not_found("a journal in memory has no snapshots"));
     };
-    let opened = spawn_blocking(move || {
+    let opened = aside(move || {
         let found = snapshots.candidates(None, None).into_iter().next()?;
         let file = File::open(&found.path).ok()?;
         let bytes = file.metadata().ok()?.len();
@@ -38,7 +38,7 @@ pub async fn newest(
         ));
     };
     let parts = stream::try_unfold(file, |file| async move {
-        let read = spawn_blocking(move || {
+        let read = aside(move || {
             let mut part = Vec::new();
             (&file).take(PART_BYTES).read_to_end(&mut part).map(|_| (Bytes::from(part), file))
         });

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::aside::aside;
 use domain::Event;
 use domain::ids::{Digest, Sequence};
 use futures_util::StreamExt as _;
@@ -16,7 +17,6 @@ use journal::limits::LEASE_TTL;
 use journal::{Cursor, Journal, catalog};
 use replay::snapshot::{Found, Incoming};
 use reqwest::Response;
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use super::Keeping;
@@ -37,7 +37,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Why there is none.
 pub async fn fetch(keeping: &Keeping, journal: &Arc<dyn Journal>) -> Result<Found, String> {
     let (leader, incoming) = ask(keeping, journal).await?;
-    let loading = spawn_blocking(move || incoming.load().map(|loaded| (incoming, loaded)));
+    let loading = aside(move || incoming.load().map(|loaded| (incoming, loaded)));
     let loaded = loading.await.map_err(|error| error.to_string())?;
     let (incoming, loaded) = loaded.map_err(|bad| format!("the snapshot of {leader}: {bad}"))?;
     let tail = loaded.tail();
@@ -104,7 +104,7 @@ async fn receive(keeping: &Keeping, answer: Response) -> Result<Incoming, String
     let mut parts = answer.bytes_stream();
     while let Some(part) = parts.next().await {
         let part = part.map_err(|error| error.to_string())?;
-        let written = spawn_blocking(move || incoming.write(&part).map(|()| incoming)).await;
+        let written = aside(move || incoming.write(&part).map(|()| incoming)).await;
         let written = written.map_err(|error| error.to_string())?;
         incoming = written.map_err(|error| error.to_string())?;
     }
