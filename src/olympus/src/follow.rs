@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::Sequence;
+use domain::{Event, Sequence};
 use journal::{
     Appended, CheckError, Claim, Cursor, Entry, EntryFault, EntryId, Journal, Lease, NotAcquired,
     ReadError, Receipt, Sealed, Tail, Trouble, catalog,
@@ -46,10 +46,21 @@ pub struct Sight {
     pub leader: Option<String>,
     /// When its key was last seen.
     pub seen: Instant,
+    /// The last reign that has begun in the journal.
+    pub reign: Reign,
     /// The newest entry of the journal.
     pub head: Sequence,
     /// Why the journal can't be asked.
     pub trouble: Option<String>,
+}
+
+/// Who writes the journal since when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reign {
+    /// Number of the reign.
+    pub epoch: u64,
+    /// URL of its leader, where it began while this instance followed.
+    pub url: Option<String>,
 }
 
 impl Sight {
@@ -98,7 +109,8 @@ impl Follower {
     /// A follower that has folded everything up to `tail`.
     pub fn new(journal: Arc<dyn Journal>, tail: Tail) -> Self {
         let head = tail.position.seq;
-        let sight = Sight { leader: None, seen: Instant::now(), head, trouble: None };
+        let reign = Reign { epoch: tail.epoch, url: None };
+        let sight = Sight { leader: None, seen: Instant::now(), reign, head, trouble: None };
         let (cursor, sight) = (Cursor::at(tail), watch::Sender::new(sight));
         Self { journal, cursor, ring: VecDeque::new(), ring_bytes: 0, behind: None, sight }
     }
@@ -142,7 +154,15 @@ impl Follower {
                     claims.reset_immediately();
                     continue;
                 }
-                _ = reads.tick() => self.read(to).await,
+                _ = reads.tick() => {
+                    let before = self.epoch();
+                    let read = self.read(to).await;
+                    // Who has begun to write is seen at once, not with the next look at the key.
+                    if self.epoch() != before {
+                        claims.reset_immediately();
+                    }
+                    read
+                }
             };
             match got_on {
                 // What was read may still be more than there is.
@@ -243,7 +263,9 @@ impl Follower {
                 return Ok(());
             }
             for entry in page.entries {
-                to.publish(&Arc::new(batch(&entry)?));
+                let batch = batch(&entry)?;
+                self.reigns(&batch);
+                to.publish(&Arc::new(batch));
                 self.keep(entry);
             }
             self.cursor = page.next;
@@ -304,6 +326,20 @@ impl Follower {
             }
             sight.seen = Instant::now();
         });
+    }
+
+    fn epoch(&self) -> u64 {
+        self.sight.borrow().reign.epoch
+    }
+
+    fn reigns(&self, batch: &Batch) {
+        let begun = batch.events.iter().find_map(|event| {
+            if let Event::LeaderStarted(started) = event { Some(&started.url) } else { None }
+        });
+        if let Some(url) = begun {
+            let reign = Reign { epoch: batch.epoch, url: Some(url.to_string()) };
+            self.sight.send_modify(|sight| sight.reign = reign);
+        }
     }
 
     fn heal(&self) {

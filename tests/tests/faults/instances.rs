@@ -1,6 +1,6 @@
 //! Instances that are killed, stopped, paused and cut off.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tests::http::{host, id};
@@ -84,6 +84,17 @@ async fn f08_a_leader_is_cut_off_from_redis() {
     assert_eq!(trio.leader().await, 0, "the first one leads");
     trio.write(&[0]).await;
     wire.cut(true);
+    // Both are handed to the one that leads and does not answer.
+    let (other, began) = (trio.instances[1].api(), Instant::now());
+    let (keyed, keyless) = tokio::join!(
+        async {
+            (other.post_once("/v1/runs", "handed-on", &host(&["true"])).await, began.elapsed())
+        },
+        async { (other.post("/v1/runs", &host(&["true"])).await, began.elapsed()) },
+    );
+    trio.acknowledged.insert(id(&keyed.0.expect(202).json()));
+    let unknown = keyless.0.problem(503, "unavailable");
+    assert_eq!(unknown["outcome"], "unknown", "{unknown}");
     let took = trio.write(&[1, 2]).await;
     let cut = trio.instances[0].api();
     let answer = cut.post_once("/v1/runs", "cut-off", &host(&["true"])).await;
@@ -100,7 +111,11 @@ async fn f08_a_leader_is_cut_off_from_redis() {
     trio.check().await;
     assert_ne!(trio.leader().await, 0, "it follows now");
     let seen = format!(
-        "another takes over, no write for {} ms; the one that is cut off acknowledges nothing",
+        "another takes over; of two writes that were handed to the one that is cut off, the new \
+         leader answers that with a key after {} ms, the other is *unknown* after {} ms; then a \
+         write takes {} ms; the one that is cut off acknowledges nothing",
+        keyed.1.as_millis(),
+        keyless.1.as_millis(),
         took.as_millis()
     );
     row("F08", "the leader alone is cut off from Redis", 1, &seen);

@@ -13,8 +13,9 @@ use tests::{Api, Finished, Olympus, OlympusPlan, RedisServer, until};
 const PROBE: Duration = Duration::from_millis(10);
 
 pub struct Trio {
-    pub redis: RedisServer,
+    // Dropped in this order: without Redis an instance takes its time to stop.
     pub instances: Vec<Olympus>,
+    pub redis: RedisServer,
     pub dice: Dice,
     pub seed: u64,
     pub acknowledged: BTreeSet<String>,

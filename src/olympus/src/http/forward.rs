@@ -2,6 +2,10 @@
 //!
 //! A write that reaches a follower goes to the leader, with its headers: who asks is judged there
 //! again. Output is asked of the instance that keeps it.
+//!
+//! Where the next reign begins before the leader has answered, that leader can't append any more: a
+//! write that carries a key is sent to the next one, which knows whether it was written; any other
+//! is *unknown*, and need not be waited for.
 //! Never:  sends on what was sent on: two instances that take each other for the leader answer 503
 //!         instead of going round.
 
@@ -19,12 +23,17 @@ use reqwest::Client;
 use super::answer::REQUEST_ID;
 use super::problem::{self, Fault};
 use super::{AppState, read};
+use crate::follow::Reign;
 use crate::house::{Role, State};
 
 /// By which instance a request was sent on.
 const FORWARDED_BY: HeaderName = HeaderName::from_static("x-tartarus-forwarded-by");
 /// An instance that is there answers the connection at once.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+/// Who was replaced and lives hears it at its next append, and says what became of the write.
+const LAST_WORD: Duration = Duration::from_millis(500);
+/// How often it is looked who leads.
+const LOOK: Duration = Duration::from_millis(50);
 /// A connection that was not used for so long is closed here, before the other end closes it.
 const IDLE: Duration = Duration::from_secs(20);
 
@@ -89,7 +98,7 @@ pub async fn write(
         let payload = request.extract::<web::Payload>().await;
         let payload = payload.map_err(|error| problem::malformed(error.to_string()))?;
         let body = read::body(request.request(), payload, api::limits::check_batch_body).await?;
-        ask(state, request.request(), leader, Some(id), body).await
+        hand_on(state, request.request(), leader, id, body).await
     };
     let sent = sent.await;
     let response = match sent {
@@ -97,6 +106,65 @@ pub async fn write(
         Err(fault) => fault.respond(id.to_str().unwrap_or_default()),
     };
     request.into_response(response)
+}
+
+async fn hand_on(
+    state: &AppState,
+    request: &HttpRequest,
+    leader: &str,
+    id: &HeaderValue,
+    body: Bytes,
+) -> Result<HttpResponse, Fault> {
+    let next = tokio::select! {
+        biased;
+        answer = ask(state, request, leader, Some(id), body.clone()) => return answer,
+        next = until_replaced(state, leader) => next,
+    };
+    let unknown = || problem::unknown(&format!("{leader} was replaced before it answered"));
+    if !has_a_key(request) {
+        return Err(unknown());
+    }
+    match ask(state, request, &next, Some(id), body).await {
+        // It speaks of the second time it was asked.
+        Ok(answer) if answer.status() == StatusCode::SERVICE_UNAVAILABLE => Err(unknown()),
+        Ok(answer) => Ok(answer),
+        Err(_) => Err(unknown()),
+    }
+}
+
+/// Whether a write may be sent twice and is applied once.
+fn has_a_key(request: &HttpRequest) -> bool {
+    matches!(request.path(), "/v1/runs" | "/v1/runs:batch")
+        && request.headers().contains_key(api::headers::IDEMPOTENCY_KEY)
+}
+
+/// Waits until another has begun to lead, and a moment longer; its URL.
+async fn until_replaced(state: &AppState, leader: &str) -> String {
+    let (epoch, _) = reign(state);
+    loop {
+        if let (now, Some(url)) = reign(state)
+            && now > epoch
+            && url != leader
+        {
+            tokio::time::sleep(LAST_WORD).await;
+            return url;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The last reign that began, and its leader, as this instance knows it.
+fn reign(state: &AppState) -> (u64, Option<String>) {
+    match &*state.door.state() {
+        State::Open(house) => match &house.role {
+            Role::Leader => (house.epoch, Some(state.url.clone())),
+            Role::Follower(sight) => {
+                let Reign { epoch, url } = sight.borrow().reign.clone();
+                (epoch, url)
+            }
+        },
+        State::Shut { .. } => (0, None),
+    }
 }
 
 /// Asks another instance what this one was asked.
