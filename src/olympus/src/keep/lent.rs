@@ -9,7 +9,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::aside::aside;
 use domain::Event;
 use domain::ids::{Digest, Sequence};
 use futures_util::StreamExt as _;
@@ -20,6 +19,7 @@ use reqwest::Response;
 use tokio::time::{Instant, sleep};
 
 use super::Keeping;
+use crate::aside::aside;
 
 /// Where the leader lends it.
 pub const PATH: &str = "/v1/snapshots/newest";
