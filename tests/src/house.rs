@@ -62,6 +62,16 @@ impl House {
         plan
     }
 
+    /// Another instance on this house's Redis, to be.
+    ///
+    /// # Panics
+    /// It has no Redis.
+    pub fn another(&self, name: &str) -> OlympusPlan {
+        let mut plan = OlympusPlan::new(&self.path(name));
+        plan.set("REDIS_ADDR", &self.redis.as_ref().expect("a Redis").addr());
+        plan
+    }
+
     /// The Redis of a house that has one.
     ///
     /// # Panics

@@ -14,8 +14,7 @@ const DIFFERS: &str = "the state folded here is not the leader's: where both run
                        tartarus, one of them is damaged; tartarus replay verify says which";
 
 fn another(house: &House, name: &str) -> OlympusPlan {
-    let mut plan = OlympusPlan::new(&house.path(name));
-    plan.set("REDIS_ADDR", &house.redis.as_ref().expect("a Redis").addr());
+    let mut plan = house.another(name);
     for (name, value) in OFTEN {
         plan.set(name, value);
     }

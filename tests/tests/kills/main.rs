@@ -13,7 +13,7 @@ mod load;
 use std::time::{Duration, Instant};
 
 use tests::dice::Dice;
-use tests::{House, Olympus, OlympusPlan, RedisServer, until_sync};
+use tests::{House, Olympus, RedisServer, until_sync};
 
 use crate::load::Load;
 
@@ -61,10 +61,7 @@ fn kill_and_look(instances: usize) {
     agent.unset("TARTARUS_ADDR").env("REDIS_ADDR", &redis);
     let mut agent = runtime.block_on(agent.capacity(800, 1_024).start(&house.api));
     let mut others: Vec<Olympus> = (1..instances)
-        .map(|n| {
-            let mut plan = OlympusPlan::new(&house.path(&format!("other-{n}")));
-            runtime.block_on(plan.set("REDIS_ADDR", &redis).start())
-        })
+        .map(|n| runtime.block_on(house.another(&format!("other-{n}")).start()))
         .collect();
     let all = std::iter::once(house.api.clone()).chain(others.iter().map(Olympus::api));
     let load = Load::start(all.collect(), dice.roll());

@@ -2,16 +2,9 @@
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tests::house::{Agent, Olympus, OlympusPlan};
+use tests::house::Agent;
 use tests::http::{host, id};
 use tests::{Api, House, RedisServer, until};
-
-/// Another instance on the house's Redis, once it is ready.
-async fn follower(house: &House, name: &str) -> Olympus {
-    let mut plan = OlympusPlan::new(&house.path(name));
-    plan.set("REDIS_ADDR", &house.redis.as_ref().expect("a Redis").addr());
-    plan.start().await
-}
 
 /// An agent that asks Redis who leads.
 async fn agent(house: &House) -> Agent {
@@ -44,7 +37,7 @@ async fn succeeded(api: &Api, run: &str, output: &str) {
 async fn a_follower_reads_what_is_written_and_hands_writes_on() {
     let house = House::redis().await;
     let _agent = agent(&house).await;
-    let other = follower(&house, "other").await;
+    let other = house.another("other").start().await;
     let api = other.api();
     let said = ready(&api).await;
     assert_eq!((&said["role"], &said["leader"]), (&json!("follower"), &json!(house.api.url)));
@@ -69,7 +62,7 @@ async fn a_follower_reads_what_is_written_and_hands_writes_on() {
 #[tokio::test]
 async fn a_refusal_comes_back_as_the_leader_gave_it() {
     let house = House::redis().await;
-    let other = follower(&house, "other").await;
+    let other = house.another("other").start().await;
     for body in [json!({"template": "host"}), json!({"template": "none", "command": ["x"]})] {
         let (there, here) =
             (house.api.post("/v1/runs", &body).await, other.api().post("/v1/runs", &body).await);
@@ -90,7 +83,7 @@ async fn a_refusal_comes_back_as_the_leader_gave_it() {
 #[tokio::test]
 async fn what_was_handed_on_once_is_not_handed_on_again() {
     let house = House::redis().await;
-    let other = follower(&house, "other").await;
+    let other = house.another("other").start().await;
     let api = other.api();
     let request = api.request(reqwest::Method::POST, "/v1/runs").json(&host(&["true"]));
     let request = request.header("x-tartarus-forwarded-by", "http://somebody");
@@ -102,7 +95,7 @@ async fn what_was_handed_on_once_is_not_handed_on_again() {
 async fn a_follower_takes_over_from_a_killed_leader_and_nothing_acknowledged_is_lost() {
     let mut house = House::with(Some(RedisServer::durable()), &[]).await;
     let _agent = agent(&house).await;
-    let other = follower(&house, "other").await;
+    let other = house.another("other").start().await;
     let api = other.api();
     let epoch = ready(&api).await["epoch"].as_u64().expect("a number");
 
@@ -137,7 +130,7 @@ async fn a_follower_takes_over_from_a_killed_leader_and_nothing_acknowledged_is_
 #[tokio::test]
 async fn a_leader_that_is_stopped_hands_over() {
     let mut house = House::redis().await;
-    let other = follower(&house, "other").await;
+    let other = house.another("other").start().await;
     let run = id(&house.api.submit_command(&["echo", "x"]).await);
     house.olympus.process.signal(Signal::TERM);
     until_leading(&other.api()).await;

@@ -324,10 +324,7 @@ async fn a_journal_that_vanished_is_not_begun_anew() {
 #[tokio::test]
 async fn a_second_instance_follows_and_says_who_leads() {
     let house = House::with(Some(RedisServer::durable()), &[]).await;
-    let addr = house.redis.as_ref().map(RedisServer::addr).unwrap_or_default();
-    let mut plan = OlympusPlan::new(&house.path("second"));
-    plan.set("REDIS_ADDR", &addr);
-    let mut second = plan.spawn();
+    let mut second = house.another("second").spawn();
     let ready = second.until_ready().await;
     assert_eq!((&ready["role"], &ready["leader"]), (&json!("follower"), &json!(house.api.url)));
     let run = id(&second.api().submit_command(&["true"]).await);

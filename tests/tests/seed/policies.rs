@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use redis::Commands;
 use serde_json::{Value, json};
-use tests::{House, RedisServer};
+use tests::{House, RedisServer, until};
 
 const KEY: &str = "themis:policies";
 
@@ -104,16 +104,27 @@ async fn s23_of_concurrent_writers_one_wins_and_the_others_are_told_both_version
 }
 
 #[tokio::test]
-async fn s26_an_instance_says_which_revision_it_enforces_and_enforces_it_from_the_answer_on() {
+async fn s26_a_policy_written_through_one_instance_is_enforced_on_all() {
     let house = House::redis().await;
+    let other = house.another("other").start().await;
+    let apis = [house.api.clone(), other.api()];
     for (n, mem_mb) in [(1, 64), (2, 4096), (3, 64), (4, 4096)] {
-        let answer = house.api.put("/v1/policies/p", &policy(mem_mb)).await;
+        let through = &apis[n % 2];
+        let answer = through.put("/v1/policies/p", &policy(mem_mb)).await;
         assert_eq!(answer.json()["revision"], n);
-        assert_eq!(house.api.get("/readyz").await.json()["policy_revision"], n);
-        let run = json!({"template": "host", "command": ["true"], "resources": {"mem_mb": 128}});
-        let status = house.api.post("/v1/runs", &run).await.status;
-        assert_eq!(status, if mem_mb < 128 { 403 } else { 202 }, "revision {n}");
+        for (at, api) in apis.iter().enumerate() {
+            // The one that leads enforces it from the answer on, the other one a moment later.
+            until(&format!("revision {n} on instance {at}"), || async {
+                (api.get("/readyz").await.json()["policy_revision"] == n).then_some(())
+            })
+            .await;
+            let run =
+                json!({"template": "host", "command": ["true"], "resources": {"mem_mb": 128}});
+            let status = if mem_mb < 128 { 403 } else { 202 };
+            api.post("/v1/runs", &run).await.expect(status);
+        }
     }
+    assert_eq!(house.api.get("/readyz").await.json()["role"], "leader");
 }
 
 #[tokio::test]
