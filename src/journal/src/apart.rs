@@ -79,6 +79,16 @@ impl Kinds {
     pub const NONE: Self = Self { env: false, stdin: false };
     /// Nothing may be seen.
     pub const ALL: Self = Self { env: true, stdin: true };
+    /// Values of environments.
+    pub const ENV: Self = Self { env: true, stdin: false };
+    /// Standard input.
+    pub const STDIN: Self = Self { env: false, stdin: true };
+
+    /// Whether one of these is among those.
+    #[must_use]
+    pub fn meet(self, other: Self) -> bool {
+        self.env && other.env || self.stdin && other.stdin
+    }
 }
 
 /// One secret, as a section has it.

@@ -273,11 +273,22 @@ impl Entry {
     /// stand for them. What is in the records themselves (format 1) stays.
     #[must_use]
     pub fn redacted(&self, kinds: Kinds) -> Self {
+        if kinds == Kinds::NONE { self.clone() } else { self.without(|_, kind| kinds.meet(kind)) }
+    }
+
+    /// The same entry, with the same id and hash, without any secret but those of these kinds of one
+    /// record.
+    #[must_use]
+    pub fn revealing(&self, record: u32, kinds: Kinds) -> Self {
+        self.without(|at, kind| at != record || !kinds.meet(kind))
+    }
+
+    fn without(&self, takes: impl Fn(u32, Kinds) -> bool) -> Self {
         let (body, section) = self.halves();
-        if section.is_empty() || kinds == Kinds::NONE {
+        if section.is_empty() {
             return self.clone();
         }
-        let taken = Records::of(self.header.format, body, Parts::NONE).are(kinds);
+        let taken = Records::of(self.header.format, body, Parts::NONE).taken(takes);
         let bytes = apart::redact(&self.bytes[..HEADER_LEN + body.len()], section, taken);
         Self { header: self.header, hash: self.hash, bytes: bytes.into() }
     }

@@ -111,17 +111,21 @@ impl<'a> Records<'a> {
         Some(Secrets { env, stdin, marks })
     }
 
-    /// Of each secret that is apart, whether it is of these kinds; the marks first, which are of all.
-    pub(crate) fn are(mut self, kinds: Kinds) -> impl Iterator<Item = bool> + 'a {
-        let flags = std::iter::from_fn(move || {
+    /// Of each secret that is apart, whether it is to be taken out, as `takes` says of a record and
+    /// a kind; the marks first, which always are.
+    pub(crate) fn taken(
+        mut self,
+        takes: impl Fn(u32, Kinds) -> bool + 'a,
+    ) -> impl Iterator<Item = bool> + 'a {
+        let frames = std::iter::from_fn(move || {
             let frame = (!self.rest.is_empty()).then(|| self.frame().ok()).flatten();
-            frame.map(|frame| frame.flags)
+            frame.map(|frame| (self.index - 1, frame.flags))
         });
-        let each = move |flags| {
-            let env = (flags & ENV != 0).then_some(kinds.env);
-            env.into_iter().chain((flags & STDIN != 0).then_some(kinds.stdin))
+        let each = move |(record, flags)| {
+            let has = |flag, kind| (flags & flag != 0).then(|| takes(record, kind));
+            [has(ENV, Kinds::ENV), has(STDIN, Kinds::STDIN)].into_iter().flatten()
         };
-        std::iter::once(true).chain(flags.flat_map(each))
+        std::iter::once(true).chain(frames.flat_map(each))
     }
 
     /// Whether marks are left over behind all records.

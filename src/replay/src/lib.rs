@@ -19,6 +19,7 @@ pub mod export;
 pub mod fold;
 pub mod import;
 mod plain;
+pub mod reveal;
 pub mod show;
 pub mod snapshot;
 pub mod source;

@@ -14,8 +14,8 @@ mod tests;
 mod trust;
 
 pub use past::{
-    AtArgs, AuditVerb, DiffArgs, ExportArgs, ReplayVerb, ShowArgs, SourceArgs, StepArgs, WhenArgs,
-    WhyArgs,
+    AtArgs, AuditVerb, DiffArgs, ExportArgs, ReplayVerb, RevealArgs, ShowArgs, SourceArgs,
+    StepArgs, WhenArgs, WhyArgs,
 };
 pub use policy::{GateArgs, Limit, PolicyApplyArgs, PolicyDiffArgs, PolicyVerb, WhatIfArgs};
 pub use queue::{DeadArgs, QueueVerb, RedriveArgs};

@@ -20,7 +20,6 @@ use crate::dice::Dice;
 use crate::law::token as token_of;
 
 const TAMPERINGS: usize = 1_000;
-const ENV: Kinds = Kinds { env: true, stdin: false };
 
 async fn export(since: Option<Point>, until: Option<Point>) -> Vec<u8> {
     let journal = journal(&day().0).await;
@@ -123,7 +122,7 @@ async fn no_byte_can_be_changed_and_nothing_left_out_moved_or_added() {
     let secret = journal(&secret_day().0).await;
     let exports = [
         export(None, None).await,
-        redacted(&secret, ENV).await,
+        redacted(&secret, Kinds::ENV).await,
         redacted(&secret, Kinds::ALL).await,
         of_old(Versions::new()).await,
     ];
@@ -213,8 +212,8 @@ async fn a_redacted_export_holds_no_secret_and_is_verified_in_full() {
     assert_eq!((&*report.findings, report.digest), (&[][..], Some(lived.digest().to_string())));
     let [token, input, of_template] = SECRETS;
     for (kinds, gone, stays) in [
-        (ENV, &[token, of_template][..], &[input][..]),
-        (Kinds { env: false, stdin: true }, &[input], &[token, of_template]),
+        (Kinds::ENV, &[token, of_template][..], &[input][..]),
+        (Kinds::STDIN, &[input], &[token, of_template]),
         (Kinds::ALL, &[token, of_template, input], &[]),
     ] {
         let bytes = redacted(&secret, kinds).await;
@@ -255,7 +254,7 @@ async fn a_redacted_export_holds_no_secret_and_is_verified_in_full() {
 async fn a_secret_that_should_be_gone_or_there_is_missed() {
     let secret = journal(&secret_day().0).await;
     let none = redacted(&secret, Kinds::NONE).await;
-    let (env, all) = (redacted(&secret, ENV).await, redacted(&secret, Kinds::ALL).await);
+    let (env, all) = (redacted(&secret, Kinds::ENV).await, redacted(&secret, Kinds::ALL).await);
     let of = |export: &[u8]| -> Vec<String> {
         let text = String::from_utf8(export.to_vec()).expect("text");
         text.split_inclusive('\n').map(Into::into).collect()
@@ -281,11 +280,12 @@ async fn what_was_written_before_secrets_were_apart_can_t_be_redacted_and_it_say
     let export = |since| Export::new(Vec::new(), since, None);
     let whole = taken(&journal, export(None)).await.expect("an export");
     assert_eq!(audited(&whole).await.digest, Some(secret_day().1.digest().to_string()));
-    let refused = taken(&journal, export(None).redacting(ENV)).await.unwrap_err().to_string();
+    let refused =
+        taken(&journal, export(None).redacting(Kinds::ENV)).await.unwrap_err().to_string();
     // The last of them is an entry without secrets.
     assert!(refused.contains(&format!("(--since {})", raised + 1)), "{refused}");
     let since = Some(Point::Sequence(raised as u64 + 1));
-    let part = taken(&journal, export(since).redacting(ENV)).await.expect("an export");
+    let part = taken(&journal, export(since).redacting(Kinds::ENV)).await.expect("an export");
     assert_eq!(read(&part), Ok(6));
 }
 

@@ -11,6 +11,7 @@ mod causes;
 mod day;
 mod exports;
 mod recorded;
+mod reveals;
 mod snapshots;
 mod states;
 mod verifies;

@@ -124,9 +124,29 @@ pub enum AuditVerb {
     Verify {
         /// The file
         file: std::path::PathBuf,
+        /// A file of `tartarus audit reveal`: shows what it holds where it belongs to this export
+        #[arg(long = "opening", value_name = "FILE")]
+        openings: Vec<std::path::PathBuf>,
         #[command(flatten)]
         trust: TrustArgs,
     },
+    /// Show what a run or a template was given, and nothing else, to somebody who has a redacted
+    /// export
+    Reveal(RevealArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct RevealArgs {
+    /// Id of a run, or of an event (17.3)
+    pub id: String,
+    /// What to show: env, stdin, or both with a comma between them
+    #[arg(long, value_name = "KINDS", value_parser = secrets)]
+    pub show: replay::Kinds,
+    /// Where to; without, to stdout
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    pub source: SourceArgs,
 }
 
 #[derive(Debug, Args)]
@@ -148,13 +168,16 @@ pub struct ExportArgs {
     pub source: SourceArgs,
 }
 
-fn kinds(text: &str) -> Result<replay::Kinds, String> {
+fn secrets(text: &str) -> Result<replay::Kinds, String> {
     let names: Vec<String> = text.split(',').map(Into::into).collect();
+    replay::export::kinds(&names).ok_or_else(|| "give env, stdin, or env,stdin".to_owned())
+}
+
+fn kinds(text: &str) -> Result<replay::Kinds, String> {
     match text {
         "none" => Ok(replay::Kinds::NONE),
         "all" => Ok(replay::Kinds::ALL),
-        _ => replay::export::kinds(&names)
-            .ok_or_else(|| "give env, stdin, env,stdin, all or none".to_owned()),
+        _ => secrets(text).map_err(|_| "give env, stdin, env,stdin, all or none".to_owned()),
     }
 }
 

@@ -82,6 +82,8 @@ fn mistakes_are_usage_errors_that_say_what_to_write() {
         ("tartarus replay at yesterday", "give the sequence of an entry, or write a time"),
         ("tartarus replay verify --redis a:1 --file b", "cannot be used with"),
         ("tartarus audit verify", "required"),
+        ("tartarus audit reveal 4.0", "--show"),
+        ("tartarus audit reveal 4.0 --show all", "env,stdin"),
         ("tartarus kill", "required"),
         ("tartarus policy apply", "--file"),
         ("tartarus heat apply", "--file"),

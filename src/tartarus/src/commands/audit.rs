@@ -7,13 +7,14 @@ use std::path::Path;
 
 use replay::export::{self, Export, Exported};
 use replay::import::{BadLine, Import};
+use replay::reveal::{Opening, Shown};
 use replay::source::Over;
 use replay::vouched::{Vouched, Vouching};
 use replay::{Kinds, fold};
 use serde::Serialize;
 
 use super::replay::say;
-use super::{source, vouching};
+use super::{reveal, source, vouching};
 use crate::cli::{AuditVerb, ExportArgs, TrustArgs};
 use crate::connect::block_on;
 use crate::exit::{DONE, ERROR, Failure};
@@ -27,7 +28,10 @@ use crate::terminal::Terminal;
 pub fn run(verb: AuditVerb, format: Format, terminal: &Terminal) -> Result<u8, Failure> {
     match verb {
         AuditVerb::Export(args) => export(args, terminal),
-        AuditVerb::Verify { file, trust } => verify(&file, trust, format, terminal),
+        AuditVerb::Verify { file, openings, trust } => {
+            verify(&file, reveal::read(&openings)?, trust, format, terminal)
+        }
+        AuditVerb::Reveal(args) => reveal::run(&args, terminal),
     }
 }
 
@@ -110,11 +114,18 @@ struct Verified {
     line: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     what: Option<String>,
+    /// What openings show.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    revealed: Vec<Shown>,
+    /// Openings that are of no entry of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    not_opened: Vec<String>,
     vouching: Vouching,
 }
 
 fn verify(
     path: &Path,
+    mut openings: Vec<Opening>,
     trust: TrustArgs,
     format: Format,
     terminal: &Terminal,
@@ -123,12 +134,16 @@ fn verify(
     let file = BufReader::with_capacity(1 << 20, File::open(path).map_err(named)?);
     let bar = terminal.progress();
     let mut vouched = Vouched::new(trust.into_trust());
+    let mut revealed = Vec::new();
     let (counts, redacted, bad) = match Import::open(file) {
         Ok(mut import) => {
             let bad = loop {
                 match import.next_entry() {
                     Ok(Some(entry)) => {
                         vouched.entry(&entry);
+                        for opening in openings.extract_if(.., |opening| opening.opens(&entry)) {
+                            revealed.extend(opening.shown());
+                        }
                         bar.reach(entry.seq(), None);
                     }
                     Ok(None) => break None,
@@ -143,10 +158,22 @@ fn verify(
     let (entries, events, last) = counts;
     let last = last.map(|last| last.to_string());
     let vouching = vouched.at_the_end();
-    let good = bad.is_none() && vouching.is_good();
+    let not_opened: Vec<String> = openings.iter().map(|o| o.receipt().to_string()).collect();
+    let good = bad.is_none() && vouching.is_good() && not_opened.is_empty();
     let (line, what) = bad.map(|BadLine { line, what, .. }| (line, what)).unzip();
     let redacted = export::names(redacted);
-    let verified = Verified { good, entries, events, last, redacted, line, what, vouching };
+    let verified = Verified {
+        good,
+        entries,
+        events,
+        last,
+        redacted,
+        line,
+        what,
+        revealed,
+        not_opened,
+        vouching,
+    };
     say(format, &verified, || {
         let Verified { entries, events, last, redacted, line, what, vouching, .. } = &verified;
         let last = last.as_deref().unwrap_or("-");
@@ -159,13 +186,17 @@ fn verify(
                 for finding in &vouching.findings {
                     let _ = writeln!(text, "{finding}");
                 }
-                let word = if vouching.is_good() { "good" } else { "BAD" };
+                for receipt in &verified.not_opened {
+                    let _ = writeln!(text, "an opening is of entry {receipt}, which is not in it");
+                }
+                let word = if good { "good" } else { "BAD" };
                 let gone = match redacted.is_empty() {
                     true => String::new(),
                     false => format!("; without {}", redacted.join(" and ")),
                 };
                 let _ =
                     writeln!(text, "{word}: {entries} entries, {events} events, to {last}{gone}");
+                reveal::tell(&verified.revealed, &mut text);
                 text + &vouching::told(vouching)
             }
         }

@@ -23,6 +23,7 @@ pub mod template;
 pub mod why;
 
 mod documents;
+mod reveal;
 mod source;
 mod step;
 mod vouching;
