@@ -85,6 +85,7 @@ fn parts(event: &Event, mut change: impl FnMut(Part)) {
         | Event::RunCanceled(_)
         | Event::RunReleased(_)
         | Event::RunRefused(_)
+        | Event::RunQuarantined(_)
         | Event::QueuePaused(_)
         | Event::QueueResumed(_) => queue = true,
         Event::NodeJoined(e) => node = Some(&e.node),

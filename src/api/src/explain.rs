@@ -42,6 +42,9 @@ pub struct Explanation {
     pub inputs: Option<InputsExplained>,
     /// The nearest request with a better verdict, found by judging it.
     pub nearest_miss: Option<MissExplained>,
+    /// Why the loss of its nodes sent it to quarantine, where it did.
+    #[serde(default)]
+    pub lost_to_quarantine: Option<String>,
     /// An operator's word on it in quarantine.
     pub operator: Option<OperatorExplained>,
     /// Its heat.
@@ -284,10 +287,11 @@ impl Explanation {
                     miss.changes.join(" and ")
                 ),
             }),
+            lost_to_quarantine: crate::show::poison(run),
             operator: operator(run),
             heat: heat(run, &why.thresholds),
             pool: shown.pool,
-            fallback: run.pool.is_some_and(|(_, fallback)| fallback),
+            fallback: shown.fallback,
             queue: standing.map(queue),
             nodes: standing.map(nodes).unwrap_or_default(),
             nodes_failed: standing.map(failed).unwrap_or_default(),

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use domain::law::{FailMode, HeatSource, OnExceeded};
+use domain::law::{FailMode, HeatSource, OnExceeded, Poison};
 use serde::{Deserialize, Serialize};
 
 use crate::duration::Duration;
@@ -74,6 +74,9 @@ words! {
     }
     OnViolation: "reject or quarantine" {
         "reject" => OnViolation::Reject, "quarantine" => OnViolation::Quarantine,
+    }
+    Poison: "dead_letter or quarantine" {
+        "dead_letter" => Poison::DeadLetter, "quarantine" => Poison::Quarantine,
     }
     Strategy: "spread or pack" { "spread" => Strategy::Spread, "pack" => Strategy::Pack }
     Verdict: "accept, quarantine or reject" {

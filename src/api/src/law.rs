@@ -2,7 +2,7 @@
 
 mod demands;
 
-pub use demands::{JudgeDocument, QuotasDocument, RequireDocument};
+pub use demands::{JudgeDocument, LossesDocument, QuotasDocument, RequireDocument};
 
 use domain::event::Principal;
 use domain::ids::Digest;
@@ -73,6 +73,9 @@ pub struct PolicyDocument {
     /// What the nodes of its runs must and should be like, beside what each run asks.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "object")]
     pub placement: Option<PlacementDocument>,
+    /// What becomes of a run that is lost with its nodes again and again.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "object")]
+    pub on_lost: Option<LossesDocument>,
     /// Free words for the owners.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<TextMap>,
@@ -241,6 +244,7 @@ impl PolicyDocument {
             judges: demands::judges(&mut found, self.judges.unwrap_or_default()),
             heat: found.word("heat", self.heat).unwrap_or_default(),
             placement,
+            on_lost: self.on_lost.unwrap_or_default().check(&mut found),
         };
         found.finish(policy)
     }
@@ -282,6 +286,7 @@ impl PolicyDocument {
                 .then(|| policy.judges.iter().map(JudgeDocument::from).collect()),
             heat: Some(Given::Known(policy.heat)),
             placement: PlacementDocument::from_placement(&policy.placement),
+            on_lost: LossesDocument::of(&policy.on_lost),
             tags: Some(policy.tags.clone()),
         }
     }
@@ -515,6 +520,7 @@ on_violation: quarantine
 require: {metadata: [user], labels: [team, tartarus.io/cost-center]}
 quotas: {running: 5, pending: 100, cpu_milli: 8000, mem_mb: 16384, per_minute: 60, on_exceeded: reject}
 heat: learned
+on_lost: {retries: 1, then: quarantine}
 rules:
   - name: external-origin
     when: request.metadata.origin == "external" && tenant.running > 2

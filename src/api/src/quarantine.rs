@@ -11,7 +11,7 @@ use crate::status::Status;
 use crate::time::Time;
 use crate::{Malformed, Verdict};
 
-/// A run that a judge sent to quarantine.
+/// A run that a judge, or the loss of its nodes, sent to quarantine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantined {
     /// The run.
@@ -36,8 +36,11 @@ pub struct Quarantined {
     pub policy: PolicyRef,
     /// Each judge that objected, and by which rule.
     pub judges: Vec<Objector>,
-    /// What the judges objected to, in words.
+    /// What the judges objected to, in words; or that it was lost with its nodes.
     pub reasons: Vec<String>,
+    /// How many nodes' losses sent it here; none where a judge did.
+    #[serde(default)]
+    pub losses: Option<u32>,
     /// Node of its latest attempt.
     pub node: Option<String>,
     /// How much its latest attempt wrote.

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use domain::event::{End, FailReason, LostCause, RejectCode};
+use domain::event::{End, ExitCause, FailReason, LostCause, RejectCode};
 use domain::fleet;
 use domain::runs::{self, Birth, Outcome};
 
@@ -87,6 +87,24 @@ pub fn reject_message(rejected: &domain::event::RunRejected) -> String {
     }
 }
 
+/// How often, in words.
+pub fn times(n: u32) -> String {
+    if n == 1 { "once".to_owned() } else { format!("{n} times") }
+}
+
+/// What sent a run to quarantine that was let in elsewhere; none where a judge did, or nothing.
+pub fn poison(run: &runs::Run) -> Option<String> {
+    let e = run.quarantined.as_deref()?;
+    let with = lost_with(run).join(", ");
+    let with = if with.is_empty() { String::new() } else { format!(", with {with}") };
+    Some(format!(
+        "it was lost {}{with}: policy {} version {} sends it to quarantine",
+        times(e.losses),
+        e.policy.name,
+        e.policy.version
+    ))
+}
+
 /// The reason and the message of a run that has ended or is being ended.
 fn ending(run: &runs::Run) -> (Option<&'static str>, Option<String>) {
     if let Birth::Rejected(rejected) = &run.birth {
@@ -158,10 +176,19 @@ fn failure(run: &runs::Run, reason: FailReason) -> String {
         },
         FailReason::NodeLost => format!("{node} was lost with it, and on_lost is \"fail\""),
         FailReason::OutOfAttempts => {
-            let words = format!("it used up its attempts: {} failed", run.failures);
+            let mut words = format!("it used up its attempts: {} failed", run.failures);
+            let lost = run.losses - run.unmade;
             match lost_with(run).as_slice() {
-                [] => format!("{words}, {} lost", run.losses),
-                nodes => format!("{words}, {} lost, with {}", run.losses, nodes.join(", ")),
+                [] => words += &format!(", {lost} lost"),
+                nodes => words += &format!(", {lost} lost, with {}", nodes.join(", ")),
+            }
+            if run.unmade > 0 {
+                words += &format!(", {} got no sandbox", run.unmade);
+            }
+            let unmade = exit.is_some_and(|exit| exit.cause == ExitCause::SandboxFailed);
+            match said.filter(|_| unmade && run.last_loss.is_none()) {
+                Some(said) => format!("{words}; {node} said last: {said}"),
+                None => words,
             }
         }
     }
@@ -172,6 +199,9 @@ impl From<&runs::Run> for Run {
         let (asked, judged) = (run.submission(), run.judgement());
         let (reason, message) = ending(run);
         let last = run.last_exit.as_deref();
+        // What waits again may have come to another pool since its last attempt.
+        let waits = run.status == runs::Status::Pending;
+        let (pool, fallback) = run.pool.filter(|_| !waits).unwrap_or((run.preferred_pool(), false));
         Self {
             id: run.id().to_string(),
             status: run.status.into(),
@@ -193,8 +223,8 @@ impl From<&runs::Run> for Run {
             verdict: judged.verdict,
             quarantined: run.is_quarantined() && !matches!(run.birth, Birth::Rejected(_)),
             heat: judged.heat.heat,
-            pool: run.pool.map_or(run.preferred_pool(), |(pool, _)| pool),
-            fallback: run.pool.is_some_and(|(_, fallback)| fallback),
+            pool,
+            fallback,
             policy: PolicyRef::from(judged),
             node: run.node.as_ref().map(ToString::to_string),
             attempt: run.attempt,

@@ -162,6 +162,8 @@ pub enum Command {
         digest: Digest,
         /// Bytes stored.
         bytes: u64,
+        /// The version of the state's shape that the digest is of.
+        state: u32,
     },
     /// Say that the journal is in the archive.
     Archive {

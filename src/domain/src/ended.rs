@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{
     End, Exit, LostCause, Next, Origin, Output, Place, Principal, RejectCode, RunAdmitted,
-    RunFinished, RunRefused, RunRejected, RunReleased, Usage,
+    RunFinished, RunQuarantined, RunRefused, RunRejected, RunReleased, Usage,
 };
 use crate::ids::{Hex, NodeId, RunId, Sequence, Timestamp};
 use crate::judge::Judgement;
@@ -31,11 +31,13 @@ type BirthRead = (Kind, Timestamp, Principal, Hex<16>, Submission, Judgement);
 
 /// All but the birth. Distances are in milliseconds after it, and wrap.
 type LifeRead = (Attempts, Option<NodeId>, Times, Option<ExitRead>, Ending);
-type Attempts = (u32, u32, u32, u32, bool);
+type Attempts = (u32, u32, u32, u32, u32, bool);
 type Times = (Option<u64>, Option<u64>, Option<u64>, Option<u64>);
 type Ending = (Option<(Pool, bool)>, Option<LostCause>, Option<End>, Word);
-/// What an operator said of it in quarantine, and its attempts before the latest.
-type Word = (Option<Arc<RunReleased>>, Option<Arc<RunRefused>>, Vec<Past>);
+/// Why it went to quarantine later, what an operator said of it there, and its attempts before the
+/// latest.
+type Word =
+    (Option<Arc<RunQuarantined>>, Option<Arc<RunReleased>>, Option<Arc<RunRefused>>, Vec<Past>);
 /// Its node is none where it is the run's.
 type ExitRead = (u64, u32, Option<NodeId>, Exit, Usage, Output, Next);
 
@@ -67,8 +69,9 @@ pub(crate) fn pack_run(run: &Run) -> Box<[u8]> {
         (after(e.at), e.attempt, elsewhere, &e.exit, e.usage, &e.output, e.next)
     });
     let attempts: Attempts =
-        (run.attempt, run.failures, run.losses, run.moves, run.cancel_requested);
-    let word = (run.released.clone(), run.refused.clone(), run.past.clone());
+        (run.attempt, run.failures, run.losses, run.unmade, run.moves, run.cancel_requested);
+    let word =
+        (run.quarantined.clone(), run.released.clone(), run.refused.clone(), run.past.clone());
     let ending: Ending = (run.pool, run.last_loss, run.end, word);
     pack(&(run.index, birth, (attempts, &run.node, times, exit, ending)))
 }
@@ -100,8 +103,8 @@ pub(crate) fn unpack_run(id: RunId, status: Status, packed: &[u8]) -> Run {
         })),
     };
     let (attempts, node, times, exit, ending) = life;
-    let (attempt, failures, losses, moves, cancel_requested) = attempts;
-    let (pool, last_loss, end, (released, refused, past)) = ending;
+    let (attempt, failures, losses, unmade, moves, cancel_requested) = attempts;
+    let (pool, last_loss, end, (quarantined, released, refused, past)) = ending;
     let time = |after: u64| Timestamp(at.0.wrapping_add(after));
     let last_exit = exit.and_then(|(at, attempt, elsewhere, exit, usage, output, next)| {
         let (at, node) = (time(at), elsewhere.or_else(|| node.clone())?);
@@ -113,6 +116,7 @@ pub(crate) fn unpack_run(id: RunId, status: Status, packed: &[u8]) -> Run {
         attempt,
         failures,
         losses,
+        unmade,
         moves,
         cancel_requested,
         node,
@@ -127,6 +131,7 @@ pub(crate) fn unpack_run(id: RunId, status: Status, packed: &[u8]) -> Run {
         past,
         released,
         refused,
+        quarantined,
         index,
     }
 }

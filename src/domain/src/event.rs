@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::ids::{Digest, Hex, NodeId, RunId, Sequence, Timestamp, Token};
-use crate::judge::Judgement;
+use crate::judge::{Judgement, Pinned};
 use crate::law::{HeatTable, Policy, Template};
 use crate::submission::{Demand, Pool, Submission};
 
@@ -82,6 +82,8 @@ pub enum Event {
     CheckpointSigned(Arc<CheckpointSigned>),
     /// See [`LevelRaised`].
     LevelRaised(LevelRaised),
+    /// See [`RunQuarantined`].
+    RunQuarantined(Arc<RunQuarantined>),
 }
 
 /// Who caused a change.
@@ -448,7 +450,8 @@ pub struct NodeJoined {
     pub version: Box<str>,
 }
 
-/// A node is gone. In its entry a [`RunLost`] follows for each attempt it had.
+/// A node is gone. In its entry a [`RunLost`] follows for each attempt it had, and a
+/// [`RunQuarantined`] where that sends its run there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeLost {
     /// The node.
@@ -467,6 +470,27 @@ pub enum NodeLostCause {
     HeartbeatExpired,
     /// Its agent said goodbye.
     Left,
+}
+
+/// A run that waits after its node was lost, one time too many, goes to quarantine from here on: it
+/// may be what brings nodes down, and its policy wants that looked at. In its entry it follows the
+/// [`RunLost`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunQuarantined {
+    /// The run.
+    pub run: RunId,
+    /// When, in log time.
+    pub at: Timestamp,
+    /// Whom it counts for.
+    pub tenant: Box<str>,
+    /// Number of the attempt that was lost last.
+    pub attempt: u32,
+    /// The node that was lost last.
+    pub node: NodeId,
+    /// Attempts that were lost, that one included.
+    pub losses: u32,
+    /// The policy that says so.
+    pub policy: Pinned,
 }
 
 /// A policy was created or replaced.
@@ -657,6 +681,8 @@ pub struct SnapshotTaken {
     pub digest: Digest,
     /// Bytes stored.
     pub bytes: u64,
+    /// The version of the state's shape that the digest is of; 0 in records that do not say.
+    pub state: u32,
 }
 
 /// Everything up to an entry is in the archive.

@@ -417,7 +417,8 @@ impl Fleet {
             | Event::JournalArchived(_)
             | Event::JournalTrimmed(_)
             | Event::CheckpointSigned(_)
-            | Event::LevelRaised(_) => None,
+            | Event::LevelRaised(_)
+            | Event::RunQuarantined(_) => None,
         }
     }
 

@@ -217,7 +217,8 @@ impl Profiles {
             | Event::JournalArchived(_)
             | Event::JournalTrimmed(_)
             | Event::CheckpointSigned(_)
-            | Event::LevelRaised(_) => {}
+            | Event::LevelRaised(_)
+            | Event::RunQuarantined(_) => {}
         }
     }
 

@@ -313,7 +313,8 @@ fn p1_revision(before: &Before, event: &Event, after: &World) -> Result<(), Viol
         | Event::JournalArchived(_)
         | Event::JournalTrimmed(_)
         | Event::CheckpointSigned(_)
-        | Event::LevelRaised(_) => 0,
+        | Event::LevelRaised(_)
+        | Event::RunQuarantined(_) => 0,
     };
     let (before, after) = (before.revision, after.law.current().revision);
     if after == before + step { Ok(()) } else { Err(Violation::Revision { before, after }) }

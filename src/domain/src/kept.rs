@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::Refusal;
 use crate::event::Event;
 use crate::ids::{Digest, Sequence};
+use crate::law::Losses;
 use crate::reigns::Reigns;
 
 /// The highest level of features that this program writes and reads.
@@ -21,11 +22,16 @@ use crate::reigns::Reigns;
 /// |---|---|
 /// | 1 | all that came before levels |
 /// | [`MEMORY`] | what came with the memory |
-pub const LEVEL: u32 = MEMORY;
+/// | [`HOUSE`] | what came with the house that does not fall |
+pub const LEVEL: u32 = HOUSE;
 
 /// The level of the memory: snapshots, archive and trimming, the keys of instances and what they
 /// sign, the digest of a what-if report in a policy.
 pub const MEMORY: u32 = 2;
+
+/// The level of the house that does not fall: policies that say what becomes of a run that was lost
+/// with its nodes, quarantine among it; sandboxes that can't be made are retried to a dead letter.
+pub const HOUSE: u32 = 3;
 
 /// Entries that stay before the newest snapshot, whatever else covers them: feeds and followers that
 /// lag, and a look at the last minutes, need no archive.
@@ -97,6 +103,11 @@ impl Kept {
 
     pub(crate) fn may_keep_report(&self, what_if: Option<Digest>) -> Result<(), Refusal> {
         what_if.map_or(Ok(()), |_| self.may_write("policies with a what-if report", MEMORY))
+    }
+
+    pub(crate) fn may_say(&self, losses: Losses) -> Result<(), Refusal> {
+        let said = losses != Losses::default();
+        if said { self.may_write("policies with on_lost", HOUSE) } else { Ok(()) }
     }
 
     pub(crate) fn may_sign(&self) -> Result<(), Refusal> {
@@ -178,7 +189,8 @@ impl Kept {
             | Event::NodeLabeled(_)
             | Event::RunEvicted(_)
             | Event::RunReleased(_)
-            | Event::RunRefused(_) => {}
+            | Event::RunRefused(_)
+            | Event::RunQuarantined(_) => {}
         }
     }
 }
@@ -200,7 +212,8 @@ mod tests {
     fn after(snapshots: &[Sequence], archived: Sequence) -> Kept {
         let mut kept = Kept { level: LEVEL, ..Kept::default() };
         for index in snapshots {
-            let taken = SnapshotTaken { at: AT, index: *index, digest: Hex([0; 32]), bytes: 1 };
+            let (index, digest) = (*index, Hex([0; 32]));
+            let taken = SnapshotTaken { at: AT, index, digest, bytes: 1, state: 0 };
             kept.evolve(&Event::SnapshotTaken(taken));
         }
         let hash = Hex([0; 32]);

@@ -137,7 +137,8 @@ impl Keys {
             | Event::JournalArchived(_)
             | Event::JournalTrimmed(_)
             | Event::CheckpointSigned(_)
-            | Event::LevelRaised(_) => {}
+            | Event::LevelRaised(_)
+            | Event::RunQuarantined(_) => {}
         }
     }
 

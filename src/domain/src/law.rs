@@ -12,8 +12,11 @@ use serde::{Deserialize, Serialize};
 use crate::command::Refusal;
 use crate::event::{Event, Principal};
 use crate::ids::{Digest, Timestamp};
+use crate::judge::Pinned;
 use crate::pattern::{overlap, specificity};
 use crate::submission::{Heat, Network, Placement};
+
+pub use crate::submission::{Losses, Poison};
 
 /// What a group of submissions may ask for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +47,8 @@ pub struct Policy {
     pub heat: HeatSource,
     /// What is asked of nodes, beside what the request asks.
     pub placement: Placement,
+    /// What the loss of its nodes comes to for a run whose own `on_lost` is to be tried again.
+    pub on_lost: Losses,
 }
 
 /// What a request must say of itself, for Aeacus to let it pass.
@@ -276,6 +281,7 @@ pub fn lockdown_default() -> Policy {
         judges: Vec::new(),
         heat: HeatSource::Table,
         placement: Placement::default(),
+        on_lost: Losses::default(),
     }
 }
 
@@ -435,6 +441,13 @@ impl LawBook {
         self.policies.get(name).map_or(&[], Vec::as_slice)
     }
 
+    /// What a pinned version of a policy makes of lost nodes.
+    pub fn losses(&self, policy: &Pinned) -> Losses {
+        let mut history = self.policy_history(&policy.name).iter();
+        let pinned = history.find(|v| v.version == policy.version && v.body.is_some());
+        pinned.and_then(|v| v.body.as_deref()).map_or_else(Losses::default, |body| body.on_lost)
+    }
+
     /// Names of all policies there ever were.
     pub fn policy_names(&self) -> impl Iterator<Item = &str> {
         self.policies.keys().map(|name| &**name)
@@ -574,7 +587,8 @@ impl LawBook {
             | Event::JournalArchived(_)
             | Event::JournalTrimmed(_)
             | Event::CheckpointSigned(_)
-            | Event::LevelRaised(_) => return false,
+            | Event::LevelRaised(_)
+            | Event::RunQuarantined(_) => return false,
         }
         true
     }

@@ -1,7 +1,8 @@
 //! Typhon: the quarantine ledger, as a fold of the journal.
 //!
-//! Owns:   every run that a judge sent to quarantine, how it stands there, and what an operator did.
-//! Never:  says why: the run's own judgement does, and is remembered as long.
+//! Owns:   every run that a judge, or the loss of its nodes, sent to quarantine, how it stands there,
+//!         and what an operator did.
+//! Never:  says why: the run itself does, and is remembered as long.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Event, Next, Principal};
 use crate::ids::{RunId, Timestamp};
 use crate::law::Verdict;
-use crate::submission::Submission;
 
 /// How a run stands in quarantine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -73,7 +73,7 @@ pub struct Resolved {
     pub released: bool,
 }
 
-/// Every run that a judge sent to quarantine, until it is forgotten.
+/// Every run that was sent to quarantine, until it is forgotten.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     entries: BTreeMap<RunId, Entry>,
@@ -132,10 +132,10 @@ impl Ledger {
     pub fn evolve(&mut self, event: &Event) {
         match event {
             Event::RunAdmitted(e) if e.judgement.verdict == Verdict::Quarantine => {
-                self.enter(e.run, e.at, &e.submission, true);
+                self.enter(e.run, e.at, e.submission.tenant(), true);
             }
             Event::RunRejected(e) if e.judgement.verdict == Verdict::Quarantine => {
-                self.enter(e.run, e.at, &e.submission, false);
+                self.enter(e.run, e.at, e.submission.tenant(), false);
             }
             Event::RunForgotten(e) => {
                 if let Some(entry) = self.entries.remove(&e.run) {
@@ -154,6 +154,7 @@ impl Ledger {
                 self.turn(e.run, Stand::Rejected);
                 self.resolve(e.run, e.at, &e.origin.by, &e.reason, false);
             }
+            Event::RunQuarantined(e) => self.enter(e.run, e.at, &e.tenant, true),
             Event::RunAdmitted(_)
             | Event::RunRejected(_)
             | Event::LeaderStarted(_)
@@ -181,9 +182,9 @@ impl Ledger {
         }
     }
 
-    fn enter(&mut self, run: RunId, since: Timestamp, submission: &Submission, admitted: bool) {
+    fn enter(&mut self, run: RunId, since: Timestamp, tenant: &str, admitted: bool) {
         let stand = if admitted { Stand::Waiting } else { Stand::Rejected };
-        let tenant = submission.tenant().into();
+        let tenant = tenant.into();
         self.entries.insert(run, Entry { since, tenant, stand, admitted, resolved: None });
         self.count_in(run, stand);
     }

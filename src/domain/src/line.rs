@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::event::{Event, Next, Place};
-use crate::ids::{RunId, Timestamp};
+use crate::event::{Event, ExitCause, Next, Place};
+use crate::ids::{NodeId, RunId, Timestamp};
 use crate::submission::{Demand, Heat, Placement, Pool};
 
 /// An unfinished run, as the line sees it.
@@ -35,12 +35,15 @@ pub struct Item {
     pub not_before: Timestamp,
     /// Whether it is in line; otherwise it is on a node.
     pub waiting: bool,
+    /// The node that could not make its latest sandbox: others are tried before it.
+    pub avoid: Option<NodeId>,
 }
 
 impl Item {
     /// The group of runs that fit the same nodes.
     pub fn class(&self) -> Class {
-        Class { pool: self.pool, demand: self.demand, placement: self.placement.clone() }
+        let (placement, avoid) = (self.placement.clone(), self.avoid.clone());
+        Class { pool: self.pool, demand: self.demand, placement, avoid }
     }
 }
 
@@ -53,6 +56,8 @@ pub struct Class {
     pub demand: Demand,
     /// What is asked of the node; none where nothing is.
     pub placement: Option<Arc<Placement>>,
+    /// A node that is tried last.
+    pub avoid: Option<NodeId>,
 }
 
 /// A place in the line of a pool. The order of the line is the order of this key.
@@ -242,25 +247,28 @@ impl Line {
                     since: e.at,
                     not_before: e.at,
                     waiting: false,
+                    avoid: None,
                 };
                 self.items.insert(e.run, item);
                 self.join(e.run, e.at, &mut changed);
             }
             Event::RunAssigned(e) => self.leave(e.run, &mut changed),
-            Event::RunFinished(e) => self.next(e.run, e.next, &mut changed),
-            Event::RunLost(e) => self.next(e.run, e.next, &mut changed),
+            Event::RunFinished(e) => {
+                let unmade = e.exit.cause == ExitCause::SandboxFailed;
+                self.next(e.run, e.next, unmade.then(|| e.node.clone()), &mut changed);
+            }
+            Event::RunLost(e) => self.next(e.run, e.next, None, &mut changed),
             Event::RunCanceled(e) => self.end(e.run, &mut changed),
             Event::RunRefused(e) => self.end(e.run, &mut changed),
             Event::RunReleased(e) => {
-                let Some(item) = self.items.get(&e.run).filter(|item| item.waiting) else { return };
-                let not_before = item.not_before;
-                self.leave(e.run, &mut changed);
-                if let Some(item) = self.items.get_mut(&e.run) {
+                self.move_to(e.run, &mut changed, |item| {
                     item.pool = e.pool;
                     item.heat = e.judgement.heat.heat;
                     item.placement = e.judgement.placement.clone();
-                }
-                self.join(e.run, not_before, &mut changed);
+                });
+            }
+            Event::RunQuarantined(e) => {
+                self.move_to(e.run, &mut changed, |item| item.pool = Pool::Quarantine);
             }
             Event::QueuePaused(_) => self.paused = true,
             Event::QueueResumed(_) => self.paused = false,
@@ -289,12 +297,37 @@ impl Line {
         }
     }
 
+    /// Another place for a run that waits.
+    fn move_to(
+        &mut self,
+        run: RunId,
+        changed: &mut impl FnMut(LineChange),
+        change: impl FnOnce(&mut Item),
+    ) {
+        let Some(item) = self.items.get(&run).filter(|item| item.waiting) else { return };
+        let not_before = item.not_before;
+        self.leave(run, changed);
+        if let Some(item) = self.items.get_mut(&run) {
+            change(item);
+        }
+        self.join(run, not_before, changed);
+    }
+
     fn end(&mut self, run: RunId, changed: &mut impl FnMut(LineChange)) {
         self.leave(run, changed);
         self.items.remove(&run);
     }
 
-    fn next(&mut self, run: RunId, next: Next, changed: &mut impl FnMut(LineChange)) {
+    fn next(
+        &mut self,
+        run: RunId,
+        next: Next,
+        avoid: Option<NodeId>,
+        changed: &mut impl FnMut(LineChange),
+    ) {
+        if let Some(item) = self.items.get_mut(&run) {
+            item.avoid = avoid;
+        }
         match next {
             Next::End(_) => {
                 self.items.remove(&run);

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ended::{pack_run, unpack_run, without_key};
 use crate::event::{
-    End, Event, ExitCause, LostCause, Next, RunAdmitted, RunFinished, RunRefused, RunRejected,
-    RunReleased,
+    End, Event, ExitCause, LostCause, Next, RunAdmitted, RunFinished, RunQuarantined, RunRefused,
+    RunRejected, RunReleased,
 };
 use crate::ids::{NodeId, RunId, Sequence, Timestamp};
 use crate::judge::Judgement;
@@ -32,6 +32,7 @@ use crate::submission::{Pool, Submission};
 /// | Pending | `run.refused` | Rejected |
 /// | Scheduled | `run.started` | Running |
 /// | Scheduled, Running | `run.finished`, `run.lost` | Pending, Succeeded, Failed or Canceled |
+/// | Pending | `run.quarantined` | Pending, in quarantine |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Status {
     /// It waits.
@@ -147,6 +148,8 @@ pub struct Run {
     pub failures: u32,
     /// Attempts that were lost with their node, or never became a sandbox.
     pub losses: u32,
+    /// Of those, the ones that never became a sandbox.
+    pub unmade: u32,
     /// Attempts that were ended because their node was drained.
     pub moves: u32,
     /// Whether a caller wants it to end.
@@ -175,6 +178,8 @@ pub struct Run {
     pub released: Option<Arc<RunReleased>>,
     /// An operator's word that rejected it in quarantine.
     pub refused: Option<Arc<RunRefused>>,
+    /// Why it went to quarantine after it was let in.
+    pub quarantined: Option<Arc<RunQuarantined>>,
     /// The journal entry that changed it last; 0 where the writer runs ahead of the journal.
     pub index: Sequence,
 }
@@ -187,6 +192,7 @@ impl Run {
             attempt: 0,
             failures: 0,
             losses: 0,
+            unmade: 0,
             moves: 0,
             cancel_requested: false,
             node: None,
@@ -201,6 +207,7 @@ impl Run {
             past: Vec::new(),
             released: None,
             refused: None,
+            quarantined: None,
             index,
         }
     }
@@ -253,7 +260,11 @@ impl Run {
 
     /// The pool it prefers.
     pub fn preferred_pool(&self) -> Pool {
-        self.released.as_ref().map_or(self.judgement().pool, |released| released.pool)
+        match (&self.released, &self.quarantined) {
+            (Some(released), _) => released.pool,
+            (None, Some(_)) => Pool::Quarantine,
+            (None, None) => self.judgement().pool,
+        }
     }
 
     /// What became of the latest attempt; none while it goes on.
@@ -403,7 +414,10 @@ impl Runs {
             }),
             Event::RunFinished(e) => self.change(e.run, index, |run| {
                 match (e.exit.cause, e.exit.code) {
-                    (ExitCause::SandboxFailed, _) => run.losses += 1,
+                    (ExitCause::SandboxFailed, _) => {
+                        run.losses += 1;
+                        run.unmade += 1;
+                    }
                     (ExitCause::Exited, Some(0)) => {}
                     // A code of 0 is no success where the agent had to end the program.
                     (
@@ -445,6 +459,9 @@ impl Runs {
                 run.status = Status::Rejected;
                 run.finished_at = Some(e.at);
             }),
+            Event::RunQuarantined(e) => {
+                self.change(e.run, index, |run| run.quarantined = Some(e.clone()));
+            }
             Event::RunForgotten(e) => {
                 if let Some(run) = self.get(e.run).map(Cow::into_owned) {
                     self.expiring.remove(&(expires_at(&run), e.run));

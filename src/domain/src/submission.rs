@@ -300,6 +300,32 @@ impl OnLost {
     pub const MAX_LOSSES: u32 = 3;
 }
 
+/// What a policy makes of the loss of its nodes for a run: it may be what brings them down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Losses {
+    /// How many it is tried again after, at most [`OnLost::MAX_LOSSES`].
+    pub retries: u32,
+    /// What becomes of it with the next one.
+    pub then: Poison,
+}
+
+impl Default for Losses {
+    fn default() -> Self {
+        Self { retries: OnLost::MAX_LOSSES, then: Poison::default() }
+    }
+}
+
+/// What becomes of a run that was lost with its nodes too often.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Poison {
+    /// It is out of attempts.
+    #[default]
+    DeadLetter,
+    /// It is tried again, once, on quarantine nodes only; lost there, it is out of attempts.
+    Quarantine,
+}
+
 /// How long a finished run is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retention {

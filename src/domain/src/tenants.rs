@@ -213,7 +213,8 @@ impl Tenants {
             | Event::JournalArchived(_)
             | Event::JournalTrimmed(_)
             | Event::CheckpointSigned(_)
-            | Event::LevelRaised(_) => {}
+            | Event::LevelRaised(_)
+            | Event::RunQuarantined(_) => {}
         }
     }
 

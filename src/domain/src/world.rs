@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use crate::attempts::{after_exit, lost};
+use crate::attempts::{after_exit, lost, quarantined_again};
 use crate::command::{Admit, Command, Guard, Join, Refusal, Report, Reported};
 use crate::dead::DeadLetters;
 use crate::event::{
@@ -23,7 +23,7 @@ use crate::fleet::{Fleet, Node};
 use crate::heat::Profiles;
 use crate::ids::{NodeId, RunId, Sequence, Timestamp};
 use crate::judge::{Judged, Objection, Quota, Room, ask_minos, preferred_pool};
-use crate::kept::Kept;
+use crate::kept::{HOUSE, Kept};
 use crate::keys::{Keys, Known};
 use crate::law::{HOST_TEMPLATE, LOCKDOWN_DEFAULT, LawBook, Verdict};
 use crate::ledger::Ledger;
@@ -121,6 +121,7 @@ impl World {
                     return Err(Refusal::BuiltIn { kind: "policy", name: policy.name });
                 }
                 self.kept.may_keep_report(what_if)?;
+                self.kept.may_say(policy.on_lost)?;
                 let law = self.law.current();
                 let found = law.policies.get(&policy.name).map_or(0, |p| p.version);
                 check_guard(guard, &policy.name, found)?;
@@ -217,9 +218,10 @@ impl World {
                 self.kept.may_begin()?;
                 Ok(Event::SnapshotBegun(SnapshotBegun { at }).into())
             }
-            Command::TakeSnapshot { index, digest, bytes } => {
+            Command::TakeSnapshot { index, digest, bytes, state } => {
                 self.kept.may_take(index)?;
-                Ok(Event::SnapshotTaken(SnapshotTaken { at, index, digest, bytes }).into())
+                let state = if self.kept.level() < HOUSE { 0 } else { state };
+                Ok(Event::SnapshotTaken(SnapshotTaken { at, index, digest, bytes, state }).into())
             }
             Command::Archive { through, hash } => {
                 self.kept.may_archive(through)?;
@@ -332,7 +334,8 @@ impl World {
             | Event::JournalArchived(_)
             | Event::JournalTrimmed(_)
             | Event::CheckpointSigned(_)
-            | Event::LevelRaised(_) => {}
+            | Event::LevelRaised(_)
+            | Event::RunQuarantined(_) => {}
         }
     }
 
@@ -433,6 +436,12 @@ impl World {
         }
     }
 
+    /// The event that sends a run to quarantine which has just been lost with its node, decided
+    /// again: its policy says so. None where it does not.
+    pub fn quarantined_again(&self, run: RunId, at: Timestamp) -> Option<Event> {
+        self.runs.live(run).and_then(|live| quarantined_again(self, live, at))
+    }
+
     fn request_cancel(&self, run: RunId, at: Timestamp, origin: crate::event::Origin) -> Decision {
         let live = self.runs.live(run).filter(|live| !live.cancel_requested);
         let Some((attempt, node)) = live.and_then(|live| Some((live.attempt, live.node.clone()?)))
@@ -465,13 +474,13 @@ impl World {
                     // Stopped to be moved, or by the agent for a reason of its own: nobody cancelled
                     // the run.
                     let cause = if stop { LostCause::Drained } else { LostCause::Unknown };
-                    return Ok(lost(live, at, node, cause).into());
+                    return Ok(about(run, lost(self, live, at, node, cause)));
                 }
-                let next = after_exit(live, at, exit.cause, exit.code, chance);
+                let next = after_exit(self, live, at, exit.cause, exit.code, chance);
                 let finished = RunFinished { run, at, attempt, node, exit, usage, output, next };
                 Ok(Event::RunFinished(Arc::new(finished)).into())
             }
-            Reported::Gone => Ok(lost(live, at, node, LostCause::Unknown).into()),
+            Reported::Gone => Ok(about(run, lost(self, live, at, node, LostCause::Unknown))),
         }
     }
 
@@ -483,9 +492,9 @@ impl World {
             if known.joined.boot != boot {
                 let lost = |run: &RunId| {
                     let live = self.runs.live(*run)?;
-                    Some(lost(live, at, joined.node.clone(), LostCause::NodeRestarted))
+                    Some(lost(self, live, at, joined.node.clone(), LostCause::NodeRestarted))
                 };
-                events.extend(known.attempts.keys().filter_map(lost));
+                events.extend(known.attempts.keys().filter_map(lost).flatten());
             } else {
                 let same = NodeJoined { at: known.joined.at, ..joined.clone() };
                 if known.is_live() && same == *known.joined {
@@ -514,9 +523,13 @@ impl World {
         let known = known.ok_or_else(|| Refusal::NoSuchNode(node.clone()))?;
         let mut events = vec![Event::NodeLost(NodeLost { node: node.clone(), at, cause })];
         let runs = known.attempts.keys().filter_map(|run| self.runs.live(*run));
-        events.extend(runs.map(|live| lost(live, at, node.clone(), LostCause::NodeLost)));
+        events.extend(runs.flat_map(|l| lost(self, l, at, node.clone(), LostCause::NodeLost)));
         Ok(Decision { events, run: None })
     }
+}
+
+fn about(run: RunId, events: Vec<Event>) -> Decision {
+    Decision { events, run: Some(run) }
 }
 
 fn check_guard(guard: Guard, name: &str, found: u64) -> Result<(), Refusal> {

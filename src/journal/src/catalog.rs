@@ -13,6 +13,7 @@
 use domain::Event;
 use domain::ids::Sequence;
 use domain::kept::MEMORY;
+use domain::law::Losses;
 
 use crate::apart::Secrets;
 use crate::batch::Batch;
@@ -233,7 +234,7 @@ catalog! {
     10 "run.forgotten"        1 true  1 RunForgotten       e::RunForgotten;
     11 "node.joined"          1 true  1 NodeJoined         Arc<e::NodeJoined>;
     12 "node.lost"            1 true  1 NodeLost           e::NodeLost;
-    13 "policy.put"           3 true  2 PolicyPut          Arc<e::PolicyPut>, 2 f::PolicyPutV2, 1 f::PolicyPutV1;
+    13 "policy.put"           4 true  3 PolicyPut          Arc<e::PolicyPut>, 3 f::PolicyPutV3, 2 f::PolicyPutV2, 1 f::PolicyPutV1;
     14 "policy.deleted"       1 true  1 PolicyDeleted      e::PolicyDeleted;
     15 "template.put"         2 true  2 TemplatePut        Arc<e::TemplatePut>, whole 1;
     16 "template.deleted"     1 true  1 TemplateDeleted    e::TemplateDeleted;
@@ -247,19 +248,24 @@ catalog! {
     24 "run.released"         1 true  1 RunReleased        Arc<e::RunReleased>;
     25 "run.refused"          1 true  1 RunRefused         Arc<e::RunRefused>;
     26 "snapshot.begun"       1 true  2 SnapshotBegun      e::SnapshotBegun;
-    27 "snapshot.taken"       1 true  2 SnapshotTaken      e::SnapshotTaken;
+    27 "snapshot.taken"       2 true  3 SnapshotTaken      e::SnapshotTaken, 1 f::SnapshotTakenV1;
     28 "journal.archived"     1 true  2 JournalArchived    e::JournalArchived;
     29 "journal.trimmed"      1 true  2 JournalTrimmed     e::JournalTrimmed;
     30 "checkpoint.signed"    1 false 2 CheckpointSigned   Arc<e::CheckpointSigned>;
     31 "level.raised"         1 true  2 LevelRaised        e::LevelRaised;
+    32 "run.quarantined"      1 true  3 RunQuarantined     Arc<e::RunQuarantined>;
 }
+
+/// Versions that are not the newest, and came with a level after the first: type, version, level.
+const LATER: &[(u16, u16, u32)] = &[(13, 3, MEMORY), (27, 1, MEMORY)];
 
 /// The level of features that a record takes; none where this program does not know it.
 pub fn level_of(record: &Record<'_>) -> Option<u32> {
     let of = TYPES.iter().find(|of| of.kind == record.kind)?;
+    let is = |later: &&(u16, u16, u32)| (later.0, later.1) == (record.kind, record.version);
     match record.version {
         version if version == of.version => Some(of.level),
-        version if version < of.version => Some(1),
+        version if version < of.version => Some(LATER.iter().find(is).map_or(1, |later| later.2)),
         _ => None,
     }
 }
@@ -293,8 +299,15 @@ pub fn encode_at(level: u32, event: &Event, batch: &mut Batch) -> Result<(), Une
         Event::LeaderStarted(e) if e.key.is_none() && e.reads_level == 1 => {
             older(of, 1, &f::LeaderStartedV1::from(&**e), batch)
         }
+        Event::PolicyPut(e) if e.policy.on_lost != Losses::default() => {
+            Err(Unencodable::Level { name: of.name, level })
+        }
+        Event::PolicyPut(e) if level >= MEMORY => older(of, 3, &f::PolicyPutV3::from(&**e), batch),
         Event::PolicyPut(e) if e.what_if.is_none() => {
             older(of, 2, &f::PolicyPutV2::from(&**e), batch)
+        }
+        Event::SnapshotTaken(e) if level >= MEMORY && e.state == 0 => {
+            older(of, 1, &f::SnapshotTakenV1::from(e), batch)
         }
         _ => Err(Unencodable::Level { name: of.name, level }),
     }
@@ -332,6 +345,8 @@ pub const ADDED: &[(u16, u16, &[&str])] = &[
     (13, 2, &["policy", "heat"]),
     (13, 2, &["policy", "placement"]),
     (13, 3, &["what_if"]),
+    (13, 4, &["policy", "on_lost"]),
+    (27, 2, &["state"]),
 ];
 
 fn whole<T: serde::Serialize>(

@@ -9,10 +9,13 @@ use std::sync::Arc;
 
 use domain::event::{
     KeyUse, LeaderStarted, Origin, Place, PolicyPut, RejectCode, RunAdmitted, RunRejected,
+    SnapshotTaken,
 };
-use domain::ids::{RunId, Timestamp};
+use domain::ids::{Digest, RunId, Sequence, Timestamp};
 use domain::judge::{HeatCause, HeatDecision, Judge, Judgement, Objection, Opinion, Pinned};
-use domain::law::{HeatSource, Limits, OnViolation, Policy, Quotas, Required, Rule, Verdict};
+use domain::law::{
+    ExternalJudge, HeatSource, Limits, Losses, OnViolation, Policy, Quotas, Required, Rule, Verdict,
+};
 use domain::submission::{
     Heat, Network, OnLost, Placement, Pool, Resources, Retention, Retry, Submission,
 };
@@ -181,6 +184,7 @@ impl From<PolicyPutV1> for Arc<PolicyPut> {
             judges: Vec::new(),
             heat: HeatSource::Table,
             placement: Placement::default(),
+            on_lost: Losses::default(),
         };
         Self::new(PolicyPut { at, origin, revision, version, policy, what_if: None })
     }
@@ -210,6 +214,94 @@ impl From<&LeaderStarted> for LeaderStartedV1 {
     }
 }
 
+/// Nobody could say what becomes of a run that was lost with its nodes.
+#[derive(Serialize, Deserialize)]
+pub struct PolicyV3 {
+    name: Text,
+    templates: Vec<Text>,
+    limits: Limits,
+    network: Vec<Network>,
+    max_age_ms: Option<u64>,
+    on_violation: OnViolation,
+    rules: Vec<Rule>,
+    tags: Texts,
+    require: Required,
+    quotas: Quotas,
+    judges: Vec<ExternalJudge>,
+    heat: HeatSource,
+    placement: Placement,
+}
+
+impl From<PolicyV3> for Policy {
+    fn from(old: PolicyV3) -> Self {
+        let PolicyV3 { name, templates, limits, network, max_age_ms, on_violation, .. } = old;
+        let PolicyV3 { rules, tags, require, quotas, judges, heat, placement, .. } = old;
+        Self {
+            name,
+            templates,
+            limits,
+            network,
+            max_age_ms,
+            on_violation,
+            rules,
+            tags,
+            require,
+            quotas,
+            judges,
+            heat,
+            placement,
+            on_lost: Losses::default(),
+        }
+    }
+}
+
+impl From<Policy> for PolicyV3 {
+    fn from(new: Policy) -> Self {
+        let Policy { name, templates, limits, network, max_age_ms, on_violation, .. } = new;
+        let Policy { rules, tags, require, quotas, judges, heat, placement, .. } = new;
+        Self {
+            name,
+            templates,
+            limits,
+            network,
+            max_age_ms,
+            on_violation,
+            rules,
+            tags,
+            require,
+            quotas,
+            judges,
+            heat,
+            placement,
+        }
+    }
+}
+
+/// See [`PolicyPut`]. Still written at level 2.
+#[derive(Serialize, Deserialize)]
+pub struct PolicyPutV3 {
+    at: Timestamp,
+    origin: Origin,
+    revision: u64,
+    version: u64,
+    policy: PolicyV3,
+    what_if: Option<Digest>,
+}
+
+impl From<PolicyPutV3> for Arc<PolicyPut> {
+    fn from(old: PolicyPutV3) -> Self {
+        let PolicyPutV3 { at, origin, revision, version, policy, what_if } = old;
+        Self::new(PolicyPut { at, origin, revision, version, policy: policy.into(), what_if })
+    }
+}
+
+impl From<&PolicyPut> for PolicyPutV3 {
+    fn from(new: &PolicyPut) -> Self {
+        let PolicyPut { at, origin, revision, version, policy, what_if } = new.clone();
+        Self { at, origin, revision, version, policy: policy.into(), what_if }
+    }
+}
+
 /// Nobody could ask first what a policy would have changed. Still written at level 1.
 #[derive(Serialize, Deserialize)]
 pub struct PolicyPutV2 {
@@ -217,19 +309,42 @@ pub struct PolicyPutV2 {
     origin: Origin,
     revision: u64,
     version: u64,
-    policy: Policy,
+    policy: PolicyV3,
 }
 
 impl From<PolicyPutV2> for Arc<PolicyPut> {
     fn from(old: PolicyPutV2) -> Self {
         let PolicyPutV2 { at, origin, revision, version, policy } = old;
-        Self::new(PolicyPut { at, origin, revision, version, policy, what_if: None })
+        Self::new(PolicyPut { at, origin, revision, version, policy: policy.into(), what_if: None })
     }
 }
 
 impl From<&PolicyPut> for PolicyPutV2 {
     fn from(new: &PolicyPut) -> Self {
         let PolicyPut { at, origin, revision, version, policy, what_if: _ } = new.clone();
-        Self { at, origin, revision, version, policy }
+        Self { at, origin, revision, version, policy: policy.into() }
+    }
+}
+
+/// It was not said which shape of the state the digest is of. Still written at level 2.
+#[derive(Serialize, Deserialize)]
+pub struct SnapshotTakenV1 {
+    at: Timestamp,
+    index: Sequence,
+    digest: Digest,
+    bytes: u64,
+}
+
+impl From<SnapshotTakenV1> for SnapshotTaken {
+    fn from(old: SnapshotTakenV1) -> Self {
+        let SnapshotTakenV1 { at, index, digest, bytes } = old;
+        Self { at, index, digest, bytes, state: 0 }
+    }
+}
+
+impl From<&SnapshotTaken> for SnapshotTakenV1 {
+    fn from(new: &SnapshotTaken) -> Self {
+        let SnapshotTaken { at, index, digest, bytes, state: _ } = new.clone();
+        Self { at, index, digest, bytes }
     }
 }

@@ -206,8 +206,8 @@ fn what_nobody_could_say_then_is_lifted_to_nothing() {
         let (new, none) = (&put.policy, &open);
         assert_eq!((&new.require, &new.quotas), (&none.require, &none.quotas));
         assert_eq!(
-            (&new.judges, new.heat, &new.placement),
-            (&none.judges, none.heat, &none.placement)
+            (&new.judges, new.heat, &new.placement, new.on_lost),
+            (&none.judges, none.heat, &none.placement, none.on_lost)
         );
     }
 }
@@ -241,28 +241,42 @@ const LEVEL_1: &[(u16, u16)] = &[
     (25, 1),
 ];
 
+/// The same of level 2, where it is not the newest.
+const LEVEL_2: &[(u16, Option<u16>)] = &[(13, Some(3)), (27, Some(1)), (32, None)];
+
+/// The newest version of a type that programs of a level read.
+fn known_at(level: u32, of: &EventType) -> Option<u16> {
+    if level == 1 {
+        return LEVEL_1.iter().find(|(kind, _)| *kind == of.kind).map(|(_, version)| *version);
+    }
+    let other = LEVEL_2.iter().find(|(kind, _)| *kind == of.kind);
+    other.map_or(Some(of.version), |(_, version)| *version)
+}
+
 #[test]
-fn at_level_1_is_written_what_its_programs_read_to_the_byte_or_nothing() {
-    for of in TYPES {
-        let known = LEVEL_1.iter().find(|(kind, _)| *kind == of.kind);
-        let version = known.map_or(of.version, |(_, version)| *version);
+fn at_a_level_is_written_what_its_programs_read_to_the_byte_or_nothing() {
+    for (level, of) in [1, 2].into_iter().flat_map(|level| TYPES.iter().map(move |of| (level, of)))
+    {
+        let known = known_at(level, of);
+        let version = known.unwrap_or(of.version);
         let bin = std::fs::read(file(of, version, "bin")).unwrap();
         let json = std::fs::read(file(of, version, "json")).unwrap();
         let was: Vec<Value> = serde_json::from_slice(&json).unwrap();
         let old = entry(batch_of(&bin, was.len()));
-        let mut again = Batch::of(catalog::format_at(1));
+        let mut again = Batch::of(catalog::format_at(level));
         let written =
-            decoded(&old).iter().try_for_each(|event| catalog::encode_at(1, event, &mut again));
+            decoded(&old).iter().try_for_each(|event| catalog::encode_at(level, event, &mut again));
         match known {
             Some(_) => {
                 written.unwrap_or_else(|error| panic!("{} v{version}: {error}", of.name));
                 assert_eq!(body(&entry(again)), bin, "{} v{version}", of.name);
-                assert!(old.records().all(|record| catalog::level_of(&record) == Some(1)));
+                let takes = |record: Record<'_>| catalog::level_of(&record);
+                assert!(old.records().map(takes).all(|takes| takes.is_some_and(|it| it <= level)));
             }
             None => {
-                let refused = written.expect_err("no program of level 1 reads it").to_string();
-                assert!(refused.contains("at level 1"), "{refused}");
-                assert!(old.records().all(|record| catalog::level_of(&record) > Some(1)));
+                let refused = written.expect_err("none of its programs reads it").to_string();
+                assert!(refused.contains(&format!("at level {level}")), "{refused}");
+                assert!(old.records().all(|record| catalog::level_of(&record) > Some(level)));
             }
         }
     }
@@ -270,7 +284,9 @@ fn at_level_1_is_written_what_its_programs_read_to_the_byte_or_nothing() {
     for sample in samples().into_iter().flatten() {
         let lossy = match &sample {
             Event::LeaderStarted(e) => e.key.is_some(),
-            Event::PolicyPut(e) => e.what_if.is_some(),
+            Event::PolicyPut(e) => {
+                e.what_if.is_some() || e.policy.on_lost != domain::law::Losses::default()
+            }
             _ => continue,
         };
         let mut batch = Batch::of(catalog::format_at(1));

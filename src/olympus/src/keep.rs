@@ -26,6 +26,7 @@ use actix::Addr;
 use domain::event::{JournalArchived, JournalTrimmed, SnapshotTaken};
 use domain::ids::Sequence;
 use domain::kept::{Kept, MEMORY};
+use domain::pieces::STATE_VERSION;
 use domain::{Command, Event, Timestamp};
 use journal::{EntryId, Identity, Journal, Secret, Trouble};
 use olympus_actors::registry::{Enact, RegistryActor};
@@ -341,8 +342,8 @@ impl Work {
         let (journal, identity) = (self.begin.journal.clone(), self.begin.identity);
         let made = snapshot::make(&self.keeping, journal, identity, mark.index, &self.over).await?;
         let (index, digest, bytes) = (mark.index, made.digest, made.bytes);
-        self.ask(Command::TakeSnapshot { index, digest, bytes }).await?;
-        let taken = SnapshotTaken { at: Timestamp(0), index, digest, bytes };
+        self.ask(Command::TakeSnapshot { index, digest, bytes, state: STATE_VERSION }).await?;
+        let taken = SnapshotTaken { at: Timestamp(0), index, digest, bytes, state: 0 };
         self.begin.kept.evolve(&Event::SnapshotTaken(taken));
         log::info!(
             index, bytes, runs = made.runs, from = made.from, folded = made.events,

@@ -104,7 +104,8 @@ pub fn decided(
         },
         Event::SnapshotBegun(_) => Command::BeginSnapshot,
         Event::SnapshotTaken(e) => {
-            Command::TakeSnapshot { index: e.index, digest: e.digest, bytes: e.bytes }
+            let (index, digest, bytes, state) = (e.index, e.digest, e.bytes, e.state);
+            Command::TakeSnapshot { index, digest, bytes, state }
         }
         Event::JournalArchived(e) => Command::Archive { through: e.through, hash: e.hash },
         Event::JournalTrimmed(e) => Command::Trim { first: e.first },
@@ -112,6 +113,11 @@ pub fn decided(
         Event::LevelRaised(e) => Command::RaiseLevel { level: e.level, origin: e.origin.clone() },
         Event::RunLost(e) => return Some(on_node(world, e.run, e.attempt, &e.node)),
         Event::RunEvicted(e) => return Some(on_node(world, e.run, e.attempt, &e.node)),
+        Event::RunQuarantined(e) => {
+            let again = world.quarantined_again(e.run, at);
+            let same = again.as_ref() == Some(event);
+            return Some(same.then_some(()).ok_or_else(|| "no policy sends it there".into()));
+        }
         Event::LeaderStarted(_) | Event::NodeJoined(_) | Event::NodeLost(_) => return None,
     };
     Some(same(world, at, command, event))

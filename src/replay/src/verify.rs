@@ -19,6 +19,7 @@ use api::event::Place;
 use domain::ids::{Digest, Sequence};
 use domain::invariants::{self, Before};
 use domain::law::Verdict;
+use domain::pieces::STATE_VERSION;
 use domain::rules::Reads;
 use domain::{Court, Event, RunId, World};
 use journal::apart::{Secret, Secrets};
@@ -62,6 +63,8 @@ pub struct Report {
     pub not_judged: u64,
     /// Events that something was taken out of.
     pub redacted: u64,
+    /// Snapshots whose digest is of another shape of the state than this program's.
+    pub not_compared: u64,
     /// Digest of the last state; none where it was not folded from the first entry to the last, or
     /// something was taken out.
     pub digest: Option<String>,
@@ -144,6 +147,7 @@ pub async fn verify_with(
         vouching,
         not_judged: audit.not_judged,
         redacted: audit.redacted,
+        not_compared: audit.not_compared,
         digest: audit.is_exact().then(|| audit.world.digest().to_string()),
         elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         events_per_s: (audit.events as f64 / elapsed.as_secs_f64().max(1e-6)) as u64,
@@ -178,6 +182,7 @@ struct Audit {
     vouched: Vouched,
     not_judged: u64,
     redacted: u64,
+    not_compared: u64,
     /// What is hidden of runs in quarantine, which may be judged once more.
     hidden: BTreeMap<RunId, Kinds>,
     findings: Vec<Finding>,
@@ -292,6 +297,8 @@ impl Audit {
             Event::SnapshotBegun(_) => self.begun = true,
             Event::SnapshotTaken(e) if self.is_whole() => match self.states.get(&e.index) {
                 None => self.wrong(place, format!("entry {} begins no snapshot", e.index)),
+                // Of another shape of the state, by an older program or a newer one.
+                Some(_) if e.state != STATE_VERSION => self.not_compared += 1,
                 // Without what was taken out, the state is another one.
                 Some(digest) if self.redacted == 0 && *digest != e.digest => {
                     let what = format!("the state after entry {} is {digest}", e.index);

@@ -139,7 +139,8 @@ impl Why {
             | Event::JournalArchived(_)
             | Event::JournalTrimmed(_)
             | Event::CheckpointSigned(_)
-            | Event::LevelRaised(_) => {}
+            | Event::LevelRaised(_)
+            | Event::RunQuarantined(_) => {}
         }
     }
 
@@ -232,6 +233,9 @@ impl Why {
             Event::RunAdmitted(e) => causes.extend(self.law(&e.judgement)),
             Event::RunRejected(e) => causes.extend(self.law(&e.judgement)),
             Event::RunReleased(e) => causes.extend(self.law(&e.judgement)),
+            Event::RunQuarantined(e) => {
+                causes.extend(self.policies.get(&(e.policy.name.clone(), e.policy.version)));
+            }
             // Nothing is assigned while the line stands still, and nothing to a node that is not
             // there or is drained: what ended that led to it.
             Event::RunAssigned(e) => causes.extend(self.meanwhile(before, seen.place).filter(
@@ -339,6 +343,7 @@ impl Why {
             Event::RunStarted(e) => Some(format!("{} had it to run, and said so", e.node)),
             Event::RunFinished(e) => Some(format!("{} reported its end", e.node)),
             Event::RunLost(e) => Some(words::lost(e)),
+            Event::RunQuarantined(e) => Some(words::poisoned(e)),
             Event::RunEvicted(e) => {
                 Some(format!("{} is drained, and its deadline had passed", e.node))
             }

@@ -1,6 +1,8 @@
 //! Events in words, for those who read a chain or a life of them; and whose agent told of them.
 
-use domain::event::{End, Exit, ExitCause, LostCause, Next, NodeLostCause, RunLost};
+use domain::event::{
+    End, Exit, ExitCause, LostCause, Next, NodeLostCause, RunLost, RunQuarantined,
+};
 use domain::judge::Judgement;
 use domain::{Event, NodeId};
 
@@ -57,6 +59,7 @@ pub fn what(event: &Event) -> String {
         Event::JournalTrimmed(e) => format!("trimmed up to entry {}", e.first),
         Event::CheckpointSigned(e) => format!("checkpoint of entry {} signed", e.index),
         Event::LevelRaised(e) => format!("level raised to {}", e.level),
+        Event::RunQuarantined(_) => "sent to quarantine, to wait for a quarantine node".to_owned(),
     }
 }
 
@@ -97,6 +100,13 @@ pub fn lost(lost: &RunLost) -> String {
         LostCause::Unknown => format!("{node} says that it never had it"),
         LostCause::Drained => format!("{node} was drained, and its deadline had passed"),
     }
+}
+
+/// Why the loss of nodes sends a run to quarantine.
+pub fn poisoned(e: &RunQuarantined) -> String {
+    let RunQuarantined { losses, node, policy, .. } = e;
+    let (times, name, version) = (api::show::times(*losses), &policy.name, policy.version);
+    format!("lost {times}, the last time with {node}: {name} version {version} says quarantine")
 }
 
 /// Under which law, and to which verdict.
@@ -146,6 +156,7 @@ pub fn reporter(event: &Event) -> Option<&NodeId> {
         | Event::JournalArchived(_)
         | Event::JournalTrimmed(_)
         | Event::CheckpointSigned(_)
-        | Event::LevelRaised(_) => None,
+        | Event::LevelRaised(_)
+        | Event::RunQuarantined(_) => None,
     }
 }

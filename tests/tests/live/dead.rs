@@ -82,3 +82,43 @@ async fn a_run_that_takes_its_agent_down_again_and_again_is_a_dead_letter() {
     let other = id(&house.api.submit_command(&["true"]).await);
     assert_eq!(house.api.ended(&other).await["status"], "SUCCEEDED", "no other is harmed");
 }
+
+#[tokio::test]
+async fn by_policy_a_run_that_takes_its_node_down_waits_in_quarantine_and_says_why() {
+    let house = House::memory().await;
+    let risky = json!({"match": {"templates": ["host"]},
+        "on_lost": {"retries": 0, "then": "quarantine"}});
+    house.api.put("/v1/policies/risky", &risky).await.expect(201);
+    let mut agent = house.agent("n1").start(&house.api).await;
+    let poison = id(&house.api.submit_command(&["echo", "seen"]).await);
+    let slow = id(&house.api.submit_command(&["sleep", "600"]).await);
+    house.api.ended(&poison).await;
+    house.api.until_status(&slow, "RUNNING").await;
+    agent.restart(&house.api).await;
+    let waits = house.api.until_status(&slow, "PENDING").await;
+    assert_eq!(
+        (&waits["quarantined"], &waits["pool"], &waits["reason"]),
+        (&json!(true), &json!("quarantine"), &json!("WaitingForQuarantineNode")),
+        "{waits:#}"
+    );
+    let why = "it was lost once, with n1: policy risky version 1 sends it to quarantine";
+    assert!(waits["message"].as_str().is_some_and(|m| m.starts_with(why)), "{waits:#}");
+    let listed = cli(&house, &["quarantine", "list", "-o", "wide"], &[]).await.expect(0).stdout;
+    let explained = cli(&house, &["explain", &slow], &[]).await.expect(0).stdout;
+    let chain = cli(&house, &["why", &slow], &[]).await.expect(0).stdout;
+    for (said, words) in [
+        (&listed, why),
+        (&listed, "on_lost"),
+        (&explained, why),
+        (&chain, "run.quarantined"),
+        (&chain, "risky version 1 says quarantine"),
+    ] {
+        assert!(said.contains(words), "{words:?} is not in {said}");
+    }
+    let _quarantine = house.agent("q").labels("tartarus.io/typhon=true").start(&house.api).await;
+    house.api.until_status(&slow, "RUNNING").await;
+    let on = house.api.get(&format!("/v1/runs/{slow}")).await.json();
+    assert_eq!(on["node"], "q", "{on:#}");
+    house.api.post(&format!("/v1/runs/{slow}/cancel"), &json!({})).await.expect(202);
+    assert_eq!(house.api.ended(&slow).await["status"], "CANCELED");
+}

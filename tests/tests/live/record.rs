@@ -122,9 +122,18 @@ async fn a_day_in_which_everything_happens_is_lived_and_verified() {
     no_retry["on_lost"] = json!("fail");
     let lost = id(&api.submit(&no_retry).await);
     status(&api, &lost, "RUNNING").await;
+    let deadly = json!({"match": {"templates": ["deadly"]},
+        "on_lost": {"retries": 0, "then": "quarantine"}});
+    api.put("/v1/policies/deadly", &deadly).await.expect(201);
+    api.put("/v1/templates/deadly", &json!({"rootfs": {"host": true}})).await.expect(201);
+    let mut deadly = there("b", &["sleep", "2"]);
+    deadly["template"] = json!("deadly");
+    let deadly = id(&api.submit(&deadly).await);
+    status(&api, &deadly, "RUNNING").await;
     let mut n2 = n2;
     n2.process.kill();
     api.ended(&lost).await;
+    assert_eq!(api.ended(&deadly).await["quarantined"], true, "it took its node down");
     api.ended(&restarted).await;
 
     // Another leader, and a crowd.

@@ -187,9 +187,9 @@ async fn the_record_says_who_has_led_it_and_what_it_is_written_for() {
     assert_eq!((&keys[0]["key"], &keys[0]["first_epoch"]), (&json!(key), &json!(1)), "{keys:#}");
     assert!(cli("keys").expect(0).stdout.contains(&key));
     let level = cli("level -o json").expect(0).json();
-    assert_eq!((&level["level"], &level["known"]), (&json!(2), &json!(2)), "{level:#}");
-    assert_eq!(level["instances"][0]["reads_level"], 2);
-    for (to, words) in [("2", "level 2 is in force"), ("3", "knows up to 2")] {
+    assert_eq!((&level["level"], &level["known"]), (&json!(3), &json!(3)), "{level:#}");
+    assert_eq!(level["instances"][0]["reads_level"], 3);
+    for (to, words) in [("3", "level 3 is in force"), ("4", "knows up to 3")] {
         let said = cli(&format!("level raise {to}")).expect(1).stderr;
         assert!(said.contains(words), "{said}");
     }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use domain::law::{ExternalJudge, FailMode, OnExceeded, Quotas, Required};
+use domain::law::{ExternalJudge, FailMode, Losses, OnExceeded, Poison, Quotas, Required};
+use domain::submission::OnLost;
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Complaints, is_metadata_key};
@@ -95,6 +96,34 @@ impl QuotasDocument {
             per_minute: quotas.per_minute.map(i64::from),
             on_exceeded: Some(Given::Known(quotas.on_exceeded)),
         })
+    }
+}
+
+/// `on_lost` of a policy: what becomes of a run that is lost with its nodes again and again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LossesDocument {
+    /// How many losses it is tried again after.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retries: Option<i64>,
+    /// What becomes of it with the next one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub then: Option<Given<Poison>>,
+}
+
+impl LossesDocument {
+    pub(super) fn check(self, found: &mut Complaints) -> Losses {
+        let most = OnLost::MAX_LOSSES;
+        Losses {
+            retries: found.number("on_lost.retries", self.retries, 0, most).unwrap_or(most),
+            then: found.word("on_lost.then", self.then).unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn of(losses: &Losses) -> Option<Self> {
+        let Losses { retries, then } = *losses;
+        let shown = Self { retries: Some(retries.into()), then: Some(Given::Known(then)) };
+        (*losses != Losses::default()).then_some(shown)
     }
 }
 

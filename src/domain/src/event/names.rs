@@ -40,6 +40,7 @@ impl Event {
             Self::JournalTrimmed(e) => e.at,
             Self::CheckpointSigned(e) => e.at,
             Self::LevelRaised(e) => e.at,
+            Self::RunQuarantined(e) => e.at,
         }
     }
 
@@ -58,6 +59,7 @@ impl Event {
             Self::RunEvicted(e) => Some(e.run),
             Self::RunReleased(e) => Some(e.run),
             Self::RunRefused(e) => Some(e.run),
+            Self::RunQuarantined(e) => Some(e.run),
             Self::LeaderStarted(_)
             | Self::NodeJoined(_)
             | Self::NodeLost(_)
@@ -94,6 +96,7 @@ impl Event {
             Self::RunLost(e) => Some(&e.node),
             Self::RunCancelRequested(e) => Some(&e.node),
             Self::RunEvicted(e) => Some(&e.node),
+            Self::RunQuarantined(e) => Some(&e.node),
             Self::LeaderStarted(_)
             | Self::RunAdmitted(_)
             | Self::RunRejected(_)
@@ -150,7 +153,8 @@ impl Event {
             | Self::SnapshotTaken(_)
             | Self::JournalArchived(_)
             | Self::JournalTrimmed(_)
-            | Self::CheckpointSigned(_) => None,
+            | Self::CheckpointSigned(_)
+            | Self::RunQuarantined(_) => None,
         }
     }
 
@@ -187,7 +191,8 @@ impl Event {
             | Self::JournalArchived(_)
             | Self::JournalTrimmed(_)
             | Self::CheckpointSigned(_)
-            | Self::LevelRaised(_) => None,
+            | Self::LevelRaised(_)
+            | Self::RunQuarantined(_) => None,
         }
     }
 }

@@ -105,11 +105,16 @@ fn find(
     nodes: &BTreeSet<Free>,
     need: Demand,
     strategy: Strategy,
+    avoid: Option<&NodeId>,
     looks: &mut usize,
 ) -> Option<Free> {
+    let avoided = |free: &Free| {
+        let node = free.node.as_ref().map(|Reverse(id)| id);
+        avoid.is_some() && node == avoid
+    };
     let mut fits = |free: &&Free| {
         *looks += 1;
-        need.fits(free.demand())
+        need.fits(free.demand()) && !avoided(free)
     };
     let mut from = Bound::Unbounded;
     loop {
@@ -245,8 +250,12 @@ impl Search<'_> {
         {
             self.looks += fleet.candidates(class.pool, placement);
         }
-        for (pool, fallback) in pools(class, || high_compute_can(fleet, class)) {
-            if let Some(id) = self.find(*pool, class.demand, placement) {
+        let tried = pools(class, || high_compute_can(fleet, class));
+        let others =
+            class.avoid.as_ref().map(|avoid| tried.iter().map(move |of| (of, Some(avoid))));
+        let all = others.into_iter().flatten().chain(tried.iter().map(|of| (of, None)));
+        for ((pool, fallback), avoid) in all {
+            if let Some(id) = self.find(*pool, class.demand, placement, avoid) {
                 let free = self.room.nodes.get(&id).map_or(Demand::default(), |(_, free)| *free);
                 self.room.set(&id, Some((*pool, free.minus(class.demand))));
                 self.taken.insert(id.clone());
@@ -261,6 +270,7 @@ impl Search<'_> {
         pool: Pool,
         need: Demand,
         placement: Option<&Arc<Placement>>,
+        avoid: Option<&NodeId>,
     ) -> Option<NodeId> {
         let hopeless = self.hopeless.entry(pool).or_default();
         if hopeless.iter().any(|less| less.fits(need)) {
@@ -268,15 +278,15 @@ impl Search<'_> {
         }
         let nodes = self.room.pools.get(&pool)?;
         let strategy = placement.map_or(Strategy::Spread, |placement| placement.strategy);
-        let Some(any) = find(nodes, need, strategy, &mut self.looks) else {
-            if hopeless.len() < HOPELESS_MOST {
+        let Some(any) = find(nodes, need, strategy, avoid, &mut self.looks) else {
+            if avoid.is_none() && hopeless.len() < HOPELESS_MOST {
                 hopeless.push(need);
             }
             return None;
         };
         let found = match placement.filter(|placement| placement.is_choosy()) {
             None => any,
-            Some(placement) => self.find_suited(pool, need, placement)?,
+            Some(placement) => self.find_suited(pool, need, placement, avoid)?,
         };
         found.node.map(|Reverse(id)| id)
     }
@@ -286,6 +296,7 @@ impl Search<'_> {
         pool: Pool,
         need: Demand,
         placement: &Arc<Placement>,
+        avoid: Option<&NodeId>,
     ) -> Option<Free> {
         let key = (pool, placement.clone());
         if !self.views.contains_key(&key) {
@@ -295,7 +306,7 @@ impl Search<'_> {
         }
         let view = self.views.get_mut(&key)?;
         loop {
-            let found = find(view, need, placement.strategy, &mut self.looks)?;
+            let found = find(view, need, placement.strategy, avoid, &mut self.looks)?;
             let Some(Reverse(id)) = &found.node else { return None };
             let free = self.room.nodes.get(id).map_or(Demand::default(), |(_, free)| *free);
             if free == found.demand() {

@@ -1,19 +1,20 @@
 //! What a script says, as the law takes it.
 
-use domain::NodeId;
 use domain::command::Guard;
 use domain::fleet::HIGH_COMPUTE_LABEL;
 use domain::judge::Request;
+use domain::kept::LEVEL;
 use domain::law::{Limits, Policy, Rule, Verdict};
 use domain::selector::{Requirement, Selector, Test};
 use domain::submission::{Demand, Placement, Preference, Retention, Strategy};
+use domain::{Command, NodeId};
 
 use crate::script::{Asked, Guarded, Terms, Wish};
 use crate::support::*;
 
 /// A policy on these terms.
 pub fn on_terms(terms: Terms, base: Policy) -> Policy {
-    let Terms { limits, on, rules, quotas } = terms;
+    let Terms { limits, on, rules, quotas, on_lost } = terms;
     let verdicts = [Verdict::Quarantine, Verdict::Reject, Verdict::Accept];
     let rule = |(n, when): (usize, &str)| Rule {
         name: format!("r{n}").into(),
@@ -22,7 +23,12 @@ pub fn on_terms(terms: Terms, base: Policy) -> Policy {
         reason: "".into(),
     };
     let rules = rules.into_iter().enumerate().map(rule).collect();
-    Policy { limits, on_violation: on, rules, quotas, ..base }
+    Policy { limits, on_violation: on, rules, quotas, on_lost, ..base }
+}
+
+/// All that this program can write may be written.
+pub fn raise() -> Command {
+    Command::RaiseLevel { level: LEVEL, origin: origin() }
 }
 
 pub const NO_LIMITS: Limits = Limits { cpu_milli: None, mem_mb: None, gpu: 0, ttl_ms: None };

@@ -81,3 +81,9 @@ pub fn expect_cancel(world: &World, run: RunId, next: Next) {
     let canceled = next == Next::End(End::Canceled);
     assert_eq!(canceled, run.cancel_requested, "a cancelled run never waits again");
 }
+
+/// A run goes to quarantine only where its policy says so of the state one event earlier.
+pub fn expect_poison(world: &World, event: &Event) {
+    let again = event.run().and_then(|run| world.quarantined_again(run, event.at()));
+    assert_eq!(again.as_ref(), Some(event), "its policy sends it there");
+}

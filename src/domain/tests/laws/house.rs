@@ -72,6 +72,7 @@ impl House {
     pub fn new() -> Self {
         let mut house = Self { now: T0, ..Self::default() };
         house.lead();
+        house.ask(raise()).expect("it is the first");
         let open = Policy { limits: Limits { gpu: 64, ..NO_LIMITS }, ..policy("open", &["*"]) };
         house.ask(put(open, Guard::Absent)).expect("there is none yet");
         house
@@ -530,6 +531,7 @@ impl House {
             }
             Event::RunFinished(e) => return ends::expect_cancel(world, e.run, e.next),
             Event::RunLost(e) => return ends::expect_cancel(world, e.run, e.next),
+            Event::RunQuarantined(_) => return ends::expect_poison(world, event),
             Event::RunReleased(e) => {
                 let run = world.runs.live(e.run).expect("only what waits is let go");
                 return self.remade(run.submission(), &e.judgement);

@@ -71,7 +71,7 @@ pub fn agree(world: &World) {
         assert_eq!(world.fleet.has_ready(pool), !ready.is_empty(), "{pool:?}");
         for demand in world.line.items().map(|(_, item)| item.demand).chain(ready.clone()) {
             let could_hold = ready.iter().any(|capacity| demand.fits(*capacity));
-            let class = Class { pool, demand, placement: None };
+            let class = Class { pool, demand, placement: None, avoid: None };
             assert_eq!(world.fleet.could_hold(pool, &class), could_hold, "{class:?}");
         }
     }

@@ -5,7 +5,7 @@
 
 use domain::event::{ExitCause, NodeLostCause};
 use domain::judge::Learned;
-use domain::law::{HeatTable, Limits, OnExceeded, OnViolation, Quotas};
+use domain::law::{HeatTable, Limits, Losses, OnExceeded, OnViolation, Poison, Quotas};
 use domain::submission::{Demand, Heat, OnLost, Retry};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -321,6 +321,7 @@ pub struct Terms {
     pub on: OnViolation,
     pub rules: Vec<&'static str>,
     pub quotas: Quotas,
+    pub on_lost: Losses,
 }
 
 /// Rules that hold for some, fail for some, and one that no version of the program compiles.
@@ -336,10 +337,13 @@ const RULES: &[&str] = &[
 
 fn terms() -> impl Strategy<Value = Terms> {
     let rules = prop::collection::vec(select(RULES), 0..3);
-    (limits(), any::<bool>(), rules, quotas()).prop_map(|(limits, strict, rules, quotas)| {
-        let on = if strict { OnViolation::Reject } else { OnViolation::Quarantine };
-        Terms { limits, on, rules, quotas }
-    })
+    let losses = (0..=OnLost::MAX_LOSSES, select(&[Poison::DeadLetter, Poison::Quarantine][..]));
+    (limits(), any::<bool>(), rules, quotas(), losses).prop_map(
+        |(limits, strict, rules, quotas, (retries, then))| {
+            let on = if strict { OnViolation::Reject } else { OnViolation::Quarantine };
+            Terms { limits, on, rules, quotas, on_lost: Losses { retries, then } }
+        },
+    )
 }
 
 pub fn quotas() -> impl Strategy<Value = Quotas> {

@@ -40,6 +40,7 @@ pub fn hear(event: &Event) -> Event {
         Event::JournalTrimmed(e) => Event::JournalTrimmed(carry(e)),
         Event::CheckpointSigned(e) => Event::CheckpointSigned(Arc::new(carry(&**e))),
         Event::LevelRaised(e) => Event::LevelRaised(carry(e)),
+        Event::RunQuarantined(e) => Event::RunQuarantined(Arc::new(carry(&**e))),
     };
     assert_eq!(heard, *event, "what is heard is what was said");
     heard

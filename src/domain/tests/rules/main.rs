@@ -16,6 +16,7 @@ mod law;
 mod life;
 mod nodes;
 mod placement;
+mod poison;
 mod quarantine;
 mod retention;
 mod retry;

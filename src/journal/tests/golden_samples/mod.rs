@@ -12,8 +12,8 @@ use domain::judge::{
     Limited, Objection, Opinion, Pinned, Quota, RuleFault,
 };
 use domain::law::{
-    ExternalJudge, FailMode, HeatSource, HeatTable, Limits, OnExceeded, OnViolation, Policy,
-    Quotas, Required, RootFs, Rule, Template, Verdict,
+    ExternalJudge, FailMode, HeatSource, HeatTable, Limits, Losses, OnExceeded, OnViolation,
+    Poison, Policy, Quotas, Required, RootFs, Rule, Template, Verdict,
 };
 use domain::selector::{Requirement, Selector, Test};
 use domain::submission::{
@@ -409,6 +409,10 @@ fn policy_put() -> Vec<Event> {
                 judges: vec![judge("scanner", FailMode::Closed), judge("audit", FailMode::Open)],
                 heat: if full { HeatSource::Learned } else { HeatSource::Table },
                 placement: placement(if full { Strategy::Pack } else { Strategy::Spread }),
+                on_lost: Losses {
+                    retries: if full { 1 } else { 3 },
+                    then: if full { Poison::Quarantine } else { Poison::DeadLetter },
+                },
             },
         }))
     };
@@ -509,7 +513,8 @@ fn snapshot_begun() -> Vec<Event> {
 
 fn snapshot_taken() -> Vec<Event> {
     let (index, digest) = (4_711, Hex([3; 32]));
-    vec![Event::SnapshotTaken(e::SnapshotTaken { at: AT, index, digest, bytes: 1 << 33 })]
+    let bytes = 1 << 33;
+    vec![Event::SnapshotTaken(e::SnapshotTaken { at: AT, index, digest, bytes, state: 3 })]
 }
 
 fn journal_archived() -> Vec<Event> {
@@ -529,6 +534,18 @@ fn checkpoint_signed() -> Vec<Event> {
 
 fn level_raised() -> Vec<Event> {
     vec![Event::LevelRaised(e::LevelRaised { at: AT, origin: operator(), level: 2 })]
+}
+
+fn run_quarantined() -> Vec<Event> {
+    vec![Event::RunQuarantined(Arc::new(e::RunQuarantined {
+        run: run(),
+        at: AT,
+        tenant: "acme".into(),
+        attempt: 4,
+        node: node(),
+        losses: 4,
+        policy: Pinned { name: "python-default".into(), version: 4 },
+    }))]
 }
 
 /// Samples of the newest version of each type, in the order of the catalogue.
@@ -565,5 +582,6 @@ pub fn samples() -> Vec<Vec<Event>> {
         journal_trimmed(),
         checkpoint_signed(),
         level_raised(),
+        run_quarantined(),
     ]
 }

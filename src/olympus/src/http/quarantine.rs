@@ -1,5 +1,5 @@
-//! `/v1/quarantine`, and the two ways out of it: what a judge sent there, why, since when, and what
-//! an operator did about it.
+//! `/v1/quarantine`, and the two ways out of it: what a judge, or the loss of its nodes, sent there,
+//! why, since when, and what an operator did about it.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -51,7 +51,7 @@ fn shown(entry: &Entry, seen: &RunSeen) -> Quarantined {
         Birth::Admitted(e) => &e.judgement,
         Birth::Rejected(e) => &e.judgement,
     };
-    let run = show::seen(seen);
+    let (run, poison) = (show::seen(seen), api::show::poison(&seen.run));
     Quarantined {
         logs: format!("/v1/runs/{}/logs", run.id),
         run_id: run.id,
@@ -65,7 +65,11 @@ fn shown(entry: &Entry, seen: &RunSeen) -> Quarantined {
         message: run.message,
         policy: judgement.into(),
         judges: objectors(judgement),
-        reasons: judgement.reasons().collect(),
+        reasons: match poison {
+            Some(sent) => vec![sent],
+            None => judgement.reasons().collect(),
+        },
+        losses: seen.run.quarantined.as_ref().map(|e| e.losses),
         node: run.node,
         output: run.output,
         resolved: entry.resolved.as_ref().map(|resolved| Resolution {

@@ -15,7 +15,9 @@ pub fn seen(seen: &RunSeen) -> api::Run {
     {
         let (reason, message) = waiting(seen, why);
         shown.reason = Some(Cow::Borrowed(reason));
-        shown.message = Some(message);
+        let sent = api::show::poison(&seen.run).filter(|_| seen.run.is_quarantined());
+        shown.message =
+            Some(sent.map_or_else(|| message.clone(), |sent| format!("{sent}; {message}")));
     }
     shown
 }

@@ -190,7 +190,7 @@ mod tests {
         let tail = memory.open(None).await.expect("a journal").tail;
         let world = World::default();
         let (at, index, digest) = (Timestamp(1), tail.position.seq, world.digest());
-        let event = Event::SnapshotTaken(SnapshotTaken { at, index, digest, bytes: 1 });
+        let event = Event::SnapshotTaken(SnapshotTaken { at, index, digest, bytes: 1, state: 0 });
         let batch = catalog::batch([&event]).expect("an entry");
         let mut chain = Chain::lead_from(tail, Uuid::new_v4());
         let sealed = chain.seal(1, batch).expect("sealed");

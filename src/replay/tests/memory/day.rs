@@ -8,6 +8,7 @@ use domain::fleet::QUARANTINE_LABEL;
 use domain::ids::Hex;
 use domain::judge::{Inputs, Request, judge_again};
 use domain::law::{OnExceeded, Quotas, Rule, Verdict};
+use domain::pieces::STATE_VERSION;
 use domain::placement::Assignment;
 use domain::runs::Birth;
 use domain::submission::Retry;
@@ -102,7 +103,7 @@ pub fn secret_day() -> (Entries, World) {
     day.ask(Command::RaiseLevel { level, origin: origin() });
     day.ask(Command::BeginSnapshot);
     let (index, digest) = (day.entries.len() as u64 + 1, day.world.digest());
-    day.ask(Command::TakeSnapshot { index, digest, bytes: 9 });
+    day.ask(Command::TakeSnapshot { index, digest, bytes: 9, state: STATE_VERSION });
     (day.entries, day.world)
 }
 

@@ -7,6 +7,7 @@ use domain::event::{LevelRaised, Next, SnapshotBegun, SnapshotTaken};
 use domain::ids::Hex;
 use domain::kept::LEVEL;
 use domain::law::Verdict;
+use domain::pieces::STATE_VERSION;
 use domain::submission::Pool;
 use journal::MemoryStore;
 use replay::verify::{Report, verify};
@@ -285,15 +286,19 @@ async fn a_snapshot_is_of_the_state_that_its_entry_left() {
     let index = entries.len() as u64 + 1;
     let digest = world.digest();
     let wrong = Hex([7; 32]);
-    for (index, digest, words) in [
-        (index, digest, None),
-        (index, wrong, Some(format!("the state after entry {index} is {digest}"))),
-        (index - 1, digest, Some(format!("entry {} begins no snapshot", index - 1))),
+    let (now, other) = (STATE_VERSION, STATE_VERSION - 1);
+    for (index, digest, state, words) in [
+        (index, digest, now, None),
+        // What the digest of another shape would be, nobody knows.
+        (index, wrong, other, None),
+        (index, wrong, now, Some(format!("the state after entry {index} is {digest}"))),
+        (index - 1, digest, now, Some(format!("entry {} begins no snapshot", index - 1))),
     ] {
-        let taken = Event::SnapshotTaken(SnapshotTaken { at, index, digest, bytes: 1 });
+        let taken = Event::SnapshotTaken(SnapshotTaken { at, index, digest, bytes: 1, state });
         let journal = journal(&[entries.clone(), vec![vec![taken]]].concat()).await;
         let report = verify(&mut source(&journal), |_, _| {}).await.expect("an audit");
         let found: Vec<_> = report.findings.iter().map(|f| f.what.clone()).collect();
         assert_eq!(found, words.into_iter().collect::<Vec<_>>());
+        assert_eq!(report.not_compared, u64::from(state == other));
     }
 }

@@ -78,6 +78,9 @@ fn told(why: &Explanation) -> String {
     if let Some(miss) = &why.nearest_miss {
         say("Nearest", &miss.message);
     }
+    if let Some(sent) = &why.lost_to_quarantine {
+        say("Quarantine", sent);
+    }
     if let Some(operator) = &why.operator {
         let (action, by, at) = (&operator.action, &operator.by, operator.at);
         say("Operator", &format!("{action} by {by} at {at}: {}", operator.reason));

@@ -45,6 +45,7 @@ fn columns(all: &[Quarantined]) -> Columns {
     let row = |entry: &Quarantined| {
         let by: Vec<&str> =
             entry.judges.iter().map(|j| j.rule.as_deref().unwrap_or(&j.judge)).collect();
+        let by = if entry.losses.is_some() { vec!["on_lost"] } else { by };
         let (action, word) = match &entry.resolved {
             Some(resolved) => (resolved.action.as_str(), &*resolved.reason),
             None => ("-", "-"),

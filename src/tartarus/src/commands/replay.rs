@@ -84,6 +84,13 @@ fn verified(report: &Report) -> String {
              made by what was taken out"
         );
     }
+    if report.not_compared > 0 {
+        let snapshots = report.not_compared;
+        let _ = writeln!(
+            text,
+            "snapshots: {snapshots} not compared, their digests are of the state of another version"
+        );
+    }
     match &report.digest {
         Some(digest) => {
             let _ = writeln!(text, "state: {digest}");
