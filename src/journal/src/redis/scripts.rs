@@ -126,7 +126,8 @@ end
 );
 
 /// Asks for the leader's key. Key: leader. Arguments: claim, its url, time to live in ms, whether
-/// an earlier process of that url loses it.
+/// an earlier process of that url loses it. A key that somebody's hand made stay for ever expires
+/// again: its holder may be gone.
 pub(super) static CLAIM: Lua = Lua::new(
     "#!lua
 local held = redis.call('GET', KEYS[1])
@@ -138,7 +139,12 @@ if held then
   local space = string.find(held, ' ', 1, true)
   local same_url = space and string.sub(held, space + 1) == ARGV[2]
   if not (same_url and ARGV[4] == 'acquire') then
-    return {'OTHER', held, tostring(redis.call('PTTL', KEYS[1]))}
+    local left = redis.call('PTTL', KEYS[1])
+    if left < 0 then
+      redis.call('PEXPIRE', KEYS[1], ARGV[3])
+      left = ARGV[3]
+    end
+    return {'OTHER', held, tostring(left)}
   end
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
