@@ -37,6 +37,7 @@ use uuid::Uuid;
 use crate::follow::{Follower, Stuck};
 use crate::heartbeats::HeartbeatWriter;
 use crate::house::{Door, House, Judges, Role, State, Windows};
+use crate::http::DECIDED_WITHIN;
 use crate::janitor::JanitorActor;
 use crate::keep::{self, Keeper, Keeping};
 use crate::output::OutputStore;
@@ -53,6 +54,10 @@ const READ_AGAIN: Duration = Duration::from_millis(250);
 /// The last checkpoint of a reign may take so long: a journal that does not answer keeps nobody from
 /// stopping.
 const LAST_CHECKPOINT_WITHIN: Duration = Duration::from_secs(2);
+/// What was decided before a stop may take so long to be durable: whoever asked for it is told
+/// *unknown* by then.
+const LAST_ENTRY_WITHIN: Duration = Duration::from_secs(6);
+const _: () = assert!(LAST_ENTRY_WITHIN.as_millis() > DECIDED_WITHIN.as_millis());
 /// What was decided while the last checkpoint was made gets another; so often.
 const LAST_CHECKPOINTS: usize = 3;
 
@@ -441,7 +446,13 @@ impl Rooms {
             let _ = stop.wait_for(|stop| *stop).await;
             vouch_once_more(&notary).await;
             let _ = journal.send(Stop).await;
-            std::future::pending().await
+            // By `fallen`, as soon as what was decided is durable; a journal that does not answer
+            // keeps nobody from stopping.
+            tokio::time::sleep(LAST_ENTRY_WITHIN).await;
+            log::error!(
+                "stop with a write in doubt: the journal does not answer, and whoever asked for it \
+                 was told that it is unknown"
+            );
         };
         tokio::select! {
             biased;
@@ -450,7 +461,7 @@ impl Rooms {
                 None => Fallen::FailStop("the journal actor is gone".into()),
             },
             never = watch_health => never,
-            never = stopping => never,
+            () = stopping => Fallen::Stopped,
             never = opening => never,
         }
     }

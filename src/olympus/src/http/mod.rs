@@ -65,6 +65,7 @@ pub use forward::{Asked, Neighbour, Neighbours, Silent};
 pub use metrics::Meter;
 pub use problem::Fault;
 pub use routes::ROUTES;
+pub use submit::DECIDED_WITHIN;
 pub use what_if::WhatIfs;
 
 /// A request that is under way when the server stops gets so long: as long as an undecided command
