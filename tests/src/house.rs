@@ -116,6 +116,11 @@ impl OlympusPlan {
         self
     }
 
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The command line and environment.
     pub fn command(&self) -> Command {
         let mut command = program::command();

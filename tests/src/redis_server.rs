@@ -46,7 +46,11 @@ impl RedisServer {
     }
 
     fn configured(fsync: Fsync, password: Option<&str>) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
+        Self::kept_in(tempfile::tempdir().expect("a temporary directory"), fsync, password)
+    }
+
+    /// Starts one that keeps its files there.
+    pub fn kept_in(dir: TempDir, fsync: Fsync, password: Option<&str>) -> Self {
         let mut server = Self {
             process: None,
             dir,
@@ -96,11 +100,33 @@ impl RedisServer {
         file.and_then(|file| file.set_len(bytes)).expect("a file that can be cut");
     }
 
-    fn newest_file(&self) -> std::path::PathBuf {
+    /// The newest of its append-only files.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn newest_file(&self) -> std::path::PathBuf {
+        self.files().pop().expect("an append-only file")
+    }
+
+    /// Its append-only files, the oldest first.
+    ///
+    /// # Panics
+    /// Its directory can't be read.
+    pub fn files(&self) -> Vec<std::path::PathBuf> {
         let files = std::fs::read_dir(self.dir.path().join("appendonlydir")).expect("a directory");
         let incr = files.flatten().map(|file| file.path());
-        let incr = incr.filter(|path| path.to_string_lossy().ends_with(".incr.aof"));
-        incr.max().expect("an append-only file")
+        let mut incr: Vec<_> =
+            incr.filter(|path| path.to_string_lossy().ends_with(".incr.aof")).collect();
+        incr.sort();
+        incr
+    }
+
+    /// Its process.
+    ///
+    /// # Panics
+    /// It does not run.
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("it runs")
     }
 
     /// Where its data lies.
@@ -120,6 +146,19 @@ impl RedisServer {
     /// # Panics
     /// It can't be started.
     pub fn restart(&mut self) {
+        if let Err(said) = self.try_restart() {
+            panic!("redis-server ended: {said:?}");
+        }
+    }
+
+    /// The same; what it said where it ends instead.
+    ///
+    /// # Errors
+    /// It refuses its files.
+    ///
+    /// # Panics
+    /// It can't be started.
+    pub fn try_restart(&mut self) -> Result<(), Vec<String>> {
         self.kill();
         installed();
         let always = match self.fsync {
@@ -138,14 +177,18 @@ impl RedisServer {
         }
         let mut process = Process::spawn("redis-server", &mut command);
         until_sync("redis-server to answer", || {
-            assert!(process.ended().is_none(), "redis-server ended: {:?}", process.lines());
+            if process.ended().is_some() {
+                return Some(Err(process.lines()));
+            }
             let mut connection = self.try_connect(0)?;
             let pong: Option<String> = redis::cmd("PING").query(&mut connection).ok();
             // The process is asked too, so that another one on this port is not taken for it.
             let info: String = redis::cmd("INFO").arg("server").query(&mut connection).ok()?;
-            pong.filter(|_| info.contains(&format!("process_id:{}\r", process.pid())))
-        });
+            let own = info.contains(&format!("process_id:{}\r", process.pid()));
+            pong.filter(|_| own).map(|_| Ok(()))
+        })?;
         self.process = Some(process);
+        Ok(())
     }
 
     fn try_connect(&self, db: u8) -> Option<Connection> {

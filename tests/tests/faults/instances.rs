@@ -1,8 +1,10 @@
 //! Instances that are killed, stopped, paused and cut off.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use serde_json::json;
 use tests::http::{host, id};
 use tests::proxy::Proxy;
 use tests::{RedisServer, until};
@@ -10,43 +12,116 @@ use tests::{RedisServer, until};
 use crate::trio::{Trio, ready};
 use crate::{row, spread, times};
 
-fn all_but(one: usize) -> Vec<usize> {
+pub fn all_but(one: usize) -> Vec<usize> {
     (0..3).filter(|place| *place != one).collect()
+}
+
+/// How the leader of three goes, and comes back.
+async fn goes(id: &str, fault: &str, go: impl Fn(&mut tests::Process)) {
+    let (mut trio, times, mut took) = (Trio::start().await, times(), Vec::new());
+    for _ in 0..times {
+        let leader = trio.leader().await;
+        trio.write(&[0, 1, 2]).await;
+        go(&mut trio.instances[leader].process);
+        took.push(trio.write(&all_but(leader)).await);
+        trio.instances[leader].respawn();
+        trio.instances[leader].until_ready().await;
+    }
+    trio.check().await;
+    let kept = trio.acknowledged.len();
+    let seen = format!("{kept} acknowledged, 0 lost, 0 twice; no write for {}", spread(took));
+    row(id, fault, times, &seen);
 }
 
 #[tokio::test]
 async fn f01_a_leader_is_killed() {
-    let (mut trio, times, mut took) = (Trio::start().await, times(), Vec::new());
-    for _ in 0..times {
-        let leader = trio.leader().await;
-        trio.write(&[0, 1, 2]).await;
-        trio.instances[leader].process.kill();
-        took.push(trio.write(&all_but(leader)).await);
-        trio.instances[leader].respawn();
-        trio.instances[leader].until_ready().await;
-    }
-    trio.check().await;
-    let kept = trio.acknowledged.len();
-    let seen = format!("{kept} acknowledged, 0 lost, 0 twice; no write for {}", spread(took));
-    row("F01", "kill -9 of the leader of three", times, &seen);
+    goes("F01", "kill -9 of the leader of three", |process| process.kill()).await;
 }
 
 #[tokio::test]
 async fn f02_a_leader_is_stopped() {
+    goes("F02", "planned stop of the leader of three", |process| {
+        process.signal(Signal::TERM);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn f69_a_leader_aborts() {
+    goes("F69", "the leader aborts, as any panic makes it", |process| {
+        process.signal(Signal::ABORT);
+        assert_eq!(process.exit_code(), None, "by a signal");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn f02_all_are_stopped_while_redis_is_gone() {
     let (mut trio, times, mut took) = (Trio::start().await, times(), Vec::new());
     for _ in 0..times {
-        let leader = trio.leader().await;
         trio.write(&[0, 1, 2]).await;
-        trio.instances[leader].process.signal(Signal::TERM);
-        took.push(trio.write(&all_but(leader)).await);
-        assert_eq!(trio.instances[leader].process.exit_code(), Some(0));
-        trio.instances[leader].respawn();
-        trio.instances[leader].until_ready().await;
+        trio.redis.kill();
+        let began = Instant::now();
+        trio.instances.iter_mut().for_each(|instance| instance.process.signal(Signal::TERM));
+        for instance in &mut trio.instances {
+            assert_eq!(instance.process.exit_code(), Some(0), "{:?}", instance.process.lines());
+        }
+        took.push(began.elapsed());
+        trio.redis.restart();
+        for instance in &mut trio.instances {
+            instance.restart().await;
+        }
     }
     trio.check().await;
     let kept = trio.acknowledged.len();
-    let seen = format!("{kept} acknowledged, 0 lost, 0 twice; no write for {}", spread(took));
-    row("F02", "planned stop of the leader of three", times, &seen);
+    let seen =
+        format!("{kept} acknowledged, 0 lost, 0 twice; all have ended after {}", spread(took));
+    row("F02a", "planned stop of all three while Redis is gone", times, &seen);
+}
+
+#[tokio::test]
+async fn f15_a_follower_and_a_reader_are_slow() {
+    let (mut trio, times, mut took) = (Trio::start().await, times(), Vec::new());
+    let leader = trio.leader().await;
+    let (follower, api) = ((leader + 1) % 3, trio.instances[leader].api());
+    // Somebody asks for the feed, and never reads it.
+    let port = trio.instances[leader].plan.port();
+    let mut reader = std::net::TcpStream::connect(("127.0.0.1", port)).expect("connected");
+    let asked = "GET /v1/events?after=0 HTTP/1.1\r\nHost: olympus\r\n\r\n";
+    reader.write_all(asked.as_bytes()).expect("asked");
+    let before = trio.instances[leader].process.resident_kib();
+    let batch = json!({"runs": vec![host(&["true"]); 1_000]});
+    let (mut calm, mut slow, mut runs) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..times {
+        for _ in 0..50 {
+            calm.push(trio.write(&[leader]).await);
+        }
+        trio.instances[follower].process.signal(Signal::STOP);
+        for _ in 0..50 {
+            slow.push(trio.write(&[leader]).await);
+        }
+        let answer = api.post("/v1/runs:batch", &batch).await.expect(200);
+        for item in answer.json()["items"].as_array().expect("a list") {
+            trio.acknowledged.insert(id(&item["run"]));
+        }
+        runs += 1_000;
+        let (index, began) = (answer.index(), Instant::now());
+        trio.instances[follower].process.signal(Signal::CONT);
+        let seen = trio.instances[follower].api();
+        seen.get(&format!("/v1/queue?min_index={index}&wait=60s")).await.expect(200);
+        took.push(began.elapsed());
+    }
+    let grown = trio.instances[leader].process.resident_kib().saturating_sub(before) >> 10;
+    assert!(grown < 256, "{grown} MiB");
+    trio.check().await;
+    let seen = format!(
+        "a write takes {} before and {} meanwhile; it catches up in {}; the leader grew by {grown} \
+         MiB with {runs} runs and a reader that takes nothing",
+        spread(calm),
+        spread(slow),
+        spread(took)
+    );
+    row("F15", "a follower is paused, and a reader of the feed takes nothing", times, &seen);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use tests::until;
 use crate::trio::{Trio, ready};
 use crate::{row, spread, times};
 
-fn ask(connection: &mut Connection, command: &[&str]) {
+pub fn ask(connection: &mut Connection, command: &[&str]) {
     let mut asked = redis::cmd(command[0]);
     for argument in &command[1..] {
         asked.arg(*argument);
@@ -83,6 +83,12 @@ async fn stops(what: &str, fault: impl FnOnce(&mut Connection)) {
     trio.leader().await;
     let mut connection = trio.redis.connect(0);
     fault(&mut connection);
+    stopped(what, &trio).await;
+}
+
+/// Every instance finds that its journal is damaged.
+pub async fn stopped(what: &str, trio: &Trio) {
+    let mut connection = trio.redis.connect(0);
     // The next write, or the next look of a follower, finds it.
     for api in trio.apis() {
         until(&format!("{what}: every instance to stop"), || async {

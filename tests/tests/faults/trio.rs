@@ -1,12 +1,15 @@
 //! Three instances on one Redis, and what was promised by any of them.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
+use rustix::process::Signal;
 use serde_json::Value;
 use tests::dice::Dice;
 use tests::http::{host, id};
+use tests::proxy::Proxy;
 use tests::{Api, Finished, Olympus, OlympusPlan, RedisServer, until};
 
 /// A probe comes again after this long.
@@ -19,7 +22,7 @@ pub struct Trio {
     pub dice: Dice,
     pub seed: u64,
     pub acknowledged: BTreeSet<String>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Trio {
@@ -31,18 +34,70 @@ impl Trio {
 
     /// Instances that reach Redis by these addresses.
     pub async fn with(redis: RedisServer, addresses: &[&str], env: &[(&str, &str)]) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        let mut instances = Vec::new();
-        for (n, address) in addresses.iter().enumerate() {
-            let mut plan = OlympusPlan::new(&dir.path().join(n.to_string()));
-            plan.set("REDIS_ADDR", address);
+        Self::planned(redis, addresses.len(), |n, plan| {
+            plan.set("REDIS_ADDR", addresses[n]);
             for (name, value) in env {
                 plan.set(name, value);
             }
+        })
+        .await
+    }
+
+    /// Instances that each reach Redis over a wire of its own.
+    pub async fn wired() -> (Self, Vec<Proxy>) {
+        let redis = RedisServer::durable();
+        let wires: Vec<Proxy> = (0..3).map(|_| Proxy::to(redis.port())).collect();
+        let addresses: Vec<String> = wires.iter().map(Proxy::addr).collect();
+        let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+        (Self::with(redis, &addresses, &[]).await, wires)
+    }
+
+    /// So many instances, each planned so.
+    pub async fn planned(
+        redis: RedisServer,
+        count: usize,
+        mut planned: impl FnMut(usize, &mut OlympusPlan),
+    ) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut instances = Vec::new();
+        for n in 0..count {
+            let mut plan = OlympusPlan::new(&dir.path().join(n.to_string()));
+            plan.set("REDIS_ADDR", &redis.addr());
+            planned(n, &mut plan);
             instances.push(plan.start().await);
         }
         let (seed, dice) = Dice::from_env();
-        Self { redis, instances, dice, seed, acknowledged: BTreeSet::new(), _dir: dir }
+        Self { redis, instances, dice, seed, acknowledged: BTreeSet::new(), dir }
+    }
+
+    /// Where an instance keeps its files.
+    pub fn dir(&self, place: usize) -> PathBuf {
+        self.dir.path().join(place.to_string())
+    }
+
+    /// Sends a signal to an instance.
+    pub fn signal(&mut self, place: usize, signal: Signal) {
+        self.instances[place].process.signal(signal);
+    }
+
+    /// How often all instances together have said so.
+    pub fn said(&self, message: &str) -> usize {
+        self.instances.iter().map(|instance| instance.process.said(message).len()).sum()
+    }
+
+    /// The number of the reign, once one leads and the others follow.
+    pub async fn epoch(&self) -> u64 {
+        let leader = self.leader().await;
+        let ready = ready(&self.instances[leader].api()).await.expect("ready");
+        ready["epoch"].as_u64().expect("a number")
+    }
+
+    /// Whether the one that leads now still does in twice the time that its key lives.
+    pub async fn stays_calm(&mut self) {
+        let epoch = self.epoch().await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        self.write(&[0, 1, 2]).await;
+        assert_eq!(self.epoch().await, epoch, "a duel (seed {})", self.seed);
     }
 
     pub fn apis(&self) -> Vec<Api> {
