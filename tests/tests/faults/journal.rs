@@ -5,8 +5,8 @@ use std::time::Duration;
 use redis::Connection;
 use rustix::process::Signal;
 use serde_json::json;
-use tests::http::host;
-use tests::until;
+use tests::http::{host, id};
+use tests::{until, until_sync};
 
 use crate::trio::{Trio, ready};
 use crate::{row, spread, times};
@@ -117,6 +117,54 @@ async fn f26_the_journal_is_gone() {
     stops("RENAME", |c| ask(c, &["RENAME", "tartarus:journal", "elsewhere"])).await;
     let seen = "all three instances stop and say so on /healthz; nothing is written after";
     row("F26", "FLUSHALL, DEL of journal or head, RENAME", 4, seen);
+}
+
+#[tokio::test]
+async fn f27_redis_evicts() {
+    stops("eviction", |c| {
+        ask(c, &["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+        ask(c, &["CONFIG", "SET", "maxmemory", "1"]);
+        until_sync("the journal to be evicted", || {
+            let there: u64 =
+                redis::cmd("EXISTS").arg("tartarus:journal").query(c).expect("answered");
+            (there == 0).then_some(())
+        });
+        ask(c, &["CONFIG", "SET", "maxmemory", "0"]);
+    })
+    .await;
+    let seen =
+        "as F26 once the journal is evicted; that the policy was changed is only said at a start";
+    row("F27", "maxmemory-policy allkeys-lru, and pressure", 1, seen);
+}
+
+#[tokio::test]
+async fn f16_redis_takes_no_large_entry_any_more() {
+    let mut trio = Trio::start().await;
+    trio.write(&[0, 1, 2]).await;
+    let (api, epoch) = (trio.instances[trio.leader().await].api(), trio.epoch().await);
+    let mut connection = trio.redis.connect(0);
+    ask(&mut connection, &["CONFIG", "SET", "proto-max-bulk-len", "1048576"]);
+    let mut run = host(&["true"]);
+    run["stdin"] = json!("x".repeat(3_000));
+    let batch = json!({"runs": vec![run; 1_000]});
+    let refused = api.post_once("/v1/runs:batch", "large", &batch).await;
+    refused.problem(503, "unavailable");
+    assert!(api.get("/v1/runs").await.status == 200, "reads go on");
+    ask(&mut connection, &["CONFIG", "SET", "proto-max-bulk-len", "536870912"]);
+    let answer = until("the batch to be there", || async {
+        let answer = api.post_once("/v1/runs:batch", "large", &batch).await;
+        (answer.status == 200).then_some(answer)
+    })
+    .await;
+    for item in answer.json()["items"].as_array().expect("a list") {
+        trio.acknowledged.insert(id(&item["run"]));
+    }
+    trio.write(&[0, 1, 2]).await;
+    assert_eq!(trio.epoch().await, epoch, "the leader stays");
+    trio.check().await;
+    let seen =
+        "the batch is *unknown*, reads go on, the leader stays; once, when it is raised again";
+    row("F16", "proto-max-bulk-len is lowered to 1 MiB, and a batch of 3 MiB is sent", 1, seen);
 }
 
 #[tokio::test]

@@ -6,9 +6,11 @@
 //! Never:  judges by the clock: how long things took is said, not asserted.
 //! Needs:  `redis-server`.
 
+mod agents;
 mod disks;
 mod instances;
 mod journal;
+mod poison;
 mod trio;
 mod wires;
 
