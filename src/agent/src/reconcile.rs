@@ -143,6 +143,8 @@ pub struct Core {
     attempts: BTreeMap<AttemptRef, Attempt>,
     /// Was here, or was refused: never to start again.
     done: Done,
+    /// Of these, what is being killed and has not ended: nobody may take it for gone.
+    dying: BTreeSet<AttemptRef>,
     session: Option<Session>,
     terms: Option<Terms>,
     /// When the newest thing that was acknowledged was sent.
@@ -238,6 +240,7 @@ impl Core {
             spools,
             attempts: BTreeMap::new(),
             done: Done::default(),
+            dying: BTreeSet::new(),
             session: None,
             terms: None,
             heard_for_ms: 0,
@@ -254,7 +257,7 @@ impl Core {
             Input::Closed => self.session = None,
             Input::Launched(of) => self.launched(of),
             Input::Wrote(of, written) => self.wrote(of, &written),
-            Input::Ended(of, end) => self.ended(of, end),
+            Input::Ended(of, end) => self.ended(now_ms, of, end),
             Input::Leave(grace_ms) => {
                 let kill_at_ms = now_ms.saturating_add(grace_ms);
                 self.leaving.get_or_insert(Leaving { kill_at_ms, killed: false, give_up_ms: 0 });
@@ -473,6 +476,7 @@ impl Core {
                         self.actions.push(Action::Launch(*of, spec, terms));
                     }
                 }
+                (None, Wanted::Run | Wanted::Stop) if self.dying.contains(of) => {}
                 (None, Wanted::Run | Wanted::Stop) => {
                     self.done.insert(*of);
                     session.specs.remove(of);
@@ -500,6 +504,7 @@ impl Core {
     fn forget(&mut self, of: AttemptRef) {
         let Some(attempt) = self.remove(of) else { return };
         if attempt.live() {
+            self.dying.insert(of);
             self.actions.push(Action::Kill(of));
         }
         self.done.insert(of);
@@ -525,7 +530,11 @@ impl Core {
         }
     }
 
-    fn ended(&mut self, of: AttemptRef, end: Box<End>) {
+    fn ended(&mut self, now_ms: u64, of: AttemptRef, end: Box<End>) {
+        if self.dying.remove(&of) {
+            // Now it is gone, where it is still wanted.
+            return self.reconcile(now_ms);
+        }
         let Some(attempt) = self.attempts.get_mut(&of) else { return };
         if attempt.abandoned {
             self.remove(of);

@@ -558,7 +558,9 @@ fn cut_off_it_kills_what_another_node_may_be_given_and_only_that() {
     let again = house.reopen();
     assert_eq!(held(&again), [attempt(2), attempt(3)], "what has ended is still to be told");
     let wanted = |n| want(n, Wanted::Run, None);
-    assert_eq!(house.wants(vec![wanted(1), wanted(2), wanted(3)]), [gone(1)]);
+    assert_eq!(house.wants(vec![wanted(1), wanted(2), wanted(3)]), [], "the kill takes its time");
+    assert_eq!(house.ends(1), [gone(1)], "another may have it when it has ended here");
+    assert_eq!(house.ends(1), []);
 }
 
 #[test]
