@@ -16,19 +16,21 @@ use crate::view::Seen;
 pub struct PolicyActor {
     book: LawBook,
     mark: Mark,
-    court: watch::Sender<Arc<Court>>,
+    court: Arc<Court>,
+    courts: Vec<watch::Sender<Arc<Court>>>,
 }
 
 impl PolicyActor {
-    /// Policy from a replayed history; hands the law out through `court`.
-    pub fn new(book: LawBook, mark: Mark, court: watch::Sender<Arc<Court>>) -> Self {
-        let policy = Self { book, mark, court };
+    /// Policy from a replayed history; hands the law out through each of `courts`. Who waits has one
+    /// of his own: those who wait for the same one are woken in an order of chance.
+    pub fn new(book: LawBook, mark: Mark, courts: Vec<watch::Sender<Arc<Court>>>) -> Self {
+        let mut policy = Self { book, mark, court: Arc::default(), courts };
         policy.hand_out(None);
         policy
     }
 
     /// Makes the law in force ready, and lets the judges have it.
-    fn hand_out(&self, before: Option<&Court>) {
+    fn hand_out(&mut self, before: Option<&Court>) {
         let court = Court::new(self.book.current().clone(), before);
         for (statute, rule, error) in court.unfit(before) {
             log::error!(
@@ -38,7 +40,10 @@ impl PolicyActor {
                  policy is replaced"
             );
         }
-        self.court.send_replace(Arc::new(court));
+        self.court = Arc::new(court);
+        for to in &self.courts {
+            to.send_replace(self.court.clone());
+        }
     }
 
     fn seen<T>(&self, value: T) -> Seen<T> {
@@ -64,7 +69,7 @@ impl Handler<Published> for PolicyActor {
         }
         self.mark = Mark { index: batch.index, receipt: batch.receipt };
         if changed {
-            let before = self.court.borrow().clone();
+            let before = self.court.clone();
             self.hand_out(Some(&before));
         }
     }

@@ -210,16 +210,12 @@ async fn connected_session(
         wire.say(&talk.output_ack(*of).await?).await?;
     }
     talk.say_wants(first, wire).await?;
-    let mut lease = house.lease.clone();
     loop {
         tokio::select! {
-            // The end first; answers next, of which there is one a frame; wants are looked at after
-            // each of these, so that none of them waits for a quiet moment.
+            // Answers first, of which there is one a frame; wants are looked at after each of
+            // these, so that none of them waits for a quiet moment. A role that is over ends it with
+            // its actors, which close `changed`.
             biased;
-            state = lease.wait_for(|state| !matches!(state, journal::LeaseState::Valid { .. })) => {
-                drop(state);
-                return Err(stopping());
-            }
             Some(done) = talk.work.next(), if !talk.work.is_empty() => {
                 if let Some(answer) = done {
                     wire.say(&answer?).await?;

@@ -233,15 +233,15 @@ impl Rooms {
             })
         };
         let (court_out, court) = watch::channel(Arc::new(Court::default()));
+        let (law_out, law) = watch::channel(Arc::new(Court::default()));
         let policy = {
             let book = world.law.clone();
-            hall.start(move || PolicyActor::new(book, mark, court_out))
+            hall.start(move || PolicyActor::new(book, mark, vec![court_out, law_out]))
         };
-        let judges = Judges::new(court.clone());
+        let judges = Judges::new(court);
         let projector = {
             let (journal, render) = (plan.journal.clone(), plan.render_policies);
-            let court = court.clone();
-            hall.start(move || ProjectorActor::new(journal, render, court))
+            hall.start(move || ProjectorActor::new(journal, render, law))
         };
         let queue = {
             let (line, dead) = (world.line.clone(), world.dead.clone());

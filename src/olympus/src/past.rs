@@ -232,7 +232,7 @@ fn open(state: State, now: Option<Timestamp>) -> Windows {
     let clock = Arc::new(Clock::standing_at(now.unwrap_or(world.now).max(world.now)));
     let (court_out, court) = watch::channel(Arc::new(Court::default()));
     Windows {
-        policy: PolicyActor::new(world.law.clone(), mark, court_out).start(),
+        policy: PolicyActor::new(world.law.clone(), mark, vec![court_out]).start(),
         queue: QueueActor::of_past(world.line.clone(), world.dead.clone(), mark).start(),
         view: ViewActor::of_past(world, mark, clock.clone()).start(),
         judges: Judges::new(court),
