@@ -61,6 +61,7 @@ const LINKS: &[(&str, &[&str])] = &[
     ("olympus", &["api", "domain", "journal", "olympus-actors", "replay"]),
     ("tartarus", &["agent", "api", "client", "domain", "olympus", "replay", "sandbox"]),
     ("bench", &["api", "domain", "journal", "olympus", "replay", "sandbox"]),
+    ("sim", &["agent", "api", "domain", "journal", "olympus", "olympus-actors"]),
     ("tests", &["api"]),
 ];
 

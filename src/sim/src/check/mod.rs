@@ -1,0 +1,25 @@
+//! The checkers: what must be so at the end of a seed, whatever happened in it.
+//!
+//! Each knows the law of section 7 of the journal's design and the histories of those who took part,
+//! not the code that it checks; a model of its own stands against the house's folds.
+
+mod history;
+mod journal;
+mod model;
+mod nodes;
+
+use std::rc::Rc;
+
+pub use journal::fold;
+pub use model::Model;
+
+use crate::world::World;
+
+/// Holds the end of a seed against every rule.
+pub fn all(world: &Rc<World>) -> Model {
+    let model = Model::of(world);
+    journal::check(world, &model);
+    history::check(world, &model);
+    nodes::check(world, &model);
+    model
+}

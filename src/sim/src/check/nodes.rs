@@ -1,0 +1,105 @@
+//! What nodes did, held against the journal and the clock of the world.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use domain::event::NodeLostCause;
+
+use super::Model;
+use super::model::is_end;
+use crate::node::Program;
+use crate::trace::now_ms;
+use crate::world::{SealedAt, World};
+
+/// S12, S15, S17, and that everything has ended.
+pub fn check(world: &Rc<World>, model: &Model) {
+    programs(world, model);
+    losses(world, model);
+    if world.redis.emptied.get() {
+        return;
+    }
+    for (id, run) in &model.runs {
+        if !is_end(run.status()) {
+            world.find("L3", format!("run {id} is {} in the end", run.status()));
+        }
+    }
+}
+
+/// S12: nothing runs before its assignment is in the journal. S17: no run twice at a time.
+fn programs(world: &World, model: &Model) {
+    let programs = world.programs.borrow();
+    let mut of_run: BTreeMap<_, Vec<&Program>> = BTreeMap::new();
+    for program in programs.iter() {
+        of_run.entry(program.of.run).or_default().push(program);
+        let assigned = model
+            .runs
+            .get(&program.of.run.0)
+            .and_then(|run| run.attempts.iter().find(|attempt| attempt.token == program.of.token));
+        match assigned {
+            Some(attempt) if attempt.assigned > program.journal_was && !world.plan.forgets() => {
+                let what =
+                    format!("{} ran {} at {} ms", program.node, program.of.run, program.began_ms);
+                world.find("S12", format!("{what}, before entry {}", attempt.assigned));
+            }
+            Some(attempt) if attempt.node != program.node => {
+                world.find("S12", format!("{} ran another's attempt", program.node));
+            }
+            Some(_) => {}
+            None if world.plan.forgets() => {}
+            None => {
+                let what =
+                    format!("{} ran {}, which was never assigned", program.node, program.of.run);
+                world.find("S12", what);
+            }
+        }
+    }
+    let end = now_ms();
+    for (run, mut programs) in of_run {
+        programs.retain(|program| !program.frozen.get());
+        programs.sort_by_key(|program| program.began_ms);
+        for pair in programs.windows(2) {
+            let ended = pair[0].ended_ms.get().unwrap_or(end);
+            if pair[1].began_ms < ended && !world.plan.forgets() {
+                let what = format!("{run} ran on {} until {ended} ms", pair[0].node);
+                world.find(
+                    "S17",
+                    format!("{what}, and on {} from {} ms", pair[1].node, pair[1].began_ms),
+                );
+            }
+        }
+    }
+}
+
+/// S15: a node is lost only when it was not heard for its time to live, nor could have been.
+fn losses(world: &World, model: &Model) {
+    let sealed = world.sealed.borrow();
+    let ttl_ms = world.plan.ttl_ms;
+    for lost in model.lost.iter().filter(|lost| lost.cause == NodeLostCause::HeartbeatExpired) {
+        let its: Vec<&SealedAt> = sealed.iter().filter(|at| at.boot == lost.boot).collect();
+        let Some(place) = its.iter().position(|at| at.id == lost.id) else { continue };
+        // It was decided after the entry before was sealed, and before its own was.
+        let (sealed_ms, before) = (its[place].ms, place.checked_sub(1).map(|at| its[at].ms));
+        let Some(before_ms) = before else {
+            world.find("S15", format!("{} was lost in a leader's first entry", lost.node));
+            continue;
+        };
+        let heard = world.heard.borrow();
+        let heard = heard.iter().filter(|h| h.node == lost.node && h.acked_ms <= before_ms);
+        let heard = heard.map(|heard| heard.sent_ms).max().unwrap_or(0);
+        let barrier = model
+            .reigns
+            .iter()
+            .rev()
+            .find(|(seq, _, boot)| *seq < lost.id.seq && *boot == lost.boot);
+        let barrier = barrier.and_then(|(seq, ..)| its.iter().find(|at| at.id.seq == *seq));
+        let reign = barrier.map_or(0, |barrier| barrier.ms);
+        let last = heard.max(reign);
+        if sealed_ms.saturating_sub(last) < ttl_ms {
+            let what = format!("{} was lost at {sealed_ms} ms", lost.node);
+            world.find(
+                "S15",
+                format!("{what}: heard at {heard} ms, reign since {reign} ms, ttl {ttl_ms}"),
+            );
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! Clients: what people and programs do to the house, and what they hear.
+//!
+//! Owns:   the history of every operation: when it was asked, when answered, and what.
+//! Never:  tries anything again under another key.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix_web::http::Method;
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use bytes::Bytes;
+use journal::Receipt;
+use olympus::http::{Asked, Silent};
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+use crate::chance::Chance;
+use crate::instance::Answer;
+use crate::trace;
+use crate::trace::now_ms;
+use crate::world::World;
+
+/// A client waits so long for an answer.
+const PATIENCE: Duration = Duration::from_secs(9);
+/// How often one that does not know is tried again.
+const TRIES: u32 = 8;
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// So many runs.
+    Submit(u32),
+    /// A run to end.
+    Cancel(Uuid),
+    /// A policy.
+    Policy(String),
+    /// The queue to stand still, or to go on.
+    Queue,
+    /// One run; at least at an entry.
+    Read {
+        /// Which.
+        run: Uuid,
+        /// `min_index`.
+        least: Option<u64>,
+        /// `consistent`.
+        consistent: bool,
+    },
+}
+
+/// What came of a try, or of all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is done.
+    Done(Done),
+    /// The law said no.
+    Refused(u16),
+    /// Surely not applied.
+    NotApplied,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// What an answer said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Status.
+    pub status: u16,
+    /// The entry it reflects.
+    pub index: u64,
+    /// The receipt of a write.
+    pub receipt: Option<Receipt>,
+    /// The runs it names, with their status.
+    pub runs: Vec<(Uuid, String)>,
+}
+
+/// One operation.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    /// Its name: in every run that it makes.
+    pub name: String,
+    /// What.
+    pub kind: Kind,
+    /// Whether it had an idempotency key.
+    pub keyed: bool,
+    /// When it was asked first.
+    pub asked_ms: u64,
+    /// When the last answer came.
+    pub answered_ms: u64,
+    /// What each try came to.
+    pub tries: Vec<Outcome>,
+}
+
+impl Operation {
+    /// What all tries came to.
+    pub fn outcome(&self) -> &Outcome {
+        let done = self.tries.iter().find(|outcome| matches!(outcome, Outcome::Done(_)));
+        let unknown = self.tries.iter().find(|outcome| **outcome == Outcome::Unknown);
+        done.or(unknown).or(self.tries.last()).unwrap_or(&Outcome::Unknown)
+    }
+}
+
+/// One that asks.
+pub struct Client {
+    world: Rc<World>,
+    name: String,
+    chance: Chance,
+    asked: u64,
+    runs: Vec<Uuid>,
+    newest: u64,
+}
+
+impl Client {
+    /// The client of a number.
+    pub fn new(world: &Rc<World>, number: usize) -> Self {
+        let name = format!("c{number}");
+        let chance = Chance::of(world.plan.seed, &name);
+        Self { world: world.clone(), name, chance, asked: 0, runs: Vec::new(), newest: 0 }
+    }
+
+    /// Asks until the first phase is over.
+    pub async fn live(mut self) {
+        while self.world.faulty() {
+            let think = self.chance.between(5, 400);
+            sleep(Duration::from_millis(think)).await;
+            self.act().await;
+        }
+    }
+
+    async fn act(&mut self) {
+        let some = self.chance.pick(&self.runs).copied();
+        match (self.chance.below(100), some) {
+            (0..50, _) => drop(self.submit(1).await),
+            (50..60, _) => {
+                let many = u32::try_from(self.chance.between(2, 5)).unwrap_or(2);
+                drop(self.submit(many).await);
+            }
+            (60..70, Some(run)) => {
+                let (kind, path) = (Kind::Cancel(run), format!("/v1/runs/{run}/cancel"));
+                self.perform(kind, Method::POST, &path, None, false).await;
+            }
+            (70..74, _) => self.policy().await,
+            (74..78, _) => {
+                for what in ["pause", "resume"] {
+                    let path = format!("/v1/queue/{what}");
+                    self.perform(Kind::Queue, Method::POST, &path, None, false).await;
+                }
+            }
+            (_, Some(run)) => self.read(run).await,
+            (_, None) => {}
+        }
+    }
+
+    async fn read(&mut self, run: Uuid) {
+        let (mut least, mut consistent, mut query) = (None, false, String::new());
+        match self.chance.below(4) {
+            0 => {
+                least = Some(self.newest);
+                query = format!("?min_index={}", self.newest);
+            }
+            1 => {
+                consistent = true;
+                query = "?consistent=true".into();
+            }
+            2 => query = "?wait=700ms".into(),
+            _ => {}
+        }
+        let (kind, path) =
+            (Kind::Read { run, least, consistent }, format!("/v1/runs/{run}{query}"));
+        self.perform(kind, Method::GET, &path, None, false).await;
+    }
+
+    async fn policy(&mut self) {
+        let name = format!("p{}", self.chance.below(3));
+        // Never one that a run does not pass: what is refused ends nothing.
+        let body = json!({
+            "name": name, "match": {"templates": [format!("{name}-*")]},
+            "limits": {"cpu_milli": 1000 + self.chance.below(1000), "mem_mb": 512, "ttl": "10m"},
+        });
+        let path = format!("/v1/policies/{name}");
+        self.perform(Kind::Policy(name), Method::PUT, &path, Some(body), false).await;
+    }
+
+    /// Lets the queue go on.
+    pub async fn resume(&mut self) {
+        self.perform(Kind::Queue, Method::POST, "/v1/queue/resume", None, false).await;
+    }
+
+    /// Submits some runs, until it is known what came of it.
+    pub async fn submit(&mut self, many: u32) -> Outcome {
+        let name = format!("{}-{}", self.name, self.asked);
+        let one = |client: &Self, position: u32| {
+            let last_ms = client.chance.between(20, 1_500);
+            let code = if client.chance.per_mille(150) { 1 } else { 0 };
+            json!({
+                "template": "host",
+                "command": ["sim", last_ms.to_string(), code.to_string()],
+                "resources": {"cpu_milli": 200, "mem_mb": 32},
+                "metadata": {"op": name, "position": position.to_string()},
+                "env": {"SECRET": client.chance.below(10).to_string()},
+                "priority": client.chance.below(101),
+                "retry": {"max_attempts": client.chance.between(1, 3), "backoff": "200ms"},
+                "on_lost": if client.chance.per_mille(800) { "retry" } else { "fail" },
+            })
+        };
+        let (path, body) = match many {
+            1 => ("/v1/runs", one(self, 0)),
+            _ => {
+                let runs: Vec<Value> = (0..many).map(|position| one(self, position)).collect();
+                ("/v1/runs:batch", json!({ "runs": runs }))
+            }
+        };
+        let keyed = self.chance.per_mille(800);
+        let outcome = self.perform(Kind::Submit(many), Method::POST, path, Some(body), keyed).await;
+        if let Outcome::Done(done) = &outcome {
+            self.runs.extend(done.runs.iter().map(|(run, _)| run));
+        }
+        outcome
+    }
+
+    async fn perform(
+        &mut self,
+        kind: Kind,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        keyed: bool,
+    ) -> Outcome {
+        let name = format!("{}-{}", self.name, self.asked);
+        self.asked += 1;
+        let asked_ms = now_ms();
+        let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
+        let mut tries = Vec::new();
+        loop {
+            let outcome = self.once(&name, tries.len(), &method, path, body.clone(), keyed).await;
+            trace!("{name} {method} {path}: {outcome:?}");
+            let again = match &outcome {
+                Outcome::Done(_) | Outcome::Refused(_) => false,
+                // What surely was not done may be done again; what is unknown under its key alone.
+                Outcome::NotApplied => true,
+                Outcome::Unknown => keyed,
+            };
+            tries.push(outcome);
+            if !again || tries.len() >= TRIES as usize || matches!(kind, Kind::Read { .. }) {
+                break;
+            }
+            sleep(Duration::from_millis(self.chance.between(50, 900))).await;
+        }
+        let answered_ms = now_ms();
+        let operation = Operation { name, kind, keyed, asked_ms, answered_ms, tries };
+        let outcome = operation.outcome().clone();
+        if let Outcome::Done(done) = &outcome {
+            self.newest = self.newest.max(done.index);
+        }
+        self.world.operations.borrow_mut().push(operation);
+        outcome
+    }
+
+    async fn once(
+        &self,
+        name: &str,
+        tried: usize,
+        method: &Method,
+        path: &str,
+        body: Bytes,
+        keyed: bool,
+    ) -> Outcome {
+        let url = {
+            let instances = self.world.instances.borrow();
+            let leader = instances.iter().find(|instance| instance.leads());
+            let any = self.chance.pick(&instances);
+            let to = if self.chance.per_mille(500) { leader.or(any) } else { any };
+            to.map(|instance| instance.url.clone()).unwrap_or_default()
+        };
+        let mut headers = HeaderMap::new();
+        let mut add = |name: &'static str, value: &str| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        };
+        add("x-request-id", &format!("{name}.{tried}"));
+        add("content-type", api::headers::JSON);
+        if keyed {
+            add(api::headers::IDEMPOTENCY_KEY, name);
+        }
+        let asked = Asked { method: method.clone(), url: format!("{url}{path}"), headers, body };
+        match timeout(PATIENCE, self.world.ask(asked, false)).await {
+            Ok(Ok(answer)) => outcome(&self.world, name, &answer),
+            Ok(Err(Silent::Away)) => Outcome::NotApplied,
+            Ok(Err(Silent::Unanswered)) | Err(_) => Outcome::Unknown,
+        }
+    }
+}
+
+fn outcome(world: &World, name: &str, answer: &Answer) -> Outcome {
+    let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let run = |body: &Value| {
+        let id = body["id"].as_str().or(body["run_id"].as_str())?;
+        Some((Uuid::try_parse(id).ok()?, body["status"].as_str().unwrap_or("REJECTED").to_owned()))
+    };
+    let items = body["runs"].as_array().or(body["items"].as_array());
+    let runs = match items {
+        Some(items) => items.iter().filter_map(|item| run(&item["run"])).collect(),
+        None => run(&body).into_iter().collect(),
+    };
+    let done = Done {
+        status: answer.status,
+        index: answer.index().unwrap_or(0),
+        receipt: answer.receipt(),
+        runs,
+    };
+    match (answer.status, body["outcome"].as_str()) {
+        (200..300, _) => Outcome::Done(done),
+        (403, _) if done.receipt.is_some() => Outcome::Done(done),
+        (404, _) => Outcome::Refused(404),
+        (503, Some("not_applied")) => Outcome::NotApplied,
+        (503, _) => Outcome::Unknown,
+        (status @ 400..500, _) => Outcome::Refused(status),
+        (status, _) => {
+            world.find("HTTP", format!("{name} was answered {status}: {body}"));
+            Outcome::Unknown
+        }
+    }
+}

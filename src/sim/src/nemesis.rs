@@ -1,0 +1,214 @@
+//! Nemesis: the faults of a plan, each in its own time; and the healing of all of them.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::chance::Chance;
+use crate::trace;
+use crate::world::World;
+
+/// A fault.
+#[derive(Clone, Copy)]
+enum Fault {
+    KillInstance,
+    StopInstance,
+    PauseInstance,
+    CutInstance,
+    TurnClock,
+    KillRedis,
+    PauseRedis,
+    EarlyLease,
+    LateLease,
+    KillAgent,
+    PauseAgent,
+    CutAgent,
+    RollBack,
+    Flush,
+}
+
+/// Lets the faults of the plan come, until the first phase is over.
+pub fn begin(world: &Rc<World>) {
+    let often = world.plan.often;
+    let faults = [
+        (Fault::KillInstance, often.kill_instance),
+        (Fault::StopInstance, often.stop_instance),
+        (Fault::PauseInstance, often.pause_instance),
+        (Fault::CutInstance, often.cut_instance),
+        (Fault::TurnClock, often.turn_clock),
+        (Fault::KillRedis, often.kill_redis),
+        (Fault::PauseRedis, often.pause_redis),
+        (Fault::EarlyLease, often.early_lease),
+        (Fault::LateLease, often.late_lease),
+        (Fault::KillAgent, often.kill_agent),
+        (Fault::PauseAgent, often.pause_agent),
+        (Fault::CutAgent, often.cut_agent),
+        (Fault::RollBack, often.roll_back),
+        (Fault::Flush, often.flush),
+    ];
+    for (n, (fault, mean_ms)) in faults.into_iter().enumerate() {
+        if mean_ms > 0 {
+            let chance = Chance::of(world.plan.seed, &format!("nemesis {n}"));
+            world.spawn(come(world.clone(), fault, mean_ms, chance));
+        }
+    }
+    // What Redis does every second.
+    let this = world.clone();
+    world.spawn(async move {
+        loop {
+            sleep(Duration::from_secs(1)).await;
+            let newest = this.store.newest().map_or(0, |id| id.seq);
+            this.redis.flushed.set(newest);
+        }
+    });
+}
+
+async fn come(world: Rc<World>, fault: Fault, mean_ms: u64, chance: Chance) {
+    loop {
+        sleep(Duration::from_millis(chance.between(mean_ms / 4, mean_ms * 7 / 4))).await;
+        if !world.faulty() {
+            return;
+        }
+        strike(&world, fault, &chance).await;
+    }
+}
+
+/// One that is likely the leader, whom faults hurt most.
+fn victim(world: &World, chance: &Chance) -> Option<Rc<crate::instance::Instance>> {
+    let instances = world.instances.borrow();
+    let leader = instances.iter().find(|instance| instance.leads());
+    let any = chance.pick(&instances);
+    if chance.per_mille(600) { leader.or(any).cloned() } else { any.cloned() }
+}
+
+async fn pause(chance: &Chance, from_ms: u64, to_ms: u64) {
+    sleep(Duration::from_millis(chance.between(from_ms, to_ms))).await;
+}
+
+async fn strike(world: &Rc<World>, fault: Fault, chance: &Chance) {
+    let node = chance.pick(&world.nodes.borrow()).cloned();
+    match fault {
+        Fault::KillInstance => {
+            if let Some(victim) = victim(world, chance) {
+                victim.kill();
+                pause(chance, 10, 2_500).await;
+                if world.faulty() && !victim.is_alive() {
+                    victim.start(world);
+                }
+            }
+        }
+        Fault::StopInstance => {
+            // It is started again by whoever watches it.
+            if let Some(victim) = victim(world, chance) {
+                victim.stop();
+            }
+        }
+        Fault::PauseInstance => {
+            if let Some(victim) = victim(world, chance) {
+                victim.pause(true);
+                pause(chance, 100, 5_000).await;
+                victim.pause(false);
+            }
+        }
+        Fault::CutInstance => {
+            if let Some(victim) = victim(world, chance) {
+                trace!("{} cut off", victim.name);
+                victim.cut.set(true);
+                pause(chance, 100, 5_000).await;
+                trace!("{} not cut off any more", victim.name);
+                victim.cut.set(false);
+            }
+        }
+        Fault::TurnClock => {
+            if let Some(victim) = victim(world, chance) {
+                let far = [100_000_u64, 2_000_000, 3_600_000_000];
+                let most = chance.pick(&far).copied().unwrap_or(1);
+                let by = i64::try_from(chance.below(most)).unwrap_or(0);
+                victim.turn_clock(if chance.per_mille(500) { by } else { -by });
+            }
+        }
+        Fault::KillRedis => {
+            trace!("redis killed");
+            world.kill_redis(chance.between(30, 2_000));
+        }
+        Fault::PauseRedis => {
+            trace!("redis paused");
+            let for_ms = Duration::from_millis(chance.between(50, 3_500));
+            world.redis.paused_until.set(Some(Instant::now() + for_ms));
+        }
+        Fault::EarlyLease => {
+            trace!("the leader's key expires early");
+            world.store.expire_lease();
+        }
+        Fault::LateLease => {
+            trace!("the leader's key expires late");
+            world.store.stretch_lease(Duration::from_millis(chance.between(100, 2_000)));
+        }
+        Fault::KillAgent => {
+            if let Some(node) = node {
+                node.kill();
+                pause(chance, 100, 3_000).await;
+                if world.faulty() {
+                    node.start(world);
+                }
+            }
+        }
+        Fault::PauseAgent => {
+            if let Some(node) = node {
+                node.pause(world, true);
+                pause(chance, 100, world.plan.ttl_ms * 2).await;
+                node.pause(world, false);
+            }
+        }
+        Fault::CutAgent => {
+            if let Some(node) = node {
+                node.cut.set(true);
+                node.break_link();
+                pause(chance, 50, world.plan.ttl_ms * 2).await;
+                node.cut.set(false);
+            }
+        }
+        Fault::RollBack => {
+            let newest = world.store.newest().map_or(1, |id| id.seq);
+            let by = chance.between(1, world.plan.roll_back_by);
+            trace!("an older backup takes the place of redis' data");
+            world.redis.lives.set(world.redis.lives.get() + 1);
+            world.forget_after(newest.saturating_sub(by).max(1));
+        }
+        Fault::Flush => {
+            if !world.redis.emptied.replace(true) {
+                trace!("redis is emptied");
+                world.forget_after(0);
+            }
+        }
+    }
+}
+
+/// Ends every fault.
+pub fn heal(world: &Rc<World>) {
+    trace!("heal");
+    world.healed.set(true);
+    world.redis.down_until.set(None);
+    world.redis.paused_until.set(None);
+    for instance in world.instances.borrow().iter() {
+        instance.cut.set(false);
+        instance.pause(false);
+        if !instance.is_alive() && !world.redis.emptied.get() {
+            instance.start(world);
+        }
+    }
+    for node in world.nodes.borrow().iter() {
+        node.cut.set(false);
+        node.pause(world, false);
+        // Agents obey no epoch below the highest they saw: after a restore from an older backup an
+        // operator lets them forget it (docs/operations.md).
+        if !world.redis.forgotten.borrow().is_empty() {
+            node.kill();
+            node.forget();
+        }
+        if !node.is_alive() {
+            node.start(world);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The bugs of section 7 of the journal's design, planted to prove that the checkers find them.
+//!
+//! Each is planted where the house meets the world: in the journal's port, in its dice, in the terms of
+//! its agents. The house itself is the same program, so nothing here can be on in production.
+
+use crate::plan::{Often, Plan, Tier};
+
+/// A bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// The barrier counts as written before it is.
+    DropBarrier,
+    /// An append is held against the number of the newest entry, not against its hash.
+    CompareNumbers,
+    /// Reads show entries that are not in the journal yet.
+    ReadBeyondDurable,
+    /// An append counts as written before it is.
+    AckBeforeDurable,
+    /// Every attempt has the same token.
+    ReuseToken,
+    /// Something is decided by what no journal says.
+    Undetermined,
+    /// A reader passes over an entry.
+    SkipContiguity,
+    /// Whether an entry is on the chain is asked by its number. (Snapshots are not simulated: this is
+    /// the question that a start asks of one, asked here where a deposed writer asks it.)
+    KnowByNumber,
+    /// A node is lost before its time.
+    NoGrace,
+    /// A lost reply that is found again counts as another's entry.
+    DupIsConflict,
+}
+
+impl Planted {
+    /// All of them, with the words of the command line.
+    pub const ALL: [(&'static str, Self); 10] = [
+        ("drop-barrier", Self::DropBarrier),
+        ("compare-numbers", Self::CompareNumbers),
+        ("read-beyond-durable", Self::ReadBeyondDurable),
+        ("ack-before-durable", Self::AckBeforeDurable),
+        ("reuse-token", Self::ReuseToken),
+        ("undetermined", Self::Undetermined),
+        ("skip-contiguity", Self::SkipContiguity),
+        ("know-by-number", Self::KnowByNumber),
+        ("no-grace", Self::NoGrace),
+        ("dup-is-conflict", Self::DupIsConflict),
+    ];
+
+    /// Turns a plan towards the faults without which the bug does no harm.
+    pub(crate) fn favour(self, plan: &mut Plan) {
+        match self {
+            Self::DropBarrier => {
+                plan.often.early_lease = 900;
+                plan.calls.slow_ms = 20;
+                plan.instances = 3;
+            }
+            Self::ReadBeyondDurable => {
+                plan.calls.lose_request = plan.calls.lose_request.max(20);
+                plan.calls.hold_request = plan.calls.hold_request.max(30);
+                plan.often.early_lease = 1_500;
+                plan.instances = 3;
+            }
+            // The journal must lose entries and grow to the same number while an append is on its way.
+            Self::CompareNumbers => {
+                plan.instances = 3;
+                plan.often = Often { roll_back: 500, early_lease: 400, ..Often::default() };
+                plan.roll_back_by = 3;
+                plan.calls = crate::plan::Calls {
+                    slow_ms: 5,
+                    hold_request: 60,
+                    ..crate::plan::Calls::default()
+                };
+            }
+            Self::KnowByNumber => {
+                plan.instances = 3;
+                plan.often = Often {
+                    roll_back: 1_500,
+                    pause_instance: 1_500,
+                    early_lease: 700,
+                    ..plan.often
+                };
+                plan.often.flush = 0;
+                plan.calls.hold_request = 10;
+            }
+            Self::AckBeforeDurable => {
+                plan.calls.lose_request = 40;
+                plan.often.kill_instance = 2_000;
+            }
+            Self::NoGrace => plan.often.cut_agent = 1_000,
+            Self::DupIsConflict => {
+                // Nothing else, so that nothing else can be the cause.
+                plan.calls = crate::plan::Calls {
+                    slow_ms: 2,
+                    lose_append_reply: 100,
+                    ..crate::plan::Calls::default()
+                };
+                plan.often = Often::default();
+                plan.lying_wire = 0;
+                plan.tier = Tier::Always;
+            }
+            Self::SkipContiguity => plan.instances = 3,
+            Self::ReuseToken | Self::Undetermined => {}
+        }
+    }
+}
