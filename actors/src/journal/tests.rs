@@ -8,7 +8,7 @@ use domain::ids::Hex;
 use domain::kept::{LEVEL, MEMORY};
 use domain::{Event, Refusal, Sequence, Timestamp};
 use journal::memory::Fault;
-use journal::{Batch, Chain, Cursor, Entry, Journal, MemoryJournal, catalog};
+use journal::{BATCH_CUT_BYTES, Batch, Chain, Cursor, Entry, Journal, MemoryJournal, catalog};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -30,6 +30,28 @@ async fn what_comes_while_an_append_is_under_way_goes_together() {
         answers.into_iter().map(|answer| answer.expect("durable").mark.index).collect();
     assert_eq!(house.store.store().ids().len(), before + indexes.len());
     assert_eq!(indexes.len(), 2, "one entry for the first, one for all others");
+}
+
+#[actix::test]
+async fn a_batch_is_cut_between_commands_and_a_large_one_goes_alone() {
+    let house = Fixture::leading().await;
+    let before = entries(&house).await.len();
+    // The first append is refused once: everything else comes meanwhile, and is cut by its size.
+    house.faults.plan([Fault::Refuse]);
+    let of = |runs: usize| house.admit((0..runs).map(|_| judged()).collect(), None);
+    let commands = [1].into_iter().chain([20; 60]).chain([800, 1]);
+    for answer in futures_util::future::join_all(commands.map(of)).await {
+        answer.expect("durable");
+    }
+    let entries = entries(&house).await.split_off(before);
+    let sizes: Vec<usize> = entries.iter().map(|entry| entry.bytes().len()).collect();
+    let (large, others): (Vec<&usize>, Vec<&usize>) =
+        sizes.iter().partition(|size| **size > 2 * BATCH_CUT_BYTES);
+    assert_eq!(large.len(), 1, "the one of 800 runs: {sizes:?}");
+    assert!(others.len() > 2, "one for the first, and more than one for the others: {sizes:?}");
+    let runs: Vec<u32> = entries.iter().map(|entry| entry.header().records).collect();
+    assert_eq!(runs.iter().sum::<u32>(), 1 + 60 * 20 + 800 + 1);
+    assert!(runs.contains(&800), "alone: {runs:?}");
 }
 
 #[actix::test]

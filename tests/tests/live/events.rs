@@ -121,3 +121,24 @@ async fn the_command_line_prints_a_line_an_event() {
     assert!(said.stderr.contains("node.exploded"), "{}", said.stderr);
     drop(agent);
 }
+
+#[tokio::test]
+async fn one_feed_too_many_is_refused_until_another_ends() {
+    let house = House::memory().await;
+    let ask = || house.api.request(Method::GET, "/v1/events").send();
+    let mut feeds = Vec::new();
+    for _ in 0..256 {
+        let feed = ask().await.expect("an answer");
+        assert_eq!(feed.status(), 200);
+        feeds.push(feed);
+    }
+    let refused = house.api.get("/v1/events").await;
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    let words = refused.problem(503, "unavailable")["detail"].to_string();
+    assert!(words.contains("256") && words.contains("another instance"), "{words}");
+    feeds.pop();
+    tests::until("the place to be free", || async {
+        (ask().await.expect("an answer").status() == 200).then_some(())
+    })
+    .await;
+}

@@ -1,5 +1,7 @@
 //! Agents and control planes that die, and nodes that fall silent.
 
+use std::time::{Duration, Instant};
+
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tests::http::{host, id};
@@ -177,4 +179,26 @@ async fn reads_go_on_and_writes_say_503_while_redis_is_away() {
     .await;
     assert!([200, 202].contains(&landed.status), "{landed}");
     assert_eq!(house.api.get("/v1/runs").await.ids().len(), 2, "never twice");
+}
+
+#[tokio::test]
+async fn a_write_that_redis_does_not_decide_is_unknown_and_asked_again_it_is_the_same() {
+    let mut house = House::redis().await;
+    house.redis_mut().signal(Signal::STOP);
+    let began = Instant::now();
+    let undecided = house.api.post_once("/v1/runs", "undecided", &host(&["true"])).await;
+    let took = began.elapsed();
+    assert!(undecided.header("retry-after").is_some(), "{undecided:?}");
+    let problem = undecided.problem(503, "unavailable");
+    assert_eq!(problem["outcome"], "unknown", "{problem:#}");
+    // Not before it is due: a Redis that is slow for a moment is waited for.
+    assert!(took >= Duration::from_secs(5), "{took:?}");
+    house.redis_mut().signal(Signal::CONT);
+    let again = tests::until("writes to be taken again", || async {
+        let again = house.api.post_once("/v1/runs", "undecided", &host(&["true"])).await;
+        (again.status < 500).then_some(again)
+    })
+    .await;
+    let run = id(&again.json());
+    assert_eq!(house.api.all("/v1/runs").await.iter().map(id).collect::<Vec<_>>(), [run]);
 }

@@ -17,6 +17,7 @@ use olympus_actors::{Failure, Mark};
 use replay::Unreadable;
 
 use super::answer;
+use super::events::FEEDS_MAX;
 use crate::past::NoPast;
 
 /// Seconds after which another try makes sense: a commit takes milliseconds, a fail-over about two
@@ -260,8 +261,10 @@ pub fn ahead(index: u64) -> Fault {
 
 /// 503: every place for a feed is taken.
 pub fn too_many_feeds() -> Fault {
-    let detail = "this instance serves as many feeds as it can: try again later, or ask for pages \
-                  with follow=false";
+    let detail = format!(
+        "this instance serves {FEEDS_MAX} feeds, which is all it can: try again later, or ask \
+         another instance"
+    );
     Fault::of(503, code::UNAVAILABLE, detail).retry_after(LATER_S)
 }
 

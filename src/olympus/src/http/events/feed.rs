@@ -26,7 +26,7 @@ use super::super::{Open, read};
 use super::wanted::Wanted;
 
 /// Feeds an instance serves at a time: each may hold a page, 64 MiB in all.
-const FEEDS_MAX: usize = 256;
+pub const FEEDS_MAX: usize = 256;
 /// A page of a feed, in bytes. Small, since there may be many that are not taken.
 const PAGE_BYTES: usize = 256 << 10;
 /// A piece of text is handed over at this size.

@@ -25,7 +25,7 @@ use self::wanted::Wanted;
 use super::problem::{self, Fault};
 use super::{AppState, Open, answer, read};
 
-pub use self::feed::Feeds;
+pub use self::feed::{FEEDS_MAX, Feeds};
 pub use self::of_run::of_run;
 pub use self::reader::unread;
 pub use self::why::why;
