@@ -5,8 +5,9 @@ use std::sync::Arc;
 use domain::command::{Command, Guard};
 use domain::event::LeaderStarted;
 use domain::ids::Hex;
+use domain::judge::{Inputs, Request, judge};
 use domain::kept::{LEVEL, MEMORY};
-use domain::{Event, Refusal, Sequence, Timestamp};
+use domain::{Court, Event, Refusal, Sequence, Timestamp};
 use journal::memory::Fault;
 use journal::{BATCH_CUT_BYTES, Batch, Chain, Cursor, Entry, Journal, MemoryJournal, catalog};
 use tokio::sync::oneshot;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 
 use super::messages::{Fallen, Stop};
 use crate::answer::{Failure, ask};
-use crate::fixture::{Fixture, judged, origin, replay};
+use crate::fixture::{Fixture, judged, origin, replay, request};
 use crate::notary::SignNow;
 use crate::registry::Enact;
 
@@ -38,8 +39,14 @@ async fn a_batch_is_cut_between_commands_and_a_large_one_goes_alone() {
     let before = entries(&house).await.len();
     // The first append is refused once: everything else comes meanwhile, and is cut by its size.
     house.faults.plan([Fault::Refuse]);
-    let of = |runs: usize| house.admit((0..runs).map(|_| judged()).collect(), None);
-    let commands = [1].into_iter().chain([20; 60]).chain([800, 1]);
+    // A kibibyte each.
+    let run = || {
+        let command = vec!["x".repeat(1_024).into_boxed_str()];
+        judge(&Court::default(), Request { command, ..request() }, &Inputs::bare(true))
+            .expect("a template")
+    };
+    let of = |runs: usize| house.admit((0..runs).map(|_| run()).collect(), None);
+    let commands = [1].into_iter().chain([10; 20]).chain([150, 1]);
     for answer in futures_util::future::join_all(commands.map(of)).await {
         answer.expect("durable");
     }
@@ -47,11 +54,11 @@ async fn a_batch_is_cut_between_commands_and_a_large_one_goes_alone() {
     let sizes: Vec<usize> = entries.iter().map(|entry| entry.bytes().len()).collect();
     let (large, others): (Vec<&usize>, Vec<&usize>) =
         sizes.iter().partition(|size| **size > 2 * BATCH_CUT_BYTES);
-    assert_eq!(large.len(), 1, "the one of 800 runs: {sizes:?}");
+    assert_eq!(large.len(), 1, "the one of 150 runs: {sizes:?}");
     assert!(others.len() > 2, "one for the first, and more than one for the others: {sizes:?}");
     let runs: Vec<u32> = entries.iter().map(|entry| entry.header().records).collect();
-    assert_eq!(runs.iter().sum::<u32>(), 1 + 60 * 20 + 800 + 1);
-    assert!(runs.contains(&800), "alone: {runs:?}");
+    assert_eq!(runs.iter().sum::<u32>(), 1 + 20 * 10 + 150 + 1);
+    assert!(runs.contains(&150), "alone: {runs:?}");
 }
 
 #[actix::test]
