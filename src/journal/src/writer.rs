@@ -226,7 +226,12 @@ impl Writer {
     ) -> Result<(), Outcome> {
         let missing: Vec<Sealed> =
             self.ring.iter().filter(|kept| kept.seq() > head.seq).cloned().collect();
-        if missing.first().is_none_or(|first| first.prev_id() != head) {
+        let first = missing.first().map(Sealed::prev_id);
+        if first.is_some_and(|before| before.seq == head.seq && before != head) {
+            // Another went on from an earlier entry, and is not as far yet.
+            return Err(self.conflict(sealed, head).await);
+        }
+        if first != Some(head) {
             let committed = self.committed;
             return Err(self.fail(sealed, FailReason::RolledBack { head, committed }));
         }

@@ -136,20 +136,25 @@ async fn a_deposed_leader_learns_that_its_batch_in_doubt_was_written() {
 
 #[tokio::test]
 async fn a_leader_whose_entries_were_replaced_hands_them_over() {
-    let mut given = given().await;
-    assert_eq!(given.commit("kept").await, Outcome::Committed);
-    let kept = given.writer.committed();
-    assert_eq!(given.commit("lost 1").await, Outcome::Committed);
-    assert_eq!(given.commit("lost 2").await, Outcome::Committed);
-    given.store.roll_back(kept.seq);
-    let (mut chain, mut other) = given.other().await;
-    for text in ["theirs 1", "theirs 2", "theirs 3"] {
-        assert_eq!(other.commit(&seal(&mut chain, text)).await, Outcome::Committed);
+    // Also where the other history is shorter, as yet.
+    for theirs in 1..=3 {
+        let mut given = given().await;
+        assert_eq!(given.commit("kept").await, Outcome::Committed);
+        let kept = given.writer.committed();
+        assert_eq!(given.commit("lost 1").await, Outcome::Committed);
+        assert_eq!(given.commit("lost 2").await, Outcome::Committed);
+        given.store.roll_back(kept.seq);
+        let (mut chain, mut other) = given.other().await;
+        for number in 0..theirs {
+            let text = format!("theirs {number}");
+            assert_eq!(other.commit(&seal(&mut chain, &text)).await, Outcome::Committed);
+        }
+        let outcome = given.commit("mine").await;
+        let Outcome::SteppedDown(down) = outcome else { panic!("{theirs}: {outcome:?}") };
+        assert!(!down.written);
+        let lost: Vec<_> = down.lost.iter().map(|sealed| sealed.entry().clone()).collect();
+        assert_eq!(texts(&lost), ["lost 1", "lost 2"], "{theirs}");
     }
-    let Outcome::SteppedDown(down) = given.commit("mine").await else { panic!("not deposed") };
-    assert!(!down.written);
-    let lost: Vec<_> = down.lost.iter().map(|sealed| sealed.entry().clone()).collect();
-    assert_eq!(texts(&lost), ["lost 1", "lost 2"]);
 }
 
 #[tokio::test]
