@@ -2,12 +2,13 @@
 
 use std::fs;
 
+use rustix::process::Signal;
 use tests::house::OlympusPlan;
 use tests::http::id;
 use tests::{Api, House, until, until_sync};
 
 use crate::load::Load;
-use crate::{OFTEN, filled, house, runtime};
+use crate::{OFTEN, filled, house, metric, runtime};
 
 /// Of which nothing is to be seen where all run the same program.
 const DIFFERS: &str = "the state folded here is not the leader's: where both run the same version of \
@@ -73,5 +74,36 @@ fn an_instance_without_a_past_is_lent_one_and_needs_nobody_then() {
         for word in ["the journal begins with entry", "no other instance leads"] {
             assert!(words.contains(word), "{word}: {words}");
         }
+    });
+}
+
+#[test]
+fn a_follower_that_trimming_has_overtaken_takes_a_snapshot_and_skips_nothing() {
+    let runtime = runtime();
+    let house = runtime.block_on(house());
+    let load = Load::start(&house.api.url);
+    runtime.block_on(async {
+        let mut second = another(&house, "second").start().await;
+        let api = second.api();
+        let read = api.get("/readyz").await.json()["applied_index"].as_u64().expect("a number");
+        second.process.signal(Signal::STOP);
+        filled(&house).await;
+        until("what it has not read to leave Redis", || async {
+            metric(&house, "tartarus_journal_first").await.filter(|first| *first > read + 1_000)
+        })
+        .await;
+        let promised = load.stop();
+        second.process.signal(Signal::CONT);
+        let index = metric(&house, "tartarus_journal_index").await.expect("a number");
+        until("it to be at the end", || async {
+            let ready = api.get("/readyz").await.json();
+            ready["applied_index"].as_u64().filter(|applied| *applied >= index)
+        })
+        .await;
+        assert!(second.process.ended().is_none(), "it stays up");
+        has_all(&api, &promised).await;
+        let behind = second.process.said("step down");
+        let why = behind.first().map(|said| said["reason"].to_string()).unwrap_or_default();
+        assert!(why.contains("left behind"), "{why:?}");
     });
 }
