@@ -154,6 +154,11 @@ impl Handler<Published> for SessionsActor {
             if let Some(session) = self.fleet.evolve(event).and_then(|n| self.sessions.get(&n)) {
                 session.wants.send_replace(batch.index);
             }
+            // A node that was given up registers again, which takes a hello: a session that goes on
+            // would leave it lost for as long as it lasts.
+            if let domain::Event::NodeLost(lost) = event {
+                self.sessions.remove(&lost.node);
+            }
         }
         let fleet = &self.fleet;
         self.heard.retain(|node, _| fleet.node(node).is_some());

@@ -9,11 +9,13 @@
 //! Never:  remembers what was sent: a session reads the wants of its node from the view.
 //! Fails:  after a restart every node counts as heard at that instant; many that fall silent at
 //!         once are given up slowly.
-//! Proof:  the end-to-end tests in `tests/`.
+//! Proof:  `tests.rs` beside it, the end-to-end tests in `tests/`, and the simulation.
 
 mod actor;
 mod breaker;
 mod messages;
+#[cfg(test)]
+mod tests;
 
 pub use actor::{SessionsActor, Ttl};
 pub use messages::*;

@@ -30,6 +30,7 @@ use olympus_actors::sessions::{Connect, Disconnect, Heard};
 use olympus_actors::view::{self, WantsOf};
 use olympus_actors::{Failure, ask, begin};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::agent_wire::{End, Frame, WebSocket, Wire, refuse};
 use crate::house::{Door, House, Role, State};
@@ -210,6 +211,8 @@ async fn connected_session(
         wire.say(&talk.output_ack(*of).await?).await?;
     }
     talk.say_wants(first, wire).await?;
+    // Wants and answers on their way to it say nothing of the agent.
+    let mut silent_at = Instant::now() + ttl;
     loop {
         tokio::select! {
             // Answers first, of which there is one a frame; wants are looked at after each of
@@ -221,7 +224,8 @@ async fn connected_session(
                     wire.say(&answer?).await?;
                 }
             }
-            frame = tokio::time::timeout(ttl, wire.next()) => {
+            frame = tokio::time::timeout_at(silent_at, wire.next()) => {
+                silent_at = Instant::now() + ttl;
                 let frame = frame
                     .map_err(|_| refuse(RefusalCode::Protocol, "nothing was heard for the ttl"))?;
                 match frame? {
@@ -292,7 +296,7 @@ impl Beat {
         if !house.health.borrow().accepts() {
             return Err("the journal takes no writes now".into());
         }
-        if !house.lease.borrow().is_valid_at(tokio::time::Instant::now()) {
+        if !house.lease.borrow().is_valid_at(Instant::now()) {
             return Err("the leader's key is overdue".into());
         }
         let value = serde_json::json!({
