@@ -16,7 +16,7 @@ use domain::ids::NodeId;
 use domain::submission::Demand;
 
 use crate::capacity;
-use crate::discovery::{Find, Redis, Url};
+use crate::discovery::{Find, Redis, Url, Urls};
 
 #[cfg(test)]
 mod tests;
@@ -295,10 +295,10 @@ fn environment(read: &mut Reader<'_>) -> Result<bool, ConfigError> {
 /// Where Olympus is (S3, S9, S12).
 fn olympus(read: &mut Reader<'_>, production: bool) -> Result<Find, ConfigError> {
     if let Some(text) = read.text("TARTARUS_ADDR") {
-        let url: Url =
+        let urls: Urls =
             text.parse().map_err(|error| ConfigError(format!("TARTARUS_ADDR={text:?} {error}")))?;
-        read.note("TARTARUS_ADDR", &url, "environment");
-        return Ok(Find::At(url));
+        read.note("TARTARUS_ADDR", &urls, "environment");
+        return Ok(Find::At(urls));
     }
     let given = (read.variable)("REDIS_ADDR").map(|value| value.trim().to_owned());
     let (address, origin) = match given {
@@ -313,7 +313,7 @@ fn olympus(read: &mut Reader<'_>, production: bool) -> Result<Find, ConfigError>
         Some(_) => {
             let url = Url::local();
             read.note("TARTARUS_ADDR", &url, "default, as REDIS_ADDR is empty");
-            return Ok(Find::At(url));
+            return Ok(Find::At(url.into()));
         }
         None => ("localhost:6379".to_owned(), "default"),
     };
@@ -334,7 +334,9 @@ fn olympus(read: &mut Reader<'_>, production: bool) -> Result<Find, ConfigError>
     }
     let password = read.secret("REDIS_PASSWORD", "REDIS_PASSWORD_FILE")?;
     let prefix = read.value("TARTARUS_KEY_PREFIX", || "tartarus:".to_owned(), "a key prefix")?;
-    Ok(Find::Through(Redis { host, port, db, username, password, prefix }))
+    // `secret` has read it.
+    let password_file = read.text("REDIS_PASSWORD_FILE").map(PathBuf::from);
+    Ok(Find::Through(Redis { host, port, db, username, password, password_file, prefix }))
 }
 
 /// `host:port` or `[v6]:port` (S17).

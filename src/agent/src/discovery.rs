@@ -8,6 +8,7 @@
 //! Proof:  the tests below; `tests/node/rules.rs` against a real Redis.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -23,8 +24,8 @@ const REDIS_PATIENCE: Duration = Duration::from_secs(3);
 /// How the agent finds Olympus.
 #[derive(Debug, Clone)]
 pub enum Find {
-    /// It is there.
-    At(Url),
+    /// It is there: each of these reaches an instance.
+    At(Urls),
     /// The leader's address is in this Redis.
     Through(Redis),
 }
@@ -42,6 +43,8 @@ pub struct Redis {
     pub username: Option<String>,
     /// Password.
     pub password: Option<Secret>,
+    /// The file it was read from, which is read again for every question.
+    pub password_file: Option<PathBuf>,
     /// What every key begins with.
     pub prefix: String,
 }
@@ -53,6 +56,46 @@ pub struct Url {
     port: u16,
 }
 
+/// One or more URLs, tried in turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Urls(Vec<Url>);
+
+impl Urls {
+    /// The one that is tried after so many others.
+    #[must_use]
+    pub fn nth(&self, tried: usize) -> &Url {
+        &self.0[tried % self.0.len()]
+    }
+
+    /// How many there are: at least one.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "there always is one")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl From<Url> for Urls {
+    fn from(url: Url) -> Self {
+        Self(vec![url])
+    }
+}
+
+impl FromStr for Urls {
+    type Err = NotUrl;
+
+    fn from_str(text: &str) -> Result<Self, NotUrl> {
+        text.split(',').map(str::parse).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl fmt::Display for Urls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: Vec<String> = self.0.iter().map(Url::to_string).collect();
+        f.write_str(&all.join(","))
+    }
+}
+
 /// What is wrong with a URL, to follow the URL in a sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotUrl {
@@ -62,7 +105,9 @@ pub enum NotUrl {
     )]
     Tls,
     /// Anything else.
-    #[error("is no URL of Olympus: write it like \"http://127.0.0.1:8080\"")]
+    #[error(
+        "is no URL of Olympus: write it like \"http://127.0.0.1:8080\", or several with commas between"
+    )]
     Form,
 }
 
@@ -157,19 +202,39 @@ pub enum NotFound {
 }
 
 impl Find {
-    /// Where the leader should be now.
+    /// Where the leader should be now, or who may name it, after so many were tried.
     ///
     /// # Errors
     /// [`NotFound`]; trying again may help.
-    pub async fn leader(&self) -> Result<Url, NotFound> {
+    pub async fn leader(&self, tried: usize) -> Result<Url, NotFound> {
         match self {
-            Self::At(url) => Ok(url.clone()),
+            Self::At(urls) => Ok(urls.nth(tried).clone()),
             Self::Through(redis) => redis.leader().await,
         }
     }
 }
 
+impl Find {
+    /// Whether there is an address that was not tried since the last pause.
+    pub(crate) fn has_another(&self, tried: usize) -> bool {
+        match self {
+            Self::At(urls) => !tried.is_multiple_of(urls.len()),
+            Self::Through(_) => false,
+        }
+    }
+}
+
 impl Redis {
+    /// The password of today: what the file says, else what was known at the start.
+    fn password_now(&self) -> Option<Secret> {
+        let read = self.password_file.as_deref().map(std::fs::read_to_string);
+        let line =
+            read.and_then(Result::ok).map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
+        line.filter(|line| !line.is_empty())
+            .map(|line| Secret::new(&line))
+            .or_else(|| self.password.clone())
+    }
+
     async fn leader(&self) -> Result<Url, NotFound> {
         let key = format!("{}leader", self.prefix);
         let address = format!("{}:{}", self.host, self.port);
@@ -198,7 +263,7 @@ impl Redis {
         if let Some(username) = &self.username {
             settings = settings.set_username(username);
         }
-        if let Some(password) = &self.password {
+        if let Some(password) = self.password_now() {
             settings = settings.set_password(password.expose());
         }
         let info = ConnectionAddr::Tcp(self.host.clone(), self.port)
@@ -236,6 +301,20 @@ mod tests {
             check(bad, Err(NotUrl::Form));
         }
         check("http://user@a:1", Err(NotUrl::Form));
+    }
+
+    #[test]
+    fn several_urls_are_tried_in_turn() {
+        let urls: Urls = "http://a:1, http://b:2/,http://c:3".parse().unwrap();
+        assert_eq!(urls.to_string(), "http://a:1,http://b:2,http://c:3");
+        let tried: Vec<String> = (0..4).map(|tried| urls.nth(tried).to_string()).collect();
+        assert_eq!(tried, ["http://a:1", "http://b:2", "http://c:3", "http://a:1"]);
+        let find = Find::At(urls);
+        let more: Vec<bool> = (1..=4).map(|tried| find.has_another(tried)).collect();
+        assert_eq!(more, [true, true, false, true], "a pause when all were tried");
+        for bad in ["", ",", "http://a:1,", "http://a:1,b:2"] {
+            assert_eq!(bad.parse::<Urls>(), Err(NotUrl::Form), "{bad}");
+        }
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub(crate) struct Agent {
     connection: Connection,
     failures: u32,
     hint: Option<Url>,
+    /// Addresses that were tried.
+    tried: usize,
     complaint: String,
 }
 
@@ -102,6 +104,7 @@ impl Agent {
             connection: Connection::Pausing(Instant::now()),
             failures: 0,
             hint: None,
+            tried: 0,
             complaint: String::new(),
         }
     }
@@ -132,7 +135,7 @@ impl Agent {
                 Happened::Input(input) => input,
                 Happened::Again => {
                     let hint = self.hint.take();
-                    let opening = connect(self.find.clone(), hint, self.token.clone());
+                    let opening = connect(self.find.clone(), self.tried, hint, self.token.clone());
                     self.connection = Connection::Opening(Box::pin(opening));
                     continue;
                 }
@@ -143,12 +146,12 @@ impl Agent {
                 }
                 Happened::Opened(Err(error)) => {
                     self.complain(&error.to_string());
-                    self.pause();
+                    self.try_another();
                     continue;
                 }
                 Happened::Lost(reason) => {
                     self.complain(&format!("the session with Olympus was lost: {reason}"));
-                    self.pause();
+                    self.try_another();
                     Input::Closed
                 }
             };
@@ -251,7 +254,7 @@ impl Agent {
         }
         // A leader that was named is tried at once, but not for ever.
         if self.hint.is_none() || self.failures > 2 {
-            self.pause();
+            self.try_another();
         } else {
             self.failures += 1;
         }
@@ -264,12 +267,22 @@ impl Agent {
         }
     }
 
-    /// Waits before the next attempt to connect, longer each time, and never as long as others do.
-    fn pause(&mut self) {
+    /// Goes to the next address at once, or pauses where each was tried.
+    fn try_another(&mut self) {
         if let Connection::Open(_, since) = &self.connection {
             let since = *since;
             self.note_length(since);
         }
+        self.tried = self.tried.wrapping_add(1);
+        if self.hint.is_none() && self.find.has_another(self.tried) {
+            self.connection = Connection::Pausing(Instant::now());
+        } else {
+            self.pause();
+        }
+    }
+
+    /// Waits before the next attempt to connect, longer each time, and never as long as others do.
+    fn pause(&mut self) {
         let longest = PAUSE_FIRST.saturating_mul(1 << self.failures.min(10)).min(PAUSE_LAST);
         self.failures = self.failures.saturating_add(1);
         // 64 random bits; the fixed ones of a version 4 UUID are above them.

@@ -70,12 +70,13 @@ pub(crate) struct Link {
 /// Finds Olympus (or takes `hint`) and opens a connection.
 pub(crate) async fn connect(
     find: Find,
+    tried: usize,
     hint: Option<Url>,
     token: Option<Secret>,
 ) -> Result<Link, NoConnection> {
     let url = match hint {
         Some(url) => url,
-        None => find.leader().await?,
+        None => find.leader(tried).await?,
     };
     match timeout(CONNECT_PATIENCE, open(url.clone(), token)).await {
         Ok(link) => link,

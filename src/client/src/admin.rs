@@ -358,7 +358,7 @@ impl Client {
     /// # Errors
     /// Olympus can't be reached.
     pub async fn readyz(&self) -> Result<(bool, Readyz), Error> {
-        let response = self.get("/readyz").send().await.map_err(|e| self.transport(e))?;
+        let response = self.reach(self.get("/readyz")).await?;
         match response.status() {
             StatusCode::OK => Ok((true, body(response).await?)),
             StatusCode::SERVICE_UNAVAILABLE => Ok((false, body(response).await?)),

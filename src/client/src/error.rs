@@ -8,7 +8,10 @@ use api::problem::{Outcome, Problem};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadAddress {
     /// It can't be read.
-    #[error("{given:?} is no address of Olympus: write it as \"http://host:port\"")]
+    #[error(
+        "{given:?} is no address of Olympus: write it as \"http://host:port\", or several with commas \
+         between"
+    )]
     Form {
         /// What was given.
         given: String,

@@ -1,5 +1,7 @@
 //! One request and one answer.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use api::headers;
@@ -36,19 +38,23 @@ impl Default for Patience {
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
-    base: Url,
+    /// Each reaches an instance of the same Olympus; at least one.
+    bases: Arc<[Url]>,
+    /// Which of them is asked, until it can't be reached.
+    turn: Arc<AtomicUsize>,
     patience: Patience,
     past: Option<At>,
 }
 
 impl Client {
-    /// Olympus at an address (`http://host:port`, or `host:port`), with a bearer token where it
-    /// asks for one. Connects at the first call.
+    /// Olympus at an address (`http://host:port`, or `host:port`), or at several with commas between,
+    /// of which any may answer; with a bearer token where it asks for one. Connects at the first
+    /// call, and goes to the next address where one can't be reached.
     ///
     /// # Errors
     /// The address is none, or the token can't be sent.
     pub fn new(addr: &str, token: Option<&str>) -> Result<Self, BadAddress> {
-        let base = parse_addr(addr)?;
+        let bases = addr.split(',').map(parse_addr).collect::<Result<Arc<[Url]>, _>>()?;
         let mut always = HeaderMap::new();
         if let Some(token) = token {
             let mut value =
@@ -64,7 +70,8 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|_| BadAddress::Form { given: addr.to_owned() })?;
-        Ok(Self { http, base, patience: Patience::default(), past: None })
+        let turn = Arc::default();
+        Ok(Self { http, bases, turn, patience: Patience::default(), past: None })
     }
 
     /// The same, with another patience.
@@ -81,15 +88,29 @@ impl Client {
         self
     }
 
-    /// Olympus' address, without a slash at its end.
+    /// The address that is asked now, without a slash at its end.
     pub fn addr(&self) -> &str {
-        self.base.as_str().trim_end_matches('/')
+        self.base().as_str().trim_end_matches('/')
+    }
+
+    fn base(&self) -> &Url {
+        &self.bases[self.turn.load(Ordering::Relaxed) % self.bases.len()]
+    }
+
+    /// Goes on to the next address, unless another call has.
+    fn pass_over(&self, asked: &Url) {
+        let turn = self.turn.load(Ordering::Relaxed);
+        if self.base() == asked {
+            let next = turn.wrapping_add(1);
+            let _ = self.turn.compare_exchange(turn, next, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         // The path is made of literals and escaped parts, so that joining can't fail; were it to,
         // the base alone is asked, which answers 404.
-        let url = self.base.join(path).unwrap_or_else(|_| self.base.clone());
+        let base = self.base();
+        let url = base.join(path).unwrap_or_else(|_| base.clone());
         self.http.request(method, url)
     }
 
@@ -99,8 +120,32 @@ impl Client {
 
     /// Sends once. The answer is 2xx.
     pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, Error> {
-        let response = request.send().await.map_err(|e| self.transport(e))?;
+        let response = self.reach(request).await?;
         if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
+    }
+
+    /// Sends to the address whose turn it is, or to the next where nobody is there: then nothing was
+    /// sent. The answer may be any.
+    pub(crate) async fn reach(&self, request: RequestBuilder) -> Result<Response, Error> {
+        let (http, request) = request.build_split();
+        let mut request = request.map_err(|e| self.transport(e))?;
+        for _ in 1..self.bases.len() {
+            let Some(again) = request.try_clone() else { break };
+            let asked = self.base().clone();
+            move_to(request.url_mut(), &asked);
+            match http.execute(request).await {
+                Err(error) if error.is_connect() => self.pass_over(&asked),
+                answer => return answer.map_err(|e| self.transport(e)),
+            }
+            request = again;
+        }
+        let asked = self.base().clone();
+        move_to(request.url_mut(), &asked);
+        let answer = http.execute(request).await;
+        answer.map_err(|e| {
+            self.pass_over(&asked);
+            self.transport(e)
+        })
     }
 
     /// Sends once, and reads the answer's body.
@@ -149,6 +194,8 @@ impl Client {
                 Err(error) => error,
             };
             unknown |= matches!(error, Error::Unknown { .. });
+            // Another may be better off.
+            self.pass_over(&self.base().clone());
             let wait = error.retry_after().unwrap_or(pause).min(LONGEST_PAUSE);
             if begun.elapsed() + wait > self.patience.0 {
                 return Err(if unknown { error.after_unknown() } else { error });
@@ -163,9 +210,12 @@ impl Client {
     pub(crate) fn transport(&self, error: reqwest::Error) -> Error {
         let addr = self.addr().to_owned();
         if error.is_connect() {
+            let all: Vec<&str> =
+                self.bases.iter().map(|base| base.as_str().trim_end_matches('/')).collect();
             let message = format!(
-                "cannot reach Olympus at {addr}: start it with `tartarus dev`, or set \
-                 TARTARUS_ADDR to where it is"
+                "cannot reach Olympus at {}: start it with `tartarus dev`, or set TARTARUS_ADDR to \
+                 where it is",
+                all.join(" or ")
             );
             return Error::Unavailable { message, retry_after: None, source: Some(error.into()) };
         }
@@ -227,6 +277,13 @@ fn foreign(status: StatusCode) -> Problem {
     Problem::new(status.as_u16(), api::problem::code::INTERNAL, detail)
 }
 
+/// Puts another host and port into a URL of this client.
+fn move_to(url: &mut Url, base: &Url) {
+    // Both are http URLs with a host, which take any other's.
+    let _ = url.set_host(base.host_str());
+    let _ = url.set_port(base.port());
+}
+
 fn parse_addr(addr: &str) -> Result<Url, BadAddress> {
     let form = || BadAddress::Form { given: addr.to_owned() };
     let text = addr.trim();
@@ -254,6 +311,8 @@ mod tests {
             ("http://olympus:8080/", "http://olympus:8080"),
             ("[::1]:8080", "http://[::1]:8080"),
             ("localhost", "http://localhost"),
+            ("a:1,http://b:2", "http://a:1"),
+            (" a:1 , b:2 ", "http://a:1"),
         ] {
             assert_eq!(Client::new(given, None).map(|c| c.addr().to_owned()), Ok(addr.to_owned()));
         }
@@ -261,10 +320,19 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_with_the_right_form() {
-        for given in ["", "ftp://a:1", "http://", "http://a:1/v1", "http://u@a:1", "a:99999", "a b"]
-        {
+        for given in [
+            ",",
+            "a:1,",
+            "",
+            "ftp://a:1",
+            "http://",
+            "http://a:1/v1",
+            "http://u@a:1",
+            "a:99999",
+            "a b",
+        ] {
             let error = Client::new(given, None).map(drop).unwrap_err();
-            assert_eq!(error, BadAddress::Form { given: given.to_owned() }, "{given}");
+            assert!(matches!(error, BadAddress::Form { .. }), "{given}");
         }
         let tls = Client::new("https://olympus", None).map(drop).unwrap_err();
         assert_eq!(tls, BadAddress::Tls { given: "https://olympus".to_owned() });

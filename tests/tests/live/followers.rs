@@ -137,3 +137,29 @@ async fn a_leader_that_is_stopped_hands_over() {
     assert_eq!(other.api().run(&run).await["status"], "PENDING");
     assert_eq!(house.olympus.process.exit_code(), Some(0));
 }
+
+#[tokio::test]
+async fn of_a_list_of_addresses_a_living_one_is_found() {
+    let mut house = House::redis().await;
+    let other = house.another("other").start().await;
+    let nobody = format!("http://127.0.0.1:{}", tests::net::free_port());
+    let list = format!("{nobody},{},{}", other.api().url, house.api.url);
+    let mut plan = house.agent("n1");
+    plan.env("TARTARUS_ADDR", &list);
+    let _agent = plan.start(&house.api).await;
+    let cli = |args: &[&str]| tests::tartarus(args, &[("TARTARUS_ADDR", &list)]);
+    let ran = cli(&["run", "--", "echo", "here"]).expect(0);
+    assert_eq!(ran.stdout, "here\n", "a write, and output, through the list");
+    let doctor = cli(&["doctor"]).stdout;
+    assert!(doctor.contains(&nobody) && doctor.contains(&other.api().url), "{doctor}");
+    let refused = tests::tartarus(&["ps"], &[("TARTARUS_ADDR", &format!("{nobody},ftp://x"))]);
+    assert!(refused.expect(2).stderr.contains("several with commas"), "what is wrong is named");
+
+    // The agent has no Redis to ask.
+    house.olympus.process.signal(Signal::KILL);
+    let api = other.api();
+    until_leading(&api).await;
+    let run = id(&api.submit(&host(&["echo", "still"])).await);
+    succeeded(&api, &run, "still\n").await;
+    assert_eq!(cli(&["run", "--", "echo", "here"]).expect(0).stdout, "here\n");
+}

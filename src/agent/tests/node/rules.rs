@@ -411,12 +411,13 @@ async fn through_redis() {
         db: 3,
         username: None,
         password: Some(Secret::new("hunter2")),
+        password_file: None,
         prefix: "x:".into(),
     };
     let wrong = Redis { password: Some(Secret::new("wrong")), ..redis.clone() };
-    let error = Find::Through(wrong).leader().await.unwrap_err().to_string();
+    let error = Find::Through(wrong).leader(0).await.unwrap_err().to_string();
     assert!(error.contains("REDIS_PASSWORD") && !error.contains("wrong"), "{error}");
-    let error = Find::Through(redis.clone()).leader().await.unwrap_err().to_string();
+    let error = Find::Through(redis.clone()).leader(0).await.unwrap_err().to_string();
     assert!(error.contains("x:leader"), "{error}");
 
     // It comes up without a leader, and finds one when there is one; and the next one.

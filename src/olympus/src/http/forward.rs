@@ -18,9 +18,10 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
+use olympus_actors::view::AwaitIndex;
 use reqwest::Client;
 
-use super::answer::REQUEST_ID;
+use super::answer::{INDEX, REQUEST_ID};
 use super::problem::{self, Fault};
 use super::{AppState, read};
 use crate::follow::Reign;
@@ -32,6 +33,8 @@ const FORWARDED_BY: HeaderName = HeaderName::from_static("x-tartarus-forwarded-b
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// Who was replaced and lives hears it at its next append, and says what became of the write.
 const LAST_WORD: Duration = Duration::from_millis(500);
+/// A follower reads every 20 ms; one that is so far behind is not waited for.
+const READ_HERE_WITHIN: Duration = Duration::from_secs(1);
 /// How often it is looked who leads.
 const LOOK: Duration = Duration::from_millis(50);
 /// A connection that was not used for so long is closed here, before the other end closes it.
@@ -101,11 +104,24 @@ pub async fn write(
         hand_on(state, request.request(), leader, id, body).await
     };
     let sent = sent.await;
+    if let Ok(response) = &sent {
+        until_read_here(state, response).await;
+    }
     let response = match sent {
         Ok(response) => response,
         Err(fault) => fault.respond(id.to_str().unwrap_or_default()),
     };
     request.into_response(response)
+}
+
+/// Waits until this instance has read what was written: whoever wrote through it will ask it next.
+async fn until_read_here(state: &AppState, response: &HttpResponse) {
+    let index = response.headers().get(INDEX).and_then(|index| index.to_str().ok()?.parse().ok());
+    if let (Some(index), Ok(open)) = (index, state.open()) {
+        let read = read::get_later(&open.view, |reply| AwaitIndex { index, reply });
+        // One that lags answers all the same; what it reads says how far it is.
+        let _ = tokio::time::timeout(READ_HERE_WITHIN, read).await;
+    }
 }
 
 async fn hand_on(

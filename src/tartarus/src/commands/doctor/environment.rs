@@ -62,8 +62,16 @@ fn backend(config: &Config) -> Check {
 
 /// The Olympus that clients and agents are pointed to, where they are pointed to one.
 pub async fn olympus(addr: Option<&str>) -> Vec<Check> {
+    let mut checks = Vec::new();
+    // Any of them may have to do for all.
+    for one in addr.into_iter().flat_map(|addr| addr.split(',')) {
+        checks.extend(instance(one.trim()).await);
+    }
+    checks
+}
+
+async fn instance(addr: &str) -> Vec<Check> {
     const CHECK: &str = "olympus";
-    let Some(addr) = addr else { return Vec::new() };
     let client = match connect::client(Some(addr)) {
         Ok(client) => client.with_patience(Patience(Duration::ZERO)),
         Err(failure) => {
