@@ -48,6 +48,10 @@ const DISCARD_PACE: Duration = Duration::from_millis(1);
 /// up after this.
 const PIPES_CLOSE: Duration = Duration::from_secs(5);
 
+/// A sandbox must be made by then: unpacking a large image takes minutes, and a runtime or a disk that
+/// hangs must not hold a run for ever.
+const LAUNCH_WITHIN: Duration = Duration::from_secs(600);
+
 /// What an attempt needs of its node.
 pub(crate) struct Node {
     pub(crate) runtime: Arc<dyn Runtime>,
@@ -96,15 +100,28 @@ async fn live(
     let grace = Duration::from_millis(terms.grace_ms);
 
     let mut stop_first = false;
+    let mut give_up = None;
+    let launch_by = Instant::now() + LAUNCH_WITHIN;
     let launched = {
         let mut launch = std::pin::pin!(launch(node, of, spec));
         loop {
             tokio::select! {
                 launched = &mut launch => break launched,
                 order = orders.recv() => match order {
-                    Some(Order::Stop) => stop_first = true,
+                    Some(Order::Stop) => {
+                        stop_first = true;
+                        give_up = give_up.or_else(|| Instant::now().checked_add(grace));
+                    }
                     Some(Order::Kill) | None => return End::of(canceled(), Usage::default()),
                 },
+                // What is dropped here is killed, as far as there is anything of it.
+                () = until(give_up), if give_up.is_some() => {
+                    return End::of(canceled(), Usage::default());
+                }
+                () = sleep_until(launch_by) => {
+                    let secs = LAUNCH_WITHIN.as_secs();
+                    break Err(LaunchError::Node(format!("it was not made within {secs} s")));
+                }
             }
         }
     };

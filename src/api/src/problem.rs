@@ -46,6 +46,8 @@ pub mod code {
     pub const QUOTA_EXCEEDED: &str = "quota_exceeded";
     /// 503: try again.
     pub const UNAVAILABLE: &str = "unavailable";
+    /// 503: more comes in than is let in at a time.
+    pub const OVERLOADED: &str = "overloaded";
     /// 503: no instance holds the pen.
     pub const NO_LEADER: &str = "no_leader";
     /// 503: the journal does not take writes.

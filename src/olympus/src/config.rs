@@ -266,6 +266,10 @@ impl Config {
             db: *self.redis_db,
             username: self.redis_username.value.clone(),
             password: self.redis_password.value.clone(),
+            password_file: match &self.redis_password.origin {
+                Origin::File(path) => Some(path.clone()),
+                _ => None,
+            },
             key_prefix: self.key_prefix.value.clone(),
             queue_key: self.redis_queue_key.value.clone(),
             wait: *self.redis_wait,

@@ -19,13 +19,14 @@ use journal::{
 use olympus_actors::clock::Wall;
 use olympus_actors::dice::Dice;
 use olympus_actors::registry::Limits;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::boot::{self, Plan};
 use crate::config::{AuthMode, Config, ConfigError, Environment};
 use crate::house::Door;
-use crate::http::{self, AppState, Auth};
+use crate::http::{self, AppState, Auth, Ingress};
 use crate::instance_key::{self, KeyError};
 use crate::keep::Keeping;
 use crate::output::{OutputStore, Sync, sweep};
@@ -194,6 +195,7 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
         stopped.clone(),
     );
     state.pasts = Pasts::over(plan.keeping.as_ref().map(|(keeping, _)| keeping.clone()));
+    state.ingress = Ingress::new(files(), cores);
     let state = web::Data::new(state);
     let server = http::serve(listener, state.clone(), cores)
         .map_err(|error| StartError::Machine(format!("the server can't be started: {error}")))?;
@@ -345,4 +347,14 @@ fn write_new(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&temporary, path)
+}
+
+/// Files that this process may open: as many as the system lets it ask for, since each connection is
+/// one.
+fn files() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let raised = setrlimit(Resource::Nofile, most).is_ok();
+    let files = if raised { limit.maximum } else { limit.current };
+    files.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX))
 }

@@ -10,7 +10,9 @@ mod agents;
 mod disks;
 mod instances;
 mod journal;
+mod overload;
 mod poison;
+mod server;
 mod trio;
 mod wires;
 

@@ -122,3 +122,35 @@ async fn a_run_that_is_not_there_can_not_be_cancelled() {
     assert!([400, 404, 422].contains(&malformed.status), "{malformed}");
     assert_eq!(house.api.get("/v1/runs").await.index(), before);
 }
+
+/// A runtime that makes sandboxes until a file is there, and then none for ever.
+fn hanging_runtime(house: &House) -> (String, std::path::PathBuf) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (script, hangs) = (house.path("runtime"), house.path("hangs"));
+    let text = format!(
+        "#!/bin/sh\ncase \" $* \" in *\" run \"*|*\" create \"*) [ -e {} ] && exec sleep 600;; esac\n\
+         exec runc \"$@\"\n",
+        hangs.display()
+    );
+    std::fs::write(&script, text).expect("a script");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("it runs");
+    (script.display().to_string(), hangs)
+}
+
+#[tokio::test]
+async fn a_run_whose_sandbox_is_never_made_can_be_cancelled() {
+    let house = House::memory().await;
+    let (runtime, hangs) = hanging_runtime(&house);
+    let mut plan = house.agent("n1");
+    plan.env("TARTARUS_RUNTIME", &runtime);
+    let _agent = plan.start(&house.api).await;
+    house.api.ended(&id(&house.api.submit_command(&["true"]).await)).await;
+    std::fs::write(&hangs, "").expect("a file");
+    let run = id(&house.api.submit_command(&["true"]).await);
+    house.api.until_status(&run, "SCHEDULED").await;
+    house.api.post(&format!("/v1/runs/{run}/cancel"), &json!({})).await.expect(202);
+    assert_eq!(house.api.ended(&run).await["status"], "CANCELED");
+    std::fs::remove_file(&hangs).expect("removed");
+    let next = id(&house.api.submit_command(&["true"]).await);
+    assert_eq!(house.api.ended(&next).await["status"], "SUCCEEDED", "the node goes on");
+}

@@ -5,6 +5,7 @@
 mod support;
 
 mod admission;
+mod cancel;
 mod choice;
 mod consider;
 mod dead;

@@ -238,13 +238,19 @@ async fn settings(connection: &mut Connection) -> Result<Option<Pairs>, RedisErr
         Err(error) => match Failure::of(&error) {
             Failure::Busy(_) | Failure::ReadOnly(_) => Err(error),
             // "NOPERM", or "ERR unknown command": a server's reply, not a broken connection.
-            Failure::Denied(_) | Failure::Unknown(_) | Failure::NoScript
+            Failure::Denied(_)
+            | Failure::LoggedOut(_)
+            | Failure::Unknown(_)
+            | Failure::NoScript
                 if error.code().is_some() =>
             {
                 log::info!(reason:% = describe(&error); "the server's settings cannot be read");
                 Ok(None)
             }
-            Failure::Denied(_) | Failure::Unknown(_) | Failure::NoScript => Err(error),
+            Failure::Denied(_)
+            | Failure::LoggedOut(_)
+            | Failure::Unknown(_)
+            | Failure::NoScript => Err(error),
         },
     }
 }

@@ -1,6 +1,7 @@
 //! Where Redis is and what it is asked for.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ pub struct RedisConfig {
     pub username: Option<String>,
     /// `REDIS_PASSWORD`; empty means none.
     pub password: Option<Secret>,
+    /// `REDIS_PASSWORD_FILE`: read again for every connection, so that a password can be changed under
+    /// a running house.
+    pub password_file: Option<PathBuf>,
     /// `TARTARUS_KEY_PREFIX`, with its colon.
     pub key_prefix: String,
     /// `REDIS_QUEUE_KEY`.
@@ -36,11 +40,22 @@ impl RedisConfig {
             db: 0,
             username: None,
             password: None,
+            password_file: None,
             key_prefix: "tartarus:".into(),
             queue_key: "tartarus:queue".into(),
             wait: DEFAULT_WAIT,
             durability: None,
         }
+    }
+}
+
+impl RedisConfig {
+    /// The password of today: what the file says, else what was known at the start.
+    pub(super) fn password_now(&self) -> Option<Secret> {
+        let read = self.password_file.as_deref().map(std::fs::read_to_string);
+        let line =
+            read.and_then(Result::ok).map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
+        line.filter(|line| !line.is_empty()).map(Secret).or_else(|| self.password.clone())
     }
 }
 
@@ -210,6 +225,21 @@ mod tests {
         ] {
             let message = text.parse::<Address>().unwrap_err().to_string();
             assert!(message.contains("localhost:6379 or [::1]:6379"), "{text:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn the_password_is_what_the_file_says_now() {
+        let mut config = RedisConfig::at("localhost:6379".parse().unwrap());
+        config.password = Some(Secret::new("at the start"));
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("password");
+        config.password_file = Some(file.clone());
+        for (written, password) in
+            [(None, "at the start"), (Some("new\n"), "new"), (Some("\n"), "at the start")]
+        {
+            written.into_iter().for_each(|text| std::fs::write(&file, text).unwrap());
+            assert_eq!(config.password_now().as_ref().map(Secret::reveal), Some(password));
         }
     }
 

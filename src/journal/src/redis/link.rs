@@ -58,7 +58,8 @@ impl Connection {
     }
 
     async fn introduce(&mut self, config: &RedisConfig) -> Result<(), NoLink> {
-        let password = config.password.as_ref().map(|p| p.reveal()).filter(|p| !p.is_empty());
+        let password = config.password_now();
+        let password = password.as_ref().map(|p| p.reveal()).filter(|p| !p.is_empty());
         let at = &config.address;
         if let Some(password) = password {
             let mut auth = cmd("AUTH");

@@ -129,7 +129,9 @@ impl RedisJournal {
             Err(error) => {
                 let failure = Failure::of(&error);
                 match failure {
-                    Failure::Unknown(_) | Failure::ReadOnly(_) => link.set(None).await,
+                    Failure::Unknown(_) | Failure::ReadOnly(_) | Failure::LoggedOut(_) => {
+                        link.set(None).await;
+                    }
                     Failure::NoScript | Failure::Busy(_) | Failure::Denied(_) => {}
                 }
                 Err(failure.trouble())

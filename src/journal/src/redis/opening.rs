@@ -159,7 +159,7 @@ impl From<RedisError> for Attempt {
     fn from(error: RedisError) -> Self {
         match Failure::of(&error) {
             Failure::ReadOnly(text) => Self::WrongServer(text),
-            Failure::Denied(text) => Self::Configuration(format!(
+            Failure::Denied(text) | Failure::LoggedOut(text) => Self::Configuration(format!(
                 "Redis refuses a command of Tartarus ({text}): correct the ACL of its user, or REDIS_USERNAME and REDIS_PASSWORD"
             )),
             Failure::Busy(text) => Self::Busy(text),

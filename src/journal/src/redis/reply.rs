@@ -18,6 +18,8 @@ pub(super) enum Failure {
     Busy(Arc<str>),
     /// Refused before it started: the server is a replica.
     ReadOnly(Arc<str>),
+    /// Refused before it started: who this connection spoke for is gone. Another one may be let in.
+    LoggedOut(Arc<str>),
     /// Refused for a reason that does not pass.
     Denied(Arc<str>),
     /// Any other reply, or none: the connection is of no more use.
@@ -33,7 +35,8 @@ impl Failure {
                 Self::Busy(text())
             }
             Some("READONLY") => Self::ReadOnly(text()),
-            Some("WRONGTYPE" | "NOPERM" | "NOAUTH" | "WRONGPASS") => Self::Denied(text()),
+            Some("NOAUTH" | "WRONGPASS") => Self::LoggedOut(text()),
+            Some("WRONGTYPE" | "NOPERM") => Self::Denied(text()),
             Some(_) | None => Self::Unknown(text()),
         }
     }
@@ -44,7 +47,7 @@ impl Failure {
             Self::NoScript => Trouble::Busy("the server has forgotten a script".into()),
             Self::Busy(text) => Trouble::Busy(text),
             Self::ReadOnly(text) => Trouble::WrongServer(text),
-            Self::Denied(text) => Trouble::Denied(text),
+            Self::LoggedOut(text) | Self::Denied(text) => Trouble::Denied(text),
             Self::Unknown(text) => Trouble::Unreachable(text),
         }
     }
@@ -55,6 +58,7 @@ impl Failure {
             Self::NoScript => Appended::Busy("the server has forgotten the script".into()),
             Self::Busy(text) => Appended::Busy(text),
             Self::ReadOnly(text) => Appended::WrongServer(text),
+            Self::LoggedOut(text) => Appended::Unreachable(text),
             Self::Denied(text) => Appended::Damaged(Refused::Reply(text)),
             Self::Unknown(text) => Appended::Unknown(text),
         }

@@ -22,6 +22,7 @@ pub async fn submit(
 ) -> Result<HttpResponse, Fault> {
     runs::no_query(&request)?;
     let body = read::body(&request, payload, api::limits::check_batch_body).await?;
+    let _turn = state.ingress.turn().await?;
     let key = submit::key_use(&request, &body)?;
     let asked = api::parse::<Batch>(&body)?.check()?;
     let open = state.open_for_writes()?;

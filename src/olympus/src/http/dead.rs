@@ -23,6 +23,7 @@ use super::{AppState, Open, answer, read, runs, show};
 /// `GET /v1/queue/dead`: newest run first.
 pub async fn list(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, Fault> {
     let query = DeadQuery::parse(request.query_string())?;
+    let _turn = read::turn(&state, &query.read).await?;
     let open = read::windows(&state, &query.read).await?;
     let before = query.page.cursor.as_deref().map(runs::cursor).transpose()?;
     let (redriven, limit) = (query.redriven, query.page.limit as usize);

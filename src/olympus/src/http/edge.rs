@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
 use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN};
+use actix_web::http::{ConnectionType, Method};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, web};
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use super::AppState;
 use super::answer::{INDEX, REQUEST_ID};
 use super::caller::{Caller, new_request_id};
 use super::forward;
+use super::ingress::{self, Entered, Held};
 use super::problem::{self, Fault};
 
 /// Probes are let in without a token: those who ask have none, and they tell nothing.
@@ -38,8 +39,18 @@ pub async fn edge(
         return Err(actix_web::error::ErrorInternalServerError("the application has no state"));
     };
     let under_way = state.under_way.begin();
-    let mut response = match admit(&state, &request, id.id) {
-        Ok(caller) => match forward::leader_for(&state, &request) {
+    let entered = state.ingress.enter(&request);
+    let (Entered { body, waiting }, refused) = match entered {
+        Ok(entered) => (entered, None),
+        Err(fault) => (Entered::default(), Some(fault)),
+    };
+    let mut response = match (refused, admit(&state, &request, id.id)) {
+        (Some(fault), _) => {
+            let mut request = request;
+            ingress::drain(request.take_payload()).await;
+            request.into_response(fault.respond(id.text()))
+        }
+        (None, Ok(caller)) => match forward::leader_for(&state, &request) {
             Ok(None) => {
                 request.extensions_mut().insert(caller);
                 next.call(request).await?
@@ -47,8 +58,12 @@ pub async fn edge(
             Ok(Some(leader)) => forward::write(&state, request, &leader, &id.shown).await,
             Err(fault) => request.into_response(fault.respond(id.text())),
         },
-        Err(fault) => request.into_response(fault.respond(id.text())),
+        (None, Err(fault)) => request.into_response(fault.respond(id.text())),
     };
+    drop(body);
+    if state.ingress.is_crowded() && response.status().as_u16() != 101 {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     if let Some(error) = response.response().error() {
         let answer = match error.as_error::<Fault>() {
             Some(fault) => fault.respond(id.text()),
@@ -64,7 +79,7 @@ pub async fn edge(
     if status != 101 && !headers.contains_key(INDEX) {
         headers.insert(INDEX, HeaderValue::from(state.index.load(Ordering::Relaxed)));
     }
-    Ok(response.map_body(|_, body| Counted { body, _under_way: under_way }))
+    Ok(response.map_body(|_, body| Counted { body, _under_way: under_way, _waiting: waiting }))
 }
 
 /// Requests that are not answered to the end.
@@ -101,6 +116,7 @@ impl Drop for OneUnderWay {
 pub struct Counted {
     body: BoxBody,
     _under_way: OneUnderWay,
+    _waiting: Option<Held>,
 }
 
 impl MessageBody for Counted {

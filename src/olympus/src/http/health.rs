@@ -1,5 +1,6 @@
 //! `/healthz`: whether the process works. `/readyz`: whether it may be asked.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
@@ -75,7 +76,12 @@ pub async fn readyz(state: web::Data<AppState>) -> HttpResponse {
         return answer::body(HttpResponse::ServiceUnavailable(), &shown);
     };
     let (role, leader, lag, message) = match &open.role {
-        Role::Leader => (api::Role::Leader, Some(state.url.clone()), 0, not_ready(&open).await),
+        Role::Leader => (
+            api::Role::Leader,
+            Some(state.url.clone()),
+            0,
+            not_ready(&state, &open, summary.epoch).await,
+        ),
         Role::Follower(sight) => {
             let sight = sight.borrow();
             let lag = sight.head.saturating_sub(summary.index);
@@ -132,7 +138,7 @@ fn not_following(sight: &Sight, lag: u64) -> Option<String> {
 }
 
 /// Why a leader is not ready.
-async fn not_ready(open: &Open) -> Option<String> {
+async fn not_ready(state: &AppState, open: &Open, epoch: u64) -> Option<String> {
     match &*open.health.borrow() {
         Health::Leading => {}
         Health::Degraded { reason, .. } => return Some(format!("the journal refuses: {reason}")),
@@ -142,9 +148,16 @@ async fn not_ready(open: &Open) -> Option<String> {
         Health::SteppedDown => return Some("another instance leads".into()),
         Health::FailStop { reason } => return Some(reason.to_string()),
     }
+    // Later it may lag behind: it decides nothing, and is no reason to send callers elsewhere.
+    if state.line_shown.load(Ordering::Relaxed) == epoch {
+        return None;
+    }
     let shown = read::get_later(&open.projector, AwaitLine);
     match timeout(PROBE_PATIENCE, shown).await {
-        Ok(Ok(())) => None,
+        Ok(Ok(())) => {
+            state.line_shown.store(epoch, Ordering::Relaxed);
+            None
+        }
         Ok(Err(_)) => Some("this instance is stopping".into()),
         Err(_) => Some("the queue in Redis is not current yet".into()),
     }

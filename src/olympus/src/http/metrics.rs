@@ -88,6 +88,11 @@ pub async fn get(state: web::Data<AppState>) -> HttpResponse {
     let open = state.open().ok();
     text.gauge("tartarus_leader", "Whether this instance leads.", u8::from(open.is_some()));
     state.meter.write(&mut text);
+    let (open_now, help) = (state.ingress.connections(), "Connections of clients and agents.");
+    text.gauge("tartarus_connections", help, open_now);
+    let (name, help) = ("tartarus_shed_total", "Requests turned away for want of room.");
+    text.head(name, "counter", help);
+    text.line(name, state.ingress.shed());
     if let Some(open) = open {
         house(&open, &mut text).await;
     }

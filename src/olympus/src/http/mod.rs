@@ -22,6 +22,7 @@ mod explain;
 mod forward;
 mod health;
 mod heat;
+mod ingress;
 mod judging;
 mod law;
 mod logs;
@@ -62,6 +63,7 @@ pub use auth::{Auth, NewToken};
 pub use edge::UnderWay;
 pub use events::Feeds;
 pub use forward::{Asked, Neighbour, Neighbours, Silent};
+pub use ingress::Ingress;
 pub use metrics::Meter;
 pub use problem::Fault;
 pub use routes::ROUTES;
@@ -100,6 +102,10 @@ pub struct AppState {
     pub index: AtomicU64,
     /// Requests that are not answered to the end.
     pub under_way: UnderWay,
+    /// The reign whose line was seen in Redis; 0 where none was.
+    pub line_shown: AtomicU64,
+    /// Room for what comes in.
+    pub ingress: Ingress,
     /// Places for feeds.
     pub feeds: Feeds,
     /// The place for a what-if, and what was found.
@@ -133,6 +139,8 @@ impl AppState {
             meter: Meter::default(),
             index: AtomicU64::new(0),
             under_way: UnderWay::default(),
+            line_shown: AtomicU64::new(0),
+            ingress: Ingress::default(),
             feeds: Feeds::default(),
             what_ifs: WhatIfs::default(),
             pasts: Pasts::default(),
@@ -211,8 +219,15 @@ pub fn serve(
     state: web::Data<AppState>,
     workers: usize,
 ) -> std::io::Result<Server> {
+    let (ingress, workers) = (state.ingress.clone(), workers.max(1));
+    // Some more than are served, which are answered and closed.
+    let most = ingress.most() + ingress.most() / 8;
     let server = HttpServer::new(move || app(state.clone()))
-        .workers(workers.max(1))
+        .on_connect(move |_, data| {
+            data.insert(ingress.connected());
+        })
+        .max_connections(most.div_ceil(workers))
+        .workers(workers)
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(HEAD_TIMEOUT)
         .shutdown_timeout(STOP_WITHIN.as_secs())

@@ -268,6 +268,12 @@ pub fn too_many_feeds() -> Fault {
     Fault::of(503, code::UNAVAILABLE, detail).retry_after(LATER_S)
 }
 
+/// 503: no room for what comes in.
+pub fn overloaded(holds: &str) -> Fault {
+    let detail = format!("this instance holds {holds}: try again later, or ask another");
+    Fault::of(503, code::OVERLOADED, detail).retry_after(SOON_S).outcome(Outcome::NotApplied)
+}
+
 /// 503: every place for a what-if is taken.
 pub fn what_if_busy() -> Fault {
     let detail = "this instance answers another what-if: try again when that is done, or run it \

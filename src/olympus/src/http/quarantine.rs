@@ -25,6 +25,7 @@ use super::{AppState, Open, answer, read, runs, show};
 /// `GET /v1/quarantine`: newest first.
 pub async fn list(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, Fault> {
     let query = QuarantineQuery::parse(request.query_string())?;
+    let _turn = read::turn(&state, &query.read).await?;
     let open = read::windows(&state, &query.read).await?;
     let before = query.page.cursor.as_deref().map(runs::cursor).transpose()?;
     let (stand, limit) = (query.status, query.page.limit as usize);

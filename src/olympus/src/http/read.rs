@@ -13,7 +13,7 @@ use domain::{RunId, Sequence};
 use futures_util::StreamExt as _;
 use olympus_actors::Mark;
 use olympus_actors::view::{AwaitIndex, ChangedAt, GetRun, Part, RunSeen, Seen, Until};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 
@@ -80,6 +80,17 @@ pub async fn body(
         let secs = BODY_TIMEOUT.as_secs();
         Err(problem::malformed(format!("the body did not come within {secs} s: send it faster")))
     })
+}
+
+/// The turn of a list; none where it waits for a change, which would keep others waiting.
+pub async fn turn(
+    state: &AppState,
+    query: &ReadQuery,
+) -> Result<Option<OwnedSemaphorePermit>, Fault> {
+    match query.wait {
+        Some(_) => Ok(None),
+        None => state.ingress.turn().await.map(Some),
+    }
 }
 
 /// Kinds of bodies that are read: JSON and YAML, under whatever name a plain client gives them.

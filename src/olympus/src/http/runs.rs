@@ -106,6 +106,7 @@ async fn answered(
 /// `GET /v1/runs`.
 pub async fn list(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, Fault> {
     let query = RunsQuery::parse(request.query_string())?;
+    let _turn = read::turn(&state, &query.read).await?;
     let before = query.page.cursor.as_deref().map(cursor).transpose()?;
     let open = read::windows(&state, &query.read).await?;
     let limit = query.page.limit as usize;

@@ -1,0 +1,291 @@
+//! What comes in at a time: connections, bytes of bodies, callers that wait.
+//!
+//! Owns:   three counts, and the bound of each; and the turns of what takes a processor for long, so
+//!         that agents and probes, on the same threads, need not wait for a crowd of it.
+//! Never:  turns away a probe or an agent: what tells how the house is, and what keeps it going, goes
+//!         before what is asked of it.
+//! Fails:  beyond a bound a request is answered 503 with `Retry-After` before anything of it is kept,
+//!         and surely nothing was written.
+//! Proof:  the tests below; `tests/tests/faults/overload.rs`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix_web::dev::{Payload, ServiceRequest};
+use actix_web::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use api::limits::BATCH_BODY_MAX;
+use futures_util::StreamExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::problem::{self, Fault};
+
+/// Connections at a time. An idle one costs some 10 KiB; beyond, each is closed with its answer.
+const CONNECTIONS_MAX: usize = 8_192;
+/// Files that are kept for everything else: Redis, output, other instances, the archive.
+const OTHER_FILES: usize = 256;
+/// Of the connections there may be, so many of eight are kept open between two requests.
+const KEPT_OF_EIGHT: usize = 7;
+/// Bytes of bodies at a time: eight of the largest. What is made of them takes some four times that.
+const BODY_BYTES_MAX: usize = 8 * BATCH_BODY_MAX;
+/// Callers at a time that wait for something to happen (`wait`, `follow`): half of the connections,
+/// so that whoever asks for what is there finds room.
+const WAITING_MAX: usize = CONNECTIONS_MAX / 2;
+
+/// Long lists and batches that are worked on at a time, for each thread of the server: each takes some
+/// milliseconds of it at a stretch.
+const TURNS_A_THREAD: usize = 2;
+/// So many more wait for their turn.
+const TURNS_WAITING_MAX: usize = 64;
+
+/// What tells how the house is, and what keeps it going.
+const ALWAYS_IN: [&str; 3] = ["/healthz", "/readyz", "/v1/agent/session"];
+
+/// A body that is refused unseen is read and thrown away, since its sender reads the answer when all is
+/// sent; so much of it, and so long.
+const DRAIN_BYTES: usize = 16 << 20;
+const DRAIN_WITHIN: Duration = Duration::from_secs(5);
+
+/// Something of which there is only so much, taken and given back.
+#[derive(Clone, Debug, Default)]
+struct Count(Arc<AtomicUsize>);
+
+impl Count {
+    fn now(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, n: usize) -> Held {
+        self.0.fetch_add(n, Ordering::Relaxed);
+        Held { of: self.clone(), n }
+    }
+
+    fn take_up_to(&self, n: usize, most: usize) -> Option<Held> {
+        let held = self.take(n);
+        (self.now() <= most).then_some(held)
+    }
+}
+
+/// A share of a [`Count`].
+#[derive(Debug)]
+pub struct Held {
+    of: Count,
+    n: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.of.0.fetch_sub(self.n, Ordering::Relaxed);
+    }
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Ingress {
+    connections: Count,
+    body_bytes: Count,
+    waiting: Count,
+    shed: Count,
+    turns: Arc<Semaphore>,
+    in_line: Count,
+    most: usize,
+}
+
+/// What a request holds while it is worked on.
+#[derive(Debug, Default)]
+pub struct Entered {
+    /// Until there is an answer.
+    pub body: Option<Held>,
+    /// Until the answer is sent.
+    pub waiting: Option<Held>,
+}
+
+impl Ingress {
+    /// With so many files for connections and everything else, and so many threads.
+    pub fn new(files: usize, threads: usize) -> Self {
+        let most = CONNECTIONS_MAX.min(files.saturating_sub(OTHER_FILES).max(OTHER_FILES));
+        let count = Count::default;
+        Self {
+            connections: count(),
+            body_bytes: count(),
+            waiting: count(),
+            shed: count(),
+            turns: Arc::new(Semaphore::new(TURNS_A_THREAD * threads.max(1))),
+            in_line: count(),
+            most,
+        }
+    }
+
+    /// The turn of a long list or a batch, until it is dropped.
+    ///
+    /// # Errors
+    /// Too many wait for theirs.
+    pub async fn turn(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        let Some(_in_line) = self.in_line.take_up_to(1, TURNS_WAITING_MAX) else {
+            self.shed.0.fetch_add(1, Ordering::Relaxed);
+            return Err(problem::overloaded("as many long lists and batches as it can"));
+        };
+        // Nobody closes it.
+        self.turns.clone().acquire_owned().await.map_err(|_| problem::unanswered())
+    }
+
+    /// Connections that are served at a time.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Connections that there are.
+    pub fn connections(&self) -> usize {
+        self.connections.now()
+    }
+
+    /// Requests that were turned away.
+    pub fn shed(&self) -> usize {
+        self.shed.now()
+    }
+
+    /// A connection, until it is dropped.
+    pub fn connected(&self) -> Held {
+        self.connections.take(1)
+    }
+
+    /// Whether connections are to be closed with their answers.
+    pub fn is_crowded(&self) -> bool {
+        self.connections.now() > self.most / 8 * KEPT_OF_EIGHT
+    }
+
+    /// Lets a request in.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub fn enter(&self, request: &ServiceRequest) -> Result<Entered, Fault> {
+        if ALWAYS_IN.contains(&request.path()) {
+            return Ok(Entered::default());
+        }
+        self.let_in(body_bytes(request), waits(request.query_string())).map_err(|what| {
+            self.shed.0.fetch_add(1, Ordering::Relaxed);
+            problem::overloaded(what)
+        })
+    }
+
+    fn let_in(&self, bytes: usize, waits: bool) -> Result<Entered, &'static str> {
+        if self.connections.now() > self.most {
+            return Err("as many connections as it can");
+        }
+        let mut entered = Entered::default();
+        if bytes > 0 {
+            let held = self.body_bytes.take_up_to(bytes, BODY_BYTES_MAX);
+            entered.body = Some(held.ok_or("as much in bodies of requests as it can")?);
+        }
+        if waits {
+            let held = self.waiting.take_up_to(1, WAITING_MAX);
+            entered.waiting = Some(held.ok_or("as many callers that wait as it can")?);
+        }
+        Ok(entered)
+    }
+}
+
+impl Default for Ingress {
+    /// As many as there may ever be.
+    fn default() -> Self {
+        Self::new(usize::MAX, 1)
+    }
+}
+
+/// How much of a body may come; nothing is kept of more than the largest that is taken.
+fn body_bytes(request: &ServiceRequest) -> usize {
+    let headers = request.headers();
+    if headers.contains_key(TRANSFER_ENCODING) {
+        return BATCH_BODY_MAX;
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    length.and_then(|text| text.parse().ok()).unwrap_or(0).min(BATCH_BODY_MAX)
+}
+
+/// Whether a query asks for an answer that waits for something.
+fn waits(query: &str) -> bool {
+    query.split('&').any(|pair| pair.starts_with("wait=") || pair == "follow=true")
+}
+
+/// Reads a body and throws it away.
+pub async fn drain(mut payload: Payload) {
+    let reading = async {
+        let mut seen = 0;
+        while let Some(Ok(part)) = payload.next().await {
+            seen += part.len();
+            if seen > DRAIN_BYTES {
+                break;
+            }
+        }
+    };
+    // Whoever is slower than that does not get to see the answer.
+    let _ = tokio::time::timeout(DRAIN_WITHIN, reading).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_each_bound_nobody_comes_in_until_somebody_has_left() {
+        let ingress = Ingress::default();
+        let bodies: Vec<_> = (0..8).map(|_| ingress.let_in(BATCH_BODY_MAX, false)).collect();
+        assert!(bodies.iter().all(Result::is_ok));
+        assert!(ingress.let_in(1, false).is_err() && ingress.let_in(0, false).is_ok());
+        drop(bodies);
+        assert!(ingress.let_in(1, false).is_ok(), "what was refused holds nothing");
+        let waiting: Vec<_> = (0..WAITING_MAX).map(|_| ingress.let_in(0, true)).collect();
+        assert!(waiting.iter().all(Result::is_ok));
+        assert!(ingress.let_in(0, true).is_err() && ingress.let_in(9, false).is_ok());
+        drop(waiting);
+        assert!(ingress.let_in(0, true).is_ok());
+    }
+
+    #[test]
+    fn connections_are_as_many_as_files_allow_and_idle_ones_go_first() {
+        for (files, most) in [(usize::MAX, CONNECTIONS_MAX), (1_024, 768), (300, 256), (0, 256)] {
+            assert_eq!(Ingress::new(files, 1).most(), most, "{files}");
+        }
+        let ingress = Ingress::new(1_024, 1);
+        let mut all: Vec<_> = (0..672).map(|_| ingress.connected()).collect();
+        assert!(!ingress.is_crowded());
+        all.extend((672..768).map(|_| ingress.connected()));
+        assert!(ingress.is_crowded() && ingress.let_in(0, false).is_ok());
+        all.push(ingress.connected());
+        assert!(ingress.let_in(0, false).is_err());
+        drop(all);
+        assert!(!ingress.is_crowded() && ingress.connections() == 0);
+    }
+
+    #[tokio::test]
+    async fn long_work_takes_turns_and_a_crowd_is_told_to_come_back() {
+        let ingress = Ingress::new(usize::MAX, 2);
+        let mut turns = Vec::new();
+        for _ in 0..4 {
+            turns.push(ingress.turn().await.expect("a turn"));
+        }
+        let mut waiting: Vec<_> =
+            (0..TURNS_WAITING_MAX).map(|_| Box::pin(ingress.turn())).collect();
+        for turn in &mut waiting {
+            assert!(futures_util::poll!(turn).is_pending(), "two a thread");
+        }
+        assert!(ingress.turn().await.is_err());
+        drop((turns, waiting));
+        assert!(ingress.turn().await.is_ok());
+    }
+
+    #[test]
+    fn who_waits_says_so() {
+        for (query, waiting) in [
+            ("", false),
+            ("limit=3", false),
+            ("wait=30s", true),
+            ("index=4&wait=5m", true),
+            ("follow=true&stream=stdout", true),
+            ("follow=false", false),
+            ("label=wait%3D1", false),
+        ] {
+            assert_eq!(waits(query), waiting, "{query}");
+        }
+    }
+}

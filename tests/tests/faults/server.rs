@@ -1,0 +1,168 @@
+//! Redis as it is: its scripts forgotten, its password changed, its data still loading, a replica put
+//! in its place.
+
+use redis::Connection;
+use tests::http::host;
+use tests::{RedisServer, until};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::journal::ask;
+use crate::trio::{Trio, ready};
+use crate::{row, spread, times};
+
+#[tokio::test]
+async fn r01_scripts_are_forgotten_under_load() {
+    let (mut trio, times, mut took) = (Trio::start().await, 10 * times(), Vec::new());
+    let before = trio.epoch().await;
+    for _ in 0..times {
+        ask(&mut trio.redis.connect(0), &["SCRIPT", "FLUSH"]);
+        took.push(trio.write(&[0, 1, 2]).await);
+    }
+    assert_eq!(trio.epoch().await, before, "the leader stays");
+    trio.check().await;
+    let seen = format!("the leader stays; a write takes {}", spread(took));
+    row("R01", "SCRIPT FLUSH before each write", times, &seen);
+}
+
+/// Changes the password and ends every connection but this one.
+fn rotate(connection: &mut Connection, password: &str) {
+    ask(connection, &["CONFIG", "SET", "requirepass", password]);
+    ask(connection, &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+}
+
+#[tokio::test]
+async fn r02_the_password_is_changed() {
+    let redis = RedisServer::with_password("first");
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("password");
+    std::fs::write(&file, "first\n").expect("a file");
+    let (addr, path) = (redis.addr(), file.display().to_string());
+    let env = [("REDIS_PASSWORD_FILE", &*path)];
+    let mut trio = Trio::with(redis, &[&addr, &addr, &addr], &env).await;
+    let mut connection = trio.redis.connect(0);
+    let (times, mut took) = (times(), Vec::new());
+    for n in 0..times {
+        trio.leader().await;
+        trio.write(&[0, 1, 2]).await;
+        let password = format!("password-{n}");
+        rotate(&mut connection, &password);
+        for api in trio.apis() {
+            until("writes to be refused", || async {
+                let answer = api.post("/v1/runs", &host(&["true"])).await;
+                assert!(answer.status == 503 || answer.status == 202, "{answer}");
+                (answer.status == 503).then_some(())
+            })
+            .await;
+            api.get("/v1/queue").await.expect(200);
+            assert_eq!(api.get("/healthz").await.status, 200, "nothing is wrong with the journal");
+        }
+        std::fs::write(&file, password + "\n").expect("a file");
+        took.push(trio.write(&[0, 1, 2]).await);
+    }
+    trio.leader().await;
+    ask(&mut connection, &["CONFIG", "SET", "requirepass", ""]);
+    for api in trio.apis() {
+        // Those let in while it was refused elsewhere are counted too.
+        let all = api.all("/v1/runs?limit=1000").await;
+        let there = |run: &String| all.iter().any(|other| other["id"] == **run);
+        assert!(trio.acknowledged.iter().all(there), "lost");
+    }
+    trio.verify().expect(0);
+    let seen = format!(
+        "{} acknowledged, 0 lost; writes 503 while the file has the old one, reads go on; then \
+         writes again after {}, without a restart",
+        trio.acknowledged.len(),
+        spread(took)
+    );
+    row(
+        "R02",
+        "requirepass changed and every connection ended, REDIS_PASSWORD_FILE after",
+        times,
+        &seen,
+    );
+}
+
+#[tokio::test]
+async fn r03_redis_loads_its_data() {
+    const KEYS: &str = "for i = 1, 1500000 do redis.call('set', 'filler:' .. i, i) end";
+    let mut trio = Trio::start().await;
+    trio.write(&[0, 1, 2]).await;
+    ask(&mut trio.redis.connect(9), &["EVAL", KEYS, "0"]);
+    trio.write(&[0, 1, 2]).await;
+    trio.redis.kill();
+    // Until it has loaded everything it answers LOADING.
+    trio.redis.restart();
+    let took = trio.write(&[0, 1, 2]).await;
+    let loading = trio.said("the journal does not take an entry yet");
+    trio.check().await;
+    let seen = format!(
+        "0 lost; writes again {} ms after it has loaded; {loading} lines in the logs of three say \
+         why not before",
+        took.as_millis()
+    );
+    row("R03", "kill -9 of Redis that takes its time to load (LOADING)", 1, &seen);
+}
+
+/// Every connection to `from` goes to `to`, as when an address moves.
+async fn moved(from: &str, to: u16) {
+    let listener = until("the address to be free", || async { TcpListener::bind(from).await.ok() });
+    let listener = listener.await;
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                if let Ok(mut far) = TcpStream::connect(("127.0.0.1", to)).await {
+                    let _over = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                }
+            });
+        }
+    });
+}
+
+async fn follow(replica: &RedisServer, primary: u16) {
+    let port = primary.to_string();
+    ask(&mut replica.connect(0), &["REPLICAOF", "127.0.0.1", &port]);
+    until("the replica to have everything", || async {
+        let info: String =
+            redis::cmd("INFO").arg("replication").query(&mut replica.connect(0)).expect("answered");
+        info.contains("master_link_status:up").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn f24_the_primary_dies_and_its_replica_is_promoted() {
+    let (primary, replica) = (RedisServer::durable(), RedisServer::durable());
+    follow(&replica, primary.port()).await;
+    let addr = primary.addr();
+    let env = [("TARTARUS_DURABILITY", "replicated")];
+    let mut trio = Trio::with(primary, &[&addr, &addr, &addr], &env).await;
+    for _ in 0..20 {
+        trio.write(&[0, 1, 2]).await;
+    }
+    let api = trio.instances[0].api();
+    assert_eq!(ready(&api).await.expect("ready")["durability"], "replicated");
+    trio.redis.kill();
+    ask(&mut replica.connect(0), &["REPLICAOF", "NO", "ONE"]);
+    moved(&addr, replica.port()).await;
+    // What was promised of two servers is not promised of one.
+    let alone = api.post("/v1/runs", &host(&["true"])).await;
+    assert_eq!(alone.status, 503, "{alone}");
+    let next = RedisServer::durable();
+    follow(&next, replica.port()).await;
+    let took = trio.write(&[0, 1, 2]).await;
+    for api in trio.apis() {
+        let index = ready(&api).await.expect("ready")["applied_index"].clone();
+        let all = api.all(&format!("/v1/runs?limit=1000&min_index={index}")).await;
+        let there = |run: &String| all.iter().any(|other| other["id"] == **run);
+        assert!(trio.acknowledged.iter().all(there), "lost");
+    }
+    tests::tartarus(&["replay", "verify", "--redis", &replica.addr()], &[]).expect(0);
+    let seen = format!(
+        "{} acknowledged, 0 lost; alone it acknowledges nothing; writes again {} ms after it has a \
+         replica of its own",
+        trio.acknowledged.len(),
+        took.as_millis()
+    );
+    let fault = "kill -9 of the primary, its replica promoted, TARTARUS_DURABILITY=replicated";
+    row("F24", fault, 1, &seen);
+}
