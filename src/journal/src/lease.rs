@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
@@ -104,19 +105,27 @@ impl Lease {
         self.state.subscribe()
     }
 
-    /// Renews every [`LEASE_RENEW`] until somebody else holds the key, whom it returns. To be
-    /// spawned, or polled beside something else; dropping the future only stops the renewing.
+    /// Renews every [`LEASE_RENEW`] until somebody else holds the key, whom it returns, whether or
+    /// not the renewals before were answered: an answer is waited for longer than the key lives. To
+    /// be spawned, or polled beside something else; dropping the future only stops the renewing.
     pub async fn keep(&self) -> String {
         let mut ticks = interval_at(Instant::now() + LEASE_RENEW, LEASE_RENEW);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut silent = false;
+        let mut asked = FuturesUnordered::new();
         loop {
-            ticks.tick().await;
-            let sent = Instant::now();
-            match self.journal.claim(&self.claim, Claiming::Renew).await {
+            let (sent, answer) = tokio::select! {
+                biased;
+                Some(answered) = asked.next(), if !asked.is_empty() => answered,
+                _ = ticks.tick() => {
+                    asked.push(self.renew());
+                    continue;
+                }
+            };
+            match answer {
                 Ok(Claimed::Held) => {
                     silent = false;
-                    self.state.send_replace(LeaseState::Valid { until: sent + LEASE_VALIDITY });
+                    self.extend(sent + LEASE_VALIDITY);
                 }
                 Ok(Claimed::Other { holder, left: _ }) => {
                     log::warn!(holder:% = holder; "lost the leader's key");
@@ -130,6 +139,19 @@ impl Lease {
                 }
             }
         }
+    }
+
+    async fn renew(&self) -> (Instant, Result<Claimed, Trouble>) {
+        let sent = Instant::now();
+        (sent, self.journal.claim(&self.claim, Claiming::Renew).await)
+    }
+
+    /// Answers may come in another order than they were asked for.
+    fn extend(&self, to: Instant) {
+        self.state.send_modify(|state| match state {
+            LeaseState::Valid { until } => *until = to.max(*until),
+            LeaseState::Lost { .. } | LeaseState::Released => {}
+        });
     }
 
     /// Gives the key back, so that the next instance need not wait for it to expire.

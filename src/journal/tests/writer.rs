@@ -258,6 +258,22 @@ async fn exported_entries_can_be_read_back() {
 }
 
 #[tokio::test]
+async fn a_renewal_that_is_not_answered_does_not_cost_the_key() {
+    let given = given().await;
+    let claim = journal::Claim { boot: uuid::Uuid::new_v4(), url: "http://one".into() };
+    let lease = journal::Lease::acquire(given.journal.clone(), claim).await.unwrap();
+    let mut state = lease.state();
+    given.journal.faults().silence_claims(2);
+    let renewed = async {
+        tokio::select! {
+            holder = lease.keep() => panic!("lost to {holder}"),
+            changed = state.changed() => changed.unwrap(),
+        }
+    };
+    tokio::time::timeout(journal::limits::LEASE_VALIDITY, renewed).await.expect("the third is");
+}
+
+#[tokio::test]
 async fn the_key_is_renewed_until_another_process_takes_it() {
     let given = given().await;
     let claim = |url: &str| journal::Claim { boot: uuid::Uuid::new_v4(), url: url.into() };

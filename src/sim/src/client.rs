@@ -25,6 +25,8 @@ use crate::world::World;
 const PATIENCE: Duration = Duration::from_secs(9);
 /// How often one that does not know is tried again.
 const TRIES: u32 = 8;
+/// L2: when somebody leads, a write that is tried again until then is answered.
+pub const LAST_WITHIN_MS: u64 = 9_000;
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +110,8 @@ pub struct Client {
     asked: u64,
     runs: Vec<Uuid>,
     newest: u64,
+    /// It has nothing else to do.
+    patient: bool,
 }
 
 impl Client {
@@ -115,7 +119,20 @@ impl Client {
     pub fn new(world: &Rc<World>, number: usize) -> Self {
         let name = format!("c{number}");
         let chance = Chance::of(world.plan.seed, &name);
-        Self { world: world.clone(), name, chance, asked: 0, runs: Vec::new(), newest: 0 }
+        Self {
+            world: world.clone(),
+            name,
+            chance,
+            asked: 0,
+            runs: Vec::new(),
+            newest: 0,
+            patient: false,
+        }
+    }
+
+    /// One that tries until it is too late.
+    pub fn patient(self) -> Self {
+        Self { patient: true, ..self }
     }
 
     /// Asks until the first phase is over.
@@ -241,7 +258,9 @@ impl Client {
                 Outcome::Unknown => keyed,
             };
             tries.push(outcome);
-            if !again || tries.len() >= TRIES as usize || matches!(kind, Kind::Read { .. }) {
+            let patient = self.patient && now_ms() - asked_ms < LAST_WITHIN_MS;
+            let enough = tries.len() >= TRIES as usize && !patient;
+            if !again || enough || matches!(kind, Kind::Read { .. }) {
                 break;
             }
             sleep(Duration::from_millis(self.chance.between(50, 900))).await;

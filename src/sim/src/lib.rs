@@ -37,7 +37,7 @@ use tokio::task::LocalSet;
 use tokio::time::sleep;
 
 use chance::Chance;
-use client::{Client, Outcome};
+use client::{Client, LAST_WITHIN_MS, Outcome};
 use instance::Instance;
 use node::Node;
 use redis::{Redis, Request};
@@ -53,8 +53,6 @@ pub use world::Finding;
 const LEADS_WITHIN_MS: u64 = 12_000;
 /// L3: every run has ended so soon after: a node that is lost and comes again, three attempts and more.
 const ENDED_WITHIN_MS: u64 = 90_000;
-/// L2: a write is answered so soon, when somebody leads.
-const ANSWERED_WITHIN_MS: u64 = 9_000;
 /// L4: every follower is at the end of the journal so soon.
 const FOLLOWS_WITHIN_MS: u64 = 5_000;
 /// L5: nobody else leads for so long when nothing happens.
@@ -209,12 +207,12 @@ async fn recover(world: &Rc<World>) {
         world.find("L1", format!("nobody leads {LEADS_WITHIN_MS} ms after the healing"));
         return;
     }
-    let mut last = Client::new(world, 9);
+    let mut last = Client::new(world, 9).patient();
     last.resume().await;
     let asked_ms = trace::now_ms();
     let outcome = last.submit(1).await;
     let took_ms = trace::now_ms() - asked_ms;
-    if !matches!(outcome, Outcome::Done(_)) || took_ms > ANSWERED_WITHIN_MS {
+    if !matches!(outcome, Outcome::Done(_)) || took_ms > 2 * LAST_WITHIN_MS {
         world.find("L2", format!("a last submission came to {outcome:?} after {took_ms} ms"));
     }
     let all_ended = || check::Model::of(world).unfinished() == 0;

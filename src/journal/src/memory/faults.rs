@@ -64,6 +64,7 @@ struct FaultState {
     weather: Weather,
     held: VecDeque<Sealed>,
     appends: u64,
+    silent_claims: u32,
 }
 
 /// What an append is to do.
@@ -93,6 +94,18 @@ impl Faults {
             Some(planned) => *planned = fault,
             None => state.planned.push_back(fault),
         }
+    }
+
+    /// The next claims, so many, are never answered.
+    pub fn silence_claims(&self, claims: u32) {
+        self.lock().silent_claims = claims;
+    }
+
+    pub(super) fn is_claim_silent(&self) -> bool {
+        let mut state = self.lock();
+        let silent = state.silent_claims > 0;
+        state.silent_claims = state.silent_claims.saturating_sub(1);
+        silent
     }
 
     /// Sets the weather.

@@ -247,6 +247,9 @@ impl Journal for MemoryJournal {
     }
 
     async fn claim(&self, claim: &Claim, how: Claiming) -> Result<Claimed, Trouble> {
+        if self.faults.is_claim_silent() {
+            return std::future::pending().await;
+        }
         let mut state = self.reach_to_write()?;
         let now = Instant::now();
         let mine = (claim.clone(), now + LEASE_TTL);
