@@ -83,8 +83,7 @@ impl JournalActor {
             let (batch, events, releases) = self.next_batch();
             if events.is_empty() {
                 // Nothing to write, and everything before is durable.
-                releases.into_iter().for_each(|release| release.out(Ok(self.mark)));
-                continue;
+                return self.confirm(releases, context);
             }
             let at = events.iter().map(Event::at).max().unwrap_or_else(|| self.clock.now());
             let Some(chain) = &mut self.chain else { return };
@@ -121,6 +120,25 @@ impl JournalActor {
             }
         }
         (batch, events, releases)
+    }
+
+    /// Answers that write nothing leave when it is known that nobody else has written since.
+    fn confirm(&mut self, releases: Vec<Release>, context: &mut Context<Self>) {
+        let Some(writer) = self.writer.take() else { return };
+        let asking = async move {
+            let leads = writer.still_leads().await;
+            (writer, leads, releases)
+        };
+        context.spawn(asking.into_actor(self).map(|(writer, leads, releases), actor, context| {
+            actor.writer = Some(writer);
+            let mark = actor.mark;
+            if leads {
+                releases.into_iter().for_each(|release| release.out(Ok(mark)));
+            } else {
+                refuse(releases, || Failure::Unavailable("another instance leads".into()));
+            }
+            actor.append(context);
+        }));
     }
 
     fn fly(&mut self, flight: Flight, context: &mut Context<Self>) {

@@ -115,6 +115,19 @@ async fn another_writer_deposes_this_one_and_what_it_had_not_written_is_not_appl
     assert_eq!(world.runs.len(), 1);
 }
 
+#[actix::test]
+async fn a_leader_that_was_replaced_does_not_answer_from_what_it_knows() {
+    let house = Fixture::leading().await;
+    let mut other = Fixture::over(journal::MemoryJournal::over(house.store.store().clone())).await;
+    other.lead().await;
+    let pause = || Command::PauseQueue { origin: origin() };
+    ask(&other.registry, |reply| Enact { command: pause(), reply }).await.expect("paused");
+    // To the one before the queue goes on anyway: there is nothing for it to write.
+    let resume = Command::ResumeQueue { origin: origin() };
+    let answer = ask(&house.registry, |reply| Enact { command: resume, reply }).await;
+    assert!(matches!(answer, Err(Failure::Unavailable(_))), "{answer:?}");
+}
+
 /// A journal as the version before levels left it.
 async fn of_level_1() -> MemoryJournal {
     let journal = MemoryJournal::default();

@@ -162,10 +162,13 @@ impl Actor for RegistryActor {
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(UNDURABLE_ITEMS);
         context.run_interval(TICK, |registry, _| {
-            if registry.leading {
+            if registry.leading
+                && let Ok(decision) = registry.apply(Command::Tick { most: TICK_MOST })
+                && !decision.events.is_empty()
+            {
                 // Nobody waits for the answer of a tick.
                 let (reply, _) = oneshot::channel();
-                registry.commit(Command::Tick { most: TICK_MOST }, reply, |_, _| Ok(()));
+                registry.outbox.commit(decision.events, 0, reply, Ok(|_: Mark| ()));
             }
         });
     }

@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep};
 use crate::chain::{Sealed, Tail};
 use crate::ids::EntryId;
 use crate::limits::{REFUSED_BACKOFF, RING_BYTES, UNKNOWN_BACKOFF};
-use crate::port::{Appended, Journal, Refused, Settled};
+use crate::port::{Appended, CheckError, Journal, Refused, Settled};
 
 /// A commit that waits longer than this for replicas makes the writer degraded: new work is then
 /// refused instead of piled up.
@@ -203,6 +203,28 @@ impl Writer {
         self.committed = sealed.id();
         self.set_health(Health::Leading);
         Outcome::Committed
+    }
+
+    /// Whether nobody else has written since: asked before an answer leaves that writes nothing. It
+    /// was decided from what this writer knows, and one that was deposed knows less than the journal.
+    /// A journal that ends earlier has lost its tail, which the next entry finds out.
+    pub async fn still_leads(&self) -> bool {
+        let mut trying = Trying::default();
+        loop {
+            match self.journal.head().await {
+                Ok(head) => {
+                    if trying.tries > 0 {
+                        self.set_health(Health::Leading);
+                    }
+                    return head == self.committed || head.seq < self.committed.seq;
+                }
+                Err(CheckError::Refused(_)) => return false,
+                Err(CheckError::Trouble(trouble)) => {
+                    self.suspect(&mut trying, trouble.to_string().into());
+                    trying.pause(UNKNOWN_BACKOFF).await;
+                }
+            }
+        }
     }
 
     async fn settle(&self, sealed: &Sealed) {
