@@ -108,7 +108,7 @@ async fn every_bad_request_is_refused_in_words_and_changes_nothing() {
         ("GET", "/v1/keys?key=1", ("", ""), &none, 422, "invalid", "key"),
         ("POST", "/v1/level", ("", ""), &other, 400, "malformed", "command"),
         ("POST", "/v1/level", ("", ""), &none, 400, "malformed", ""),
-        ("POST", "/v1/level", ("", ""), &high, 409, "conflict", "knows up to 2"),
+        ("POST", "/v1/level", ("", ""), &high, 409, "conflict", "knows up to 3"),
         ("POST", "/v1/nodes", ("", ""), &other, 405, "method_not_allowed", "GET"),
         ("GET", &no_run, ("", ""), &none, 404, "not_found", NOBODY),
         ("GET", "/v1/runs/seven", ("", ""), &none, 404, "not_found", "seven"),

@@ -52,6 +52,9 @@ pub struct Instance {
 pub struct RaiseRequest {
     /// To this one.
     pub level: u32,
+    /// Also where an instance lives that does not read it.
+    #[serde(default)]
+    pub force: bool,
 }
 
 impl RaiseRequest {

@@ -26,9 +26,11 @@ impl Client {
     /// Raises it.
     ///
     /// # Errors
-    /// There is no such level, or it is in force. Sent once: an unknown outcome is the caller's to
+    /// There is no such level, it is in force, or an instance lives that does not read it and it is
+    /// not to be forced. Sent once: an unknown outcome is the caller's to
     /// look at.
-    pub async fn raise_level(&self, level: u32) -> Result<Level, Error> {
-        self.once(self.request(Method::POST, "/v1/level").json(&RaiseRequest { level })).await
+    pub async fn raise_level(&self, level: u32, force: bool) -> Result<Level, Error> {
+        let asked = RaiseRequest { level, force };
+        self.once(self.request(Method::POST, "/v1/level").json(&asked)).await
     }
 }

@@ -166,6 +166,23 @@ pub trait Journal: Send + Sync + fmt::Debug {
     /// See [`Trouble`].
     async fn heartbeats(&self) -> Result<Vec<Heartbeat>, Trouble>;
 
+    /// Writes that an instance lives: as a heartbeat, under a key of instances. Nothing where there can
+    /// be no other.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    async fn put_presence(&self, _beat: &Heartbeat) -> Result<(), Trouble> {
+        Ok(())
+    }
+
+    /// The instances that said so and have not expired; none where there can be no other.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    async fn presences(&self) -> Result<Vec<Heartbeat>, Trouble> {
+        Ok(Vec::new())
+    }
+
     /// Applies changes to a projection whose cursor is `step.from`, and moves the cursor.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ mod janitor;
 pub mod keep;
 pub mod output;
 pub mod past;
+pub mod presence;
 pub mod recover;
 pub mod seat;
 pub mod serve;

@@ -31,6 +31,7 @@ use crate::instance_key::{self, KeyError};
 use crate::keep::Keeping;
 use crate::output::{OutputStore, Sync, sweep};
 use crate::past::Pasts;
+use crate::presence;
 use crate::threads::Threads;
 use crate::wire;
 
@@ -201,6 +202,8 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
         .map_err(|error| StartError::Machine(format!("the server can't be started: {error}")))?;
     let handle = server.handle();
     actix_rt::spawn(server);
+    let alive = presence::keep(plan.journal.clone(), plan.boot, url.clone(), stopped.clone());
+    actix_rt::spawn(alive);
     let leading = {
         let door = door.clone();
         actix_rt::spawn(async move {

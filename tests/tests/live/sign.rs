@@ -194,3 +194,28 @@ async fn the_record_says_who_has_led_it_and_what_it_is_written_for() {
         assert!(said.contains(words), "{said}");
     }
 }
+
+#[tokio::test]
+async fn a_level_that_a_living_instance_does_not_read_is_not_raised_unseen() {
+    let house = House::redis().await;
+    let cli = |args: &str| {
+        let args: Vec<&str> = args.split_whitespace().collect();
+        tests::tartarus(&args, &[("TARTARUS_ADDR", &house.api.url)])
+    };
+    let redis = house.redis.as_ref().expect("a Redis");
+    until("it to say that it lives", || async {
+        redis.keys(0).iter().any(|key| key.starts_with("tartarus:instance:")).then_some(())
+    })
+    .await;
+    let older = json!({"url": "http://older:8080", "version": "0.0.9", "reads_level": 2});
+    let mut set = redis::cmd("SET");
+    set.arg("tartarus:instance:older").arg(older.to_string()).arg("PX").arg(600_000);
+    set.exec(&mut redis.connect(0)).expect("set");
+    let said = cli("level raise 3").expect(1).stderr;
+    for words in ["http://older:8080 (version 0.0.9, reads level 2)", "--force"] {
+        assert!(said.contains(words), "{words:?} is not in {said}");
+    }
+    let said = cli("level raise 3 --force").expect(1).stderr;
+    assert!(said.contains("level 3 is in force"), "{said}");
+    redis::cmd("DEL").arg("tartarus:instance:older").exec(&mut redis.connect(0)).expect("gone");
+}

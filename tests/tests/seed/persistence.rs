@@ -194,7 +194,9 @@ async fn s18_s41_runs_survive_a_kill_and_unfinished_ones_never_expire() {
     let mut connection = redis.connect(0);
     for key in redis.keys(0) {
         let ttl: i64 = connection.ttl(&key).expect("TTL");
-        let may_expire = key == "tartarus:leader" || key.starts_with("tartarus:node:");
+        let may_expire = key == "tartarus:leader"
+            || key.starts_with("tartarus:node:")
+            || key.starts_with("tartarus:instance:");
         assert!(ttl == -1 || may_expire, "{key} expires in {ttl} s");
     }
 }

@@ -15,6 +15,7 @@
 //! | `tartarus:meta` | a hash: cluster, incarnation, genesis, format, and the first entry that stays |
 //! | `tartarus:leader` | `<boot uuid> <advertise url>`, expires |
 //! | `tartarus:node:<id>` | a node's heartbeat, expires |
+//! | `tartarus:instance:<boot>` | that an instance lives, its URL, version and level; expires |
 //! | `tartarus:sync` | the last entry that replicas were waited for |
 //! | `tartarus:queue` (`REDIS_QUEUE_KEY`), `…:cursor` | the line, and the entry it shows |
 //! | `themis:policies`, `…:cursor` | the policies, and the entry they show |
@@ -356,16 +357,15 @@ impl Journal for RedisJournal {
     }
 
     async fn put_heartbeats(&self, beats: &[Heartbeat]) -> Result<(), Trouble> {
-        if beats.is_empty() {
-            return Ok(());
-        }
-        let mut all = pipe();
-        for Heartbeat { node, value, ttl } in beats {
-            let key = format!("{}{node}", self.keys.node);
-            let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
-            all.cmd("SET").arg(key).arg(value).arg("PX").arg(ttl_ms).ignore();
-        }
-        self.call(&self.calls, async |to| to.send_all(&all).await).await.map(|_ok| ())
+        self.put_beats(&self.keys.node, beats).await
+    }
+
+    async fn put_presence(&self, beat: &Heartbeat) -> Result<(), Trouble> {
+        self.put_beats(&self.keys.instance, std::slice::from_ref(beat)).await
+    }
+
+    async fn presences(&self) -> Result<Vec<Heartbeat>, Trouble> {
+        self.beats(&self.keys.instance).await
     }
 
     async fn drop_heartbeat(&self, node: &str) -> Result<(), Trouble> {
@@ -374,7 +374,41 @@ impl Journal for RedisJournal {
     }
 
     async fn heartbeats(&self) -> Result<Vec<Heartbeat>, Trouble> {
-        let pattern = format!("{}*", escaped(&self.keys.node));
+        self.beats(&self.keys.node).await
+    }
+
+    async fn project(&self, step: &Step) -> Result<Projected, Trouble> {
+        self.call(&self.projections, async |to| projection::project(to, &self.keys, step).await)
+            .await
+    }
+
+    async fn rebuild(&self, content: Content, at: EntryId) -> Result<(), Trouble> {
+        let built = self
+            .call(&self.projections, async |to| {
+                projection::rebuild(to, &self.keys, content, at).await
+            })
+            .await?;
+        built.map_err(Trouble::Busy)
+    }
+}
+
+impl RedisJournal {
+    async fn put_beats(&self, prefix: &str, beats: &[Heartbeat]) -> Result<(), Trouble> {
+        if beats.is_empty() {
+            return Ok(());
+        }
+        let mut all = pipe();
+        for Heartbeat { node, value, ttl } in beats {
+            let key = format!("{prefix}{node}");
+            let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
+            all.cmd("SET").arg(key).arg(value).arg("PX").arg(ttl_ms).ignore();
+        }
+        self.call(&self.calls, async |to| to.send_all(&all).await).await.map(|_ok| ())
+    }
+
+    /// All that is under a prefix, by name.
+    async fn beats(&self, prefix: &str) -> Result<Vec<Heartbeat>, Trouble> {
+        let pattern = format!("{}*", escaped(prefix));
         let mut beats = self
             .call(&self.calls, async |to| {
                 let mut beats = Vec::new();
@@ -396,7 +430,7 @@ impl Journal for RedisJournal {
                                 let value = reply::text(value);
                                 let left_ms = i64::from_redis_value_ref(left)?;
                                 let key = String::from_utf8_lossy(key);
-                                beats.extend(self.beat(&key, value, left_ms));
+                                beats.extend(beat(prefix, &key, value, left_ms));
                             }
                         }
                     }
@@ -412,29 +446,12 @@ impl Journal for RedisJournal {
         beats.dedup_by(|a, b| a.node == b.node);
         Ok(beats)
     }
-
-    async fn project(&self, step: &Step) -> Result<Projected, Trouble> {
-        self.call(&self.projections, async |to| projection::project(to, &self.keys, step).await)
-            .await
-    }
-
-    async fn rebuild(&self, content: Content, at: EntryId) -> Result<(), Trouble> {
-        let built = self
-            .call(&self.projections, async |to| {
-                projection::rebuild(to, &self.keys, content, at).await
-            })
-            .await?;
-        built.map_err(Trouble::Busy)
-    }
 }
 
-impl RedisJournal {
-    /// A heartbeat as its key has it; none where it expired in between.
-    fn beat(&self, key: &str, value: Option<String>, left_ms: i64) -> Option<Heartbeat> {
-        let ttl = Duration::from_millis(u64::try_from(left_ms).ok()?);
-        let node = key.strip_prefix(&self.keys.node)?.into();
-        Some(Heartbeat { node, value: value?, ttl })
-    }
+/// A heartbeat as its key has it; none where it expired in between.
+fn beat(prefix: &str, key: &str, value: Option<String>, left_ms: i64) -> Option<Heartbeat> {
+    let ttl = Duration::from_millis(u64::try_from(left_ms).ok()?);
+    Some(Heartbeat { node: key.strip_prefix(prefix)?.into(), value: value?, ttl })
 }
 
 /// A prefix as a pattern that matches nothing but itself.

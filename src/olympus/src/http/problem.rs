@@ -19,6 +19,7 @@ use replay::Unreadable;
 use super::answer;
 use super::events::FEEDS_MAX;
 use crate::past::NoPast;
+use crate::presence::Presence;
 
 /// Seconds after which another try makes sense: a commit takes milliseconds, a fail-over about two
 /// seconds.
@@ -266,6 +267,19 @@ pub fn too_many_feeds() -> Fault {
          another instance"
     );
     Fault::of(503, code::UNAVAILABLE, detail).retry_after(LATER_S)
+}
+
+/// 409: an instance lives that could not read what would be written.
+pub fn older_instances(level: u32, below: &[Presence]) -> Fault {
+    let named =
+        |p: &Presence| format!("{} (version {}, reads level {})", p.url, p.version, p.reads_level);
+    let below: Vec<String> = below.iter().map(named).collect();
+    let detail = format!(
+        "level {level} can't be read by {}, which would stop: upgrade or stop it first, and wait 20 s; \
+         or raise it with --force (\"force\": true)",
+        below.join(", ")
+    );
+    Fault::of(409, code::CONFLICT, detail)
 }
 
 /// 503: no room for what comes in.

@@ -14,8 +14,9 @@ use olympus_actors::Mark;
 use olympus_actors::view::{GetRecord, RecordSeen, ViewActor};
 
 use super::caller::Caller;
-use super::problem::Fault;
+use super::problem::{self, Fault};
 use super::{AppState, answer, law, paging, read, runs};
+use crate::presence;
 
 async fn record(view: &Addr<ViewActor>) -> Result<(RecordSeen, Mark), Fault> {
     let seen = read::get(view, GetRecord).await?;
@@ -65,9 +66,17 @@ pub async fn raise(
     caller: Caller,
 ) -> Result<HttpResponse, Fault> {
     let body = read::body(&request, payload, api::limits::check_document_body).await?;
-    let RaiseRequest { level } = RaiseRequest::read(&body)?;
+    let RaiseRequest { level, force } = RaiseRequest::read(&body)?;
     runs::no_query(&request)?;
     let open = state.open_for_writes()?;
+    // What nobody knows is refused by the law.
+    if !force && level <= LEVEL {
+        let below = presence::below(&*open.journal, level).await;
+        let below = below.map_err(|error| problem::unread(&error))?;
+        if !below.is_empty() {
+            return Err(problem::older_instances(level, &below));
+        }
+    }
     let command = Command::RaiseLevel { level, origin: caller.origin() };
     let mark = law::enact(&state, &open, command).await?.mark;
     let (record, at) = self::record(&open.view).await?;

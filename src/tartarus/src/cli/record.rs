@@ -9,9 +9,14 @@ pub enum LevelVerb {
     Raise {
         /// To this level
         level: u32,
+        /// Also where an instance lives that does not read it: it stops
+        #[arg(long)]
+        force: bool,
     },
 }
 
 const RAISE_HELP: &str = "\
 Raise it when every instance runs a version that reads it, and no older one is needed any more.
+It is refused while an instance lives that says that it reads less; those from before level 3 do not
+say that they live.
 Checkpoints are signed from the next start of Olympus on, which announces its key.";

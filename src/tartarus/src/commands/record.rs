@@ -42,7 +42,7 @@ pub fn level(client: &Client, verb: Option<LevelVerb>, format: Format) -> Result
     let level = block_on(async {
         Ok(match verb {
             None => client.level().await?,
-            Some(LevelVerb::Raise { level }) => client.raise_level(level).await?,
+            Some(LevelVerb::Raise { level, force }) => client.raise_level(level, force).await?,
         })
     })?;
     print(format, &level, || columns(&level))?;
