@@ -156,23 +156,40 @@ impl<'a> Parts<'a> {
     }
 }
 
-struct Salts(OutputReader);
+/// Salts, made two at a time: that is what the hash gives at once.
+struct Salts {
+    of: OutputReader,
+    two: [Bytes32; 2],
+    taken: usize,
+}
 
 impl Salts {
     fn of(seed: &Bytes32) -> Self {
-        Self(Hasher::new_keyed(seed).finalize_xof())
+        Self { of: Hasher::new_keyed(seed).finalize_xof(), two: [[0; 32]; 2], taken: 2 }
     }
 
     fn next(&mut self) -> Bytes32 {
-        let mut salt = [0; 32];
-        self.0.fill(&mut salt);
-        salt
+        if self.taken == self.two.len() {
+            self.of.fill(self.two.as_flattened_mut());
+            self.taken = 0;
+        }
+        self.taken += 1;
+        self.two[self.taken - 1]
     }
 }
 
+/// Secrets up to this length are hashed in one step with their salt; most are shorter.
+const SHORT: usize = 224;
+
 /// What commits to a secret.
 pub fn commitment(salt: &[u8; 32], secret: &[u8]) -> [u8; 32] {
-    *Hasher::new_keyed(CONTEXT).update(salt).update(secret).finalize().as_bytes()
+    if secret.len() > SHORT {
+        return *Hasher::new_keyed(CONTEXT).update(salt).update(secret).finalize().as_bytes();
+    }
+    let (mut salted, len) = ([0; 32 + SHORT], 32 + secret.len());
+    salted[..32].copy_from_slice(salt);
+    salted[32..len].copy_from_slice(secret);
+    *blake3::keyed_hash(CONTEXT, &salted[..len]).as_bytes()
 }
 
 /// Hashes the commitments to the marks and to so many secrets; none where there are not so many.
@@ -282,6 +299,11 @@ impl Apart {
         self.count += other.count;
     }
 
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.any
+    }
+
     /// Secrets of single records.
     pub(crate) fn count(&self) -> u32 {
         self.count
@@ -296,6 +318,7 @@ impl Apart {
     /// Writes the section, salted from a seed that nobody can guess.
     pub(crate) fn write(&self, to: &mut Vec<u8>, seed: &[u8; 32]) {
         if self.any {
+            to.reserve(self.len());
             to.push(WRITTEN);
             to.extend_from_slice(seed);
             put_text(to, &self.marks);
@@ -360,6 +383,22 @@ mod tests {
         }
         assert_eq!(take_text(&mut &[0x81, 0x00, 7][..]), None, "one could be said shorter");
         assert_eq!(take_text(&mut &[0xff; 12][..]), None);
+    }
+
+    #[test]
+    fn salts_and_commitments_are_those_of_the_format_however_long_the_secret_is() {
+        let seed = [5; 32];
+        let (mut salts, mut stream) = (Salts::of(&seed), [0; 160]);
+        Hasher::new_keyed(&seed).finalize_xof().fill(&mut stream);
+        for salt in stream.chunks_exact(32) {
+            assert_eq!(salts.next(), *salt);
+        }
+        for len in [0, 1, 31, 32, SHORT - 1, SHORT, SHORT + 1, 1_024, 5_000] {
+            let secret = vec![7; len];
+            let mut whole = Hasher::new_keyed(CONTEXT);
+            whole.update(&seed).update(&secret);
+            assert_eq!(commitment(&seed, &secret), *whole.finalize().as_bytes(), "{len}");
+        }
     }
 
     #[test]

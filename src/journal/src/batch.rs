@@ -48,6 +48,11 @@ impl Batch {
         self.bytes.len() - HEADER_LEN + self.apart.len()
     }
 
+    /// Whether something is apart from a record.
+    pub(crate) fn has_apart(&self) -> bool {
+        !self.apart.is_empty()
+    }
+
     /// Whether no record was added.
     pub fn is_empty(&self) -> bool {
         self.records == 0
@@ -159,7 +164,7 @@ pub(crate) struct Stamp {
     pub(crate) epoch: u64,
     pub(crate) boot: Uuid,
     pub(crate) at_ms: u64,
-    /// Nobody can guess it: secrets are salted from it.
+    /// Nobody can guess it: secrets are salted from it, where there are some.
     pub(crate) seed: [u8; 32],
 }
 

@@ -145,7 +145,9 @@ impl Chain {
         let after = self.tail.position;
         let at_ms = at_ms.max(self.tail.at_ms);
         let Tail { identity, epoch, .. } = self.tail;
-        let (boot, seed) = (self.boot, self.seeds.of(after.seq + 1));
+        // Without anything apart there is nothing to be salted.
+        let seed = if batch.has_apart() { self.seeds.of(after.seq + 1) } else { [0; 32] };
+        let boot = self.boot;
         let entry = seal(Stamp { identity, after, epoch, boot, at_ms, seed }, batch)?;
         self.tail.position = entry.position();
         self.tail.at_ms = at_ms;

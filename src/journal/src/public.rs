@@ -67,10 +67,15 @@ pub(crate) trait Parted: Sized {
 
 /// The values of a map, without their keys: each a length and a text, as bincode has a list.
 fn values(map: &Texts) -> Option<Vec<u8>> {
-    let values: Vec<&str> = map.values().map(|value| &**value).collect();
+    struct Values<'a>(&'a Texts);
+    impl Serialize for Values<'_> {
+        fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+            to.collect_seq(self.0.values())
+        }
+    }
     // A list of texts has a form in bincode.
-    (!values.is_empty()).then(|| {
-        bincode::serde::encode_to_vec(values, crate::catalog::encoding()).unwrap_or_default()
+    (!map.is_empty()).then(|| {
+        bincode::serde::encode_to_vec(Values(map), crate::catalog::encoding()).unwrap_or_default()
     })
 }
 
