@@ -99,7 +99,8 @@ pub struct Line {
     /// The first of each class: there may be as many classes as runs.
     heads: BTreeSet<(Place, RunId)>,
     delayed: BTreeSet<(Timestamp, RunId)>,
-    oldest: BTreeSet<(Timestamp, RunId)>,
+    /// How many wait, by when they were admitted: a batch is admitted in one millisecond.
+    since: BTreeMap<Timestamp, usize>,
     depth: Depth,
     paused: bool,
 }
@@ -129,18 +130,20 @@ impl Depth {
     }
 
     fn remove(&mut self, item: &Item) {
-        fn less<K: Ord + Clone>(counts: &mut BTreeMap<K, usize>, key: &K) {
-            if let Some(count) = counts.get_mut(key) {
-                *count -= 1;
-                if *count == 0 {
-                    counts.remove(key);
-                }
-            }
-        }
         self.total -= 1;
         less(&mut self.pools, &item.pool);
         less(&mut self.heats, &item.heat);
         less(&mut self.tenants, &item.tenant);
+    }
+}
+
+/// One less of a kind; kinds of which there are none are not kept.
+fn less<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
     }
 }
 
@@ -176,7 +179,7 @@ impl Line {
 
     /// When the run that waits longest was admitted.
     pub fn oldest(&self) -> Option<Timestamp> {
-        self.oldest.first().map(|(since, _)| *since)
+        self.since.first_key_value().map(|(since, _)| *since)
     }
 
     /// When the next pause after `now` is over.
@@ -341,7 +344,7 @@ impl Line {
         item.waiting = true;
         item.not_before = not_before;
         self.depth.add(item);
-        self.oldest.insert((item.since, run));
+        *self.since.entry(item.since).or_default() += 1;
         // Whoever may go at once is due no later.
         if not_before > item.since {
             self.delayed.insert((not_before, run));
@@ -357,7 +360,7 @@ impl Line {
         let Some(item) = self.items.get_mut(&run).filter(|item| item.waiting) else { return };
         item.waiting = false;
         self.depth.remove(item);
-        self.oldest.remove(&(item.since, run));
+        less(&mut self.since, &item.since);
         self.delayed.remove(&(item.not_before, run));
         let class = item.class();
         if let Some(places) = self.classes.get_mut(&class) {
