@@ -293,6 +293,12 @@ impl World {
     /// Folds one event that landed in journal entry `index` (0 where the writer runs ahead).
     pub fn evolve(&mut self, index: Sequence, event: &Event) {
         self.runs.evolve(index, event);
+        self.evolve_all_but_runs(event);
+    }
+
+    /// The same of every part but the runs, which are as much work as all others together: a replay
+    /// folds them beside. No part reads another.
+    pub fn evolve_all_but_runs(&mut self, event: &Event) {
         self.line.evolve(event, |_| {});
         self.fleet.evolve(event);
         self.law.evolve(event);

@@ -7,7 +7,6 @@
 
 pub mod agent_session;
 pub mod agent_wire;
-pub mod aside;
 pub mod boot;
 pub mod config;
 mod external;
@@ -27,3 +26,5 @@ pub mod serve;
 pub mod threads;
 pub mod wire;
 pub mod witness;
+
+pub use replay::aside;

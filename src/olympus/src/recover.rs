@@ -9,16 +9,21 @@
 
 use std::sync::Arc;
 
+use domain::World;
 use domain::ids::Sequence;
-use domain::{Event, World};
-use journal::{CheckError, Cursor, Entry, Journal, Tail, Trouble, catalog};
+use domain::runs::Runs;
+use journal::catalog::UnreadableRecord;
+use journal::{CheckError, Cursor, Entry, Journal, Tail, Trouble};
 use olympus_actors::Mark;
 use replay::Point;
 use replay::archive::{Archive, Archived};
+use replay::fold::{self, FoldMade, Tell, Told};
 use replay::snapshot::{Found, Loaded, load_or_say};
 use replay::source::{Over, Source, Unreadable};
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::aside::{Folding, Gone, aside};
+use crate::aside::{aside, is_all_here};
 use crate::keep::{Keeping, lent};
 
 /// What a replay came to.
@@ -61,11 +66,90 @@ impl From<CheckError> for RecoverError {
     }
 }
 
-/// Events handed from the reader to the fold at once: a hand-over costs as much as a few events.
-const HANDED_OVER: usize = 1_024;
+/// A World being folded, its runs beside.
+struct Recovering {
+    /// But for its runs.
+    world: World,
+    runs: Beside,
+    last: Option<Tail>,
+    events: u64,
+    bytes: u64,
+    bad: Option<UnreadableRecord>,
+}
 
-/// Folds the journal up to its end, from the newest snapshot that can be used: reads and decodes
-/// here, folds on a thread of its own.
+impl Recovering {
+    /// Goes on from a state, after the entry that it is of.
+    fn from(mut world: World, last: Option<Tail>) -> Self {
+        let runs = Beside::of(std::mem::take(&mut world.runs));
+        Self { world, runs, last, events: 0, bytes: 0, bad: None }
+    }
+}
+
+impl FoldMade<Told> for Recovering {
+    fn made(&mut self, made: Vec<Told>) -> bool {
+        let made = Arc::new(made);
+        self.runs.take(&made);
+        for Told { entry, events, fault } in &*made {
+            events.iter().for_each(|happened| self.world.evolve_all_but_runs(&happened.event));
+            self.events += events.len() as u64;
+            self.bytes += entry.bytes().len() as u64;
+            self.last = Some(entry.tail());
+            if fault.is_some() {
+                self.bad.clone_from(fault);
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// The runs of a World, folded by a thread of their own where there may be one.
+enum Beside {
+    Here(Runs),
+    Aside(mpsc::Sender<Arc<Vec<Told>>>, JoinHandle<Runs>),
+}
+
+impl Beside {
+    fn of(mut runs: Runs) -> Self {
+        if is_all_here() {
+            return Self::Here(runs);
+        }
+        let (to, mut made) = mpsc::channel::<Arc<Vec<Told>>>(2);
+        let folding = spawn_blocking(move || {
+            while let Some(made) = made.blocking_recv() {
+                fold_runs(&mut runs, &made);
+            }
+            runs
+        });
+        Self::Aside(to, folding)
+    }
+
+    fn take(&mut self, made: &Arc<Vec<Told>>) {
+        match self {
+            Self::Here(runs) => fold_runs(runs, made),
+            // A thread that has panicked says so at the end.
+            Self::Aside(to, _) => drop(to.blocking_send(made.clone())),
+        }
+    }
+
+    async fn end(self) -> Option<Runs> {
+        match self {
+            Self::Here(runs) => Some(runs),
+            Self::Aside(to, folding) => {
+                drop(to);
+                folding.await.ok()
+            }
+        }
+    }
+}
+
+fn fold_runs(runs: &mut Runs, made: &[Told]) {
+    for Told { entry, events, .. } in made {
+        events.iter().for_each(|happened| runs.evolve(entry.seq(), &happened.event));
+    }
+}
+
+/// Folds the journal up to its end, from the newest snapshot that can be used.
 ///
 /// # Errors
 /// The first entry that can't be read or decoded, by its number.
@@ -74,66 +158,46 @@ pub async fn recover(
     tail: Tail,
     keeping: Option<&Keeping>,
 ) -> Result<Recovered, RecoverError> {
-    let (from, tail) = match (start(journal, tail, keeping, None).await, keeping) {
+    let from = match (start(journal, tail, keeping, None).await, keeping) {
         (Err(RecoverError::OutOfReach(why)), Some(keeping)) => {
             lent::fetch(keeping, journal)
                 .await
                 .map_err(|none| RecoverError::OutOfReach(format!("{why}. And {none}")))?;
             // It may be of an entry that was not there yet.
             let tail = journal.check().await?;
-            (start(journal, tail, Some(keeping), None).await?, tail)
+            start(journal, tail, Some(keeping), None).await?
         }
-        (from, _) => (from?, tail),
+        (from, _) => from?,
     };
     let mut source = Source::journal(journal.clone()).with(from.archived);
-    let (mut world, mut cursor) = (World::default(), Cursor::start(tail.identity));
     let mut snapshot = 0;
-    if let Some(loaded) = from.snapshot {
-        snapshot = loaded.tail().position.seq;
-        cursor = Cursor::at(loaded.tail());
-        source.go_on(loaded.tail());
-        world = loaded.world;
+    let began = match from.snapshot {
+        Some(loaded) => {
+            snapshot = loaded.tail().position.seq;
+            source.go_on(loaded.tail());
+            let last = Some(loaded.tail());
+            Recovering::from(loaded.world, last)
+        }
+        None => Recovering::from(World::default(), None),
+    };
+    let (recovered, over) = fold::prepared(&mut source, Tell, began, |_| {}).await;
+    let Recovering { mut world, runs, last, events, bytes, bad } = recovered;
+    let stopped = || RecoverError::Refused("the thread that folds the runs has ended".into());
+    world.runs = runs.end().await.ok_or_else(stopped)?;
+    if let Some(bad) = bad {
+        return Err(RecoverError::Refused(bad.to_string()));
     }
-    let mut fold = Folding::of(world, |world: &mut World, events: Vec<(Sequence, Event)>| {
-        for (index, event) in events {
-            world.evolve(index, &event);
-        }
-    });
-    let stopped =
-        |Gone| RecoverError::Refused("the thread that folds the journal has ended".into());
-    let (mut events, mut bytes, mut next) = (0, 0, Vec::with_capacity(HANDED_OVER));
-    let mut last = cursor.tail();
-    loop {
-        let (page, over) = source.page().await;
-        for entry in &page {
-            bytes += entry.bytes().len() as u64;
-            for event in catalog::events(entry) {
-                let (_, event) = event.map_err(|e| RecoverError::Refused(e.to_string()))?;
-                next.push((entry.seq(), event));
-                events += 1;
-                if next.len() == HANDED_OVER {
-                    let full = std::mem::replace(&mut next, Vec::with_capacity(HANDED_OVER));
-                    fold.piece(full).await.map_err(stopped)?;
-                }
-            }
-        }
-        last = page.last().map(Entry::tail).or(last);
-        match over {
-            None => {}
-            Some(Over::End) => break,
-            Some(Over::Trouble(Unreadable::Journal(trouble))) => return Err(trouble.into()),
-            Some(Over::Trouble(other)) => return Err(RecoverError::Refused(other.to_string())),
-            Some(Over::Bad(finding)) => {
-                return Err(RecoverError::Refused(format!(
-                    "journal {finding}: restore the data of Redis from a backup that is whole"
-                )));
-            }
+    match over {
+        Over::End => {}
+        Over::Trouble(Unreadable::Journal(trouble)) => return Err(trouble.into()),
+        Over::Trouble(other) => return Err(RecoverError::Refused(other.to_string())),
+        Over::Bad(finding) => {
+            return Err(RecoverError::Refused(format!(
+                "journal {finding}: restore the data of Redis from a backup that is whole"
+            )));
         }
     }
-    fold.piece(next).await.map_err(stopped)?;
-    let world = fold.end().await.map_err(stopped)?;
-    let tail = last.filter(|tail| tail.position.seq > 0);
-    let tail = tail.ok_or_else(|| RecoverError::Refused("the journal is empty".into()))?;
+    let tail = last.ok_or_else(|| RecoverError::Refused("the journal is empty".into()))?;
     let id = tail.position.id();
     let mark = Mark { index: id.seq, receipt: journal::Receipt(id) };
     Ok(Recovered { world, tail, mark, events, bytes, snapshot })

@@ -11,29 +11,43 @@ use domain::command::{Admit, Command, Guard, Report, Reported};
 use domain::event::{
     CheckpointSigned, Next, Place, RunAdmitted, RunFinished, RunRejected, RunReleased,
 };
-use domain::judge::{Case, judge_resolved};
+use domain::judge::{Case, judge_again};
 use domain::placement::Assignment;
 use domain::runs::Birth;
-use domain::{Court, Event, NodeId, RunId, Status, Timestamp, Token, World};
+use domain::{Court, Event, Judged, NodeId, RunId, Status, Timestamp, Token, World};
 use journal::catalog;
 
 /// The version since when records of submissions have all that was decided by.
 const ALL_SINCE: u16 = 2;
 
+/// What the judges say again of an event that a submission came in by; none of other events.
+pub fn heard(court: &Arc<Court>, event: &Event) -> Option<Result<Judged, String>> {
+    match event {
+        Event::RunAdmitted(e) => Some(judged(court, e)),
+        Event::RunRejected(e) => Some(judged(court, &as_admitted(e))),
+        _ => None,
+    }
+}
+
 /// Decides an event again, where that can be done; none where not.
 ///
-/// `version` is the version of its record: what an older one lacks was lifted to nothing, so that of
-/// those the judgement alone is made again.
+/// `heard` is what [`heard`] said of it. `version` is the version of its record: what an older one
+/// lacks was lifted to nothing, so that of those the judgement alone is made again.
 pub fn decided(
     world: &World,
     court: &Arc<Court>,
     event: &Event,
+    heard: Option<Result<Judged, String>>,
     version: u16,
 ) -> Option<Result<(), String>> {
     let at = event.at();
+    let heard = match heard.transpose() {
+        Ok(heard) => heard,
+        Err(what) => return Some(Err(what)),
+    };
     let command = match event {
-        Event::RunAdmitted(e) => return Some(admitted(world, court, e, version)),
-        Event::RunRejected(e) => return Some(rejected(world, court, e, version)),
+        Event::RunAdmitted(e) => return Some(admitted(world, heard?, e, version)),
+        Event::RunRejected(e) => return Some(rejected(world, heard?, e, version)),
         Event::RunReleased(e) => return Some(released(world, court, e)),
         Event::RunForgotten(e) => return Some(forgotten(world, e.run, at)),
         Event::RunAssigned(e) => Command::Assign {
@@ -147,10 +161,11 @@ fn report(world: &World, run: RunId, node: &NodeId, what: Reported) -> Option<Re
 /// The number that a pause was spread by: what it is longer than without. One that is longer than
 /// the law allows, or shorter, comes to another event.
 fn chance(world: &World, at: Timestamp, report: Report, e: &RunFinished) -> u64 {
+    let Next::Again { not_before } = e.next else { return 0 };
     let least = world.decide(at, Command::Report { report, chance: 0 });
     let least = least.map(|decision| decision.events);
-    match (least.as_deref(), e.next) {
-        (Ok([Event::RunFinished(least)]), Next::Again { not_before }) => match least.next {
+    match least.as_deref() {
+        Ok([Event::RunFinished(least)]) => match least.next {
             Next::Again { not_before: least } => not_before.since(least),
             Next::End(_) => 0,
         },
@@ -182,13 +197,17 @@ fn as_admitted(e: &RunRejected) -> RunAdmitted {
 }
 
 /// What the judges say of a record, made again; as an error where it is not what they said.
-fn judged(world: &World, court: &Arc<Court>, e: &RunAdmitted) -> Result<(), String> {
-    let law = world.law.current();
-    let heat = law.templates.get(&e.submission.template).and_then(|template| template.body.heat);
-    let (recorded, inputs) = (e.judgement.before_minos(), e.judgement.inputs());
-    let again = judge_resolved(court, &e.submission, e.judgement.template.clone(), heat, &inputs);
-    if again == recorded {
-        return Ok(());
+///
+/// A pure function of the law and the record: it can be asked before the state is there.
+///
+/// # Errors
+/// What is another.
+fn judged(court: &Arc<Court>, e: &RunAdmitted) -> Result<Judged, String> {
+    let recorded = e.judgement.before_minos();
+    let judged = judge_again(court, e, &e.judgement.inputs());
+    let again = judged.judgement();
+    if *again == recorded && e.judgement.template.name == e.submission.template {
+        return Ok(judged);
     }
     let part = if again.revision != recorded.revision {
         format!("of revision {} under a law of revision {}", recorded.revision, again.revision)
@@ -197,23 +216,21 @@ fn judged(world: &World, court: &Arc<Court>, e: &RunAdmitted) -> Result<(), Stri
     } else if again.verdict != recorded.verdict {
         format!("{} where the law says {}", recorded.verdict.as_str(), again.verdict.as_str())
     } else {
-        "of other opinions, heat, pool or placement than the law gives".into()
+        "of other opinions, heat, pool, template or placement than the law gives".into()
     };
     Err(format!("its judgement is {part}"))
 }
 
 fn admitted(
     world: &World,
-    court: &Arc<Court>,
+    judged: Judged,
     e: &Arc<RunAdmitted>,
     version: u16,
 ) -> Result<(), String> {
-    judged(world, court, e)?;
     if version < ALL_SINCE {
         return Ok(());
     }
-    let command = admit(court, e);
-    match world.decide(e.at, command).map(|decision| decision.events) {
+    match world.decide(e.at, admit(judged, e)).map(|decision| decision.events) {
         Ok(events) => match events.as_slice() {
             [Event::RunAdmitted(again)] if again == e => Ok(()),
             [Event::RunAdmitted(again)] if again.place != e.place => {
@@ -231,23 +248,21 @@ fn admitted(
 
 fn rejected(
     world: &World,
-    court: &Arc<Court>,
+    judged: Judged,
     e: &Arc<RunRejected>,
     version: u16,
 ) -> Result<(), String> {
-    let record = as_admitted(e);
-    judged(world, court, &record)?;
-    let event = Event::RunRejected(e.clone());
     if version < ALL_SINCE {
         return Ok(());
     }
-    same(world, e.at, admit(court, &record), &event)
+    let command = admit(judged, &as_admitted(e));
+    same(world, e.at, command, &Event::RunRejected(e.clone()))
 }
 
-fn admit(court: &Arc<Court>, e: &RunAdmitted) -> Command {
+fn admit(judged: Judged, e: &RunAdmitted) -> Command {
     Command::Admit(Box::new(Admit {
         run: e.run,
-        judged: Case::again(court, e).conclude(&e.judgement.inputs()),
+        judged,
         key: e.key.clone(),
         origin: e.origin.clone(),
         // How many may wait was a setting of that day, and what it kept out is not in the journal.

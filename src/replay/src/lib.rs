@@ -13,6 +13,7 @@
 
 pub mod again;
 pub mod archive;
+pub mod aside;
 pub mod cloud;
 pub mod diff;
 pub mod export;

@@ -11,10 +11,9 @@ use api::Time;
 use api::what_if::Recorded;
 use bytes::Bytes;
 use domain::ids::Sequence;
+use journal::catalog::{self, UnreadableRecord};
 use journal::limits::PAGE_BYTES;
-use journal::{
-    Cursor, Entry, EntryId, Header, Journal, RedisConfig, RedisJournal, Tail, Trouble, catalog,
-};
+use journal::{Cursor, Entry, EntryId, Header, Journal, RedisConfig, RedisJournal, Tail, Trouble};
 use serde::Serialize;
 
 use crate::archive::{Archive, ArchiveError, Archived};
@@ -408,6 +407,12 @@ impl FromJournal {
             }
         }
         Ok(low)
+    }
+}
+
+impl From<&UnreadableRecord> for Finding {
+    fn from(UnreadableRecord { seq, n, fault }: &UnreadableRecord) -> Self {
+        Self { sequence: *seq, n: Some(*n), line: None, what: fault.to_string() }
     }
 }
 

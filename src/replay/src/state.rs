@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, VecDeque};
 use api::{Node, Run, Time};
 use domain::ids::Sequence;
 use domain::{RunId, Status, Timestamp, World};
-use journal::catalog::{self, UnreadableRecord};
 use journal::{Entry, Position, Receipt, Tail};
 use serde::Serialize;
 
-use crate::fold::{self, Fold, Point};
+use crate::fold::{self, FoldMade, Happened, Point, Tell, Told};
 use crate::snapshot::Loaded;
 use crate::source::{Finding, Over, Source, Unreadable};
 
@@ -70,22 +69,25 @@ impl State {
         same
     }
 
-    fn fold(&mut self, entry: &Entry) -> Result<bool, UnreadableRecord> {
-        for event in catalog::events(entry) {
-            let (_, event) = event?;
+    fn fold(&mut self, told: &Told) -> bool {
+        let entry = &told.entry;
+        for Happened { event, .. } in &told.events {
             if self.pass(|point| point.is_before(entry.seq(), event.at())) {
-                return Ok(false);
+                return false;
             }
-            self.world.evolve(entry.seq(), &event);
+            self.world.evolve(entry.seq(), event);
             self.last = Some(Receipt(entry.id()));
         }
+        if let Some(fault) = &told.fault {
+            self.bad = Some(fault.into());
+            return false;
+        }
         self.last = Some(Receipt(entry.id()));
-        Ok(!self.pass(|point| point == Point::Sequence(entry.seq())))
+        !self.pass(|point| point == Point::Sequence(entry.seq()))
     }
-}
 
-impl Fold for State {
-    fn entry(&mut self, entry: &Entry) -> bool {
+    fn told(&mut self, told: &Told) -> bool {
+        let entry = &told.entry;
         if let Some(began) = self.began
             && entry.seq() <= began.position.seq
         {
@@ -96,11 +98,13 @@ impl Fold for State {
             return false;
         }
         self.redacted |= entry.is_redacted();
-        self.fold(entry).unwrap_or_else(|UnreadableRecord { seq: sequence, n, fault }| {
-            let what = fault.to_string();
-            self.bad = Some(Finding { sequence, n: Some(n), line: None, what });
-            false
-        })
+        self.fold(told)
+    }
+}
+
+impl FoldMade<Told> for State {
+    fn made(&mut self, made: Vec<Told>) -> bool {
+        made.iter().all(|told| self.told(told))
     }
 }
 
@@ -164,7 +168,7 @@ async fn through(
             return Ok(state);
         }
     }
-    let (mut state, over) = fold::run(source, state, seen).await;
+    let (mut state, over) = fold::prepared(source, Tell, state, seen).await;
     match state.first {
         Some(first) if first != state.due() => return Err(Unreadable::NotWhole { first }),
         None | Some(_) => {}

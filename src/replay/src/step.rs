@@ -6,12 +6,11 @@ use api::event::Place;
 use api::{Link, Node};
 use domain::ids::Sequence;
 use domain::{Event, RunId, World};
-use journal::{Entry, catalog};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::diff::{Changed, changed};
-use crate::fold::{self, Fold};
+use crate::fold::{self, FoldMade, Happened, Tell, Told};
 use crate::source::{Finding, Over, Source, Unreadable};
 use crate::why::{Target, Why};
 
@@ -70,7 +69,7 @@ pub async fn steps(
         seen: Vec::new(),
         bad: None,
     };
-    let (steps, over) = fold::run(source, steps, seen).await;
+    let (steps, over) = fold::prepared(source, Tell, steps, seen).await;
     match (steps.first, steps.bad, over) {
         (Some(first), _, _) if first != 1 => return Err(Unreadable::NotWhole { first }),
         (_, Some(bad), _) | (_, None, Over::Bad(bad)) => return Err(Unreadable::Bad(bad)),
@@ -124,22 +123,22 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-impl Fold for Steps {
-    fn entry(&mut self, entry: &Entry) -> bool {
+impl FoldMade<Told> for Steps {
+    fn made(&mut self, made: Vec<Told>) -> bool {
+        made.iter().all(|told| self.told(told))
+    }
+}
+
+impl Steps {
+    fn told(&mut self, Told { entry, events, fault }: &Told) -> bool {
         if *self.first.get_or_insert(entry.seq()) != 1 {
             return false;
         }
         let (sequence, epoch) = (entry.seq(), entry.header().epoch);
-        for event in catalog::events(entry) {
-            match event {
-                Ok((n, event)) => self.happens(Place { sequence, n: Some(n) }, epoch, &event),
-                Err(error) => {
-                    let (n, what) = (Some(error.n), error.fault.to_string());
-                    self.bad = Some(Finding { sequence, n, line: None, what });
-                    return false;
-                }
-            }
+        for Happened { n, event, .. } in events {
+            self.happens(Place { sequence, n: Some(*n) }, epoch, event);
         }
-        true
+        self.bad = fault.as_ref().map(Finding::from);
+        self.bad.is_none()
     }
 }

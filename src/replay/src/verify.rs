@@ -18,16 +18,16 @@ use std::time::Instant;
 use api::event::Place;
 use domain::ids::{Digest, Sequence};
 use domain::invariants::{self, Before};
-use domain::law::Verdict;
+use domain::law::{Law, LawBook, Verdict};
 use domain::pieces::STATE_VERSION;
 use domain::rules::Reads;
-use domain::{Court, Event, RunId, World};
+use domain::{Court, Event, Judged, RunId, World};
 use journal::apart::{Secret, Secrets};
-use journal::{Entry, EntryId, Kinds, Receipt, Record, catalog};
+use journal::{Entry, EntryId, Kinds, Receipt};
 use serde::Serialize;
 
 use crate::again;
-use crate::fold::{self, Fold};
+use crate::fold::{self, FoldMade, Happened, Prepare, Told};
 use crate::source::{Finding, Over, Source, Unreadable};
 use crate::vouched::{Trust, Vouched, Vouching};
 
@@ -106,7 +106,8 @@ pub async fn verify_with(
     let part = matches!(source, Source::File(_));
     let audit = Audit { head, part, vouched: Vouched::new(trust), ..Audit::default() };
     let (mut audit, over) =
-        fold::run(source, audit, |at| seen(at, head.map(|head| head.seq))).await;
+        fold::prepared(source, Hearing::default(), audit, |at| seen(at, head.map(|head| head.seq)))
+            .await;
     match over {
         Over::End => {}
         Over::Bad(finding) => audit.found(finding),
@@ -156,10 +157,50 @@ pub async fn verify_with(
     })
 }
 
+/// Judges again what came in, on the way to the fold: that takes the law alone.
+#[derive(Default)]
+struct Hearing {
+    law: LawBook,
+    court: Arc<Court>,
+    /// Whether the law is known: it is from the first entry on.
+    whole: Option<bool>,
+}
+
+/// An entry, and what the judges say again of each of its events that a submission came in by.
+struct Heard {
+    told: Told,
+    judged: Vec<Option<Result<Judged, String>>>,
+}
+
+impl Prepare for Hearing {
+    type Made = Heard;
+
+    fn prepare(&mut self, entry: Entry) -> Heard {
+        let told = Told::from(entry);
+        let whole = *self.whole.get_or_insert(told.entry.seq() == 1);
+        let judge = |Happened { event, .. }: &Happened| {
+            let judged = again::heard(sit(&mut self.court, self.law.current()), event);
+            self.law.evolve(event);
+            judged
+        };
+        let judged = if whole { told.events.iter().map(judge).collect() } else { Vec::new() };
+        Heard { told, judged }
+    }
+}
+
+/// The court of a law, made anew where the law has changed.
+fn sit<'c>(court: &'c mut Arc<Court>, law: &Arc<Law>) -> &'c Arc<Court> {
+    if !Arc::ptr_eq(court.law(), law) {
+        *court = Arc::new(Court::new(law.clone(), Some(court)));
+    }
+    court
+}
+
 /// The fold of an audit.
 #[derive(Default)]
 struct Audit {
     world: World,
+    /// Of the law when it was asked last: see [`sit`].
     court: Arc<Court>,
     /// The newest entry when the audit began.
     head: Option<EntryId>,
@@ -217,7 +258,8 @@ impl Audit {
             Event::RunReleased(e) => {
                 let hidden = self.hidden.remove(&e.run).unwrap_or_default();
                 let run = self.world.runs.get(e.run);
-                (hidden, run.map(|run| self.reads(&run.submission().template)).unwrap_or_default())
+                let template = run.map(|run| run.submission().template.clone());
+                (hidden, template.map(|template| self.reads(&template)).unwrap_or_default())
             }
             _ => return false,
         };
@@ -225,8 +267,8 @@ impl Audit {
     }
 
     /// What the rules read that apply to a template.
-    fn reads(&self, template: &str) -> Reads {
-        self.court.statute_for(template).reads()
+    fn reads(&mut self, template: &str) -> Reads {
+        sit(&mut self.court, self.world.law.current()).statute_for(template).reads()
     }
 
     fn found(&mut self, finding: Finding) {
@@ -241,8 +283,14 @@ impl Audit {
         self.found(Finding { sequence, n, line: None, what: what.into() });
     }
 
-    fn event(&mut self, entry: &Entry, n: u32, record: &Record<'_>, event: &Event) {
-        let (header, place) = (entry.header(), Place { sequence: entry.seq(), n: Some(n) });
+    fn event(
+        &mut self,
+        entry: &Entry,
+        Happened { n, version, event }: &Happened,
+        secrets: Secrets<'_>,
+        heard: Option<Result<Judged, String>>,
+    ) {
+        let (header, place) = (entry.header(), Place { sequence: entry.seq(), n: Some(*n) });
         if event.at() < self.world.now {
             self.wrong(place, "it is earlier than the event before it");
         }
@@ -261,14 +309,13 @@ impl Audit {
         if !self.is_whole() {
             return;
         }
-        if !Arc::ptr_eq(self.court.law(), self.world.law.current()) {
-            let law = self.world.law.current().clone();
-            self.court = Arc::new(Court::new(law, Some(&self.court)));
-        }
-        if self.is_by_secrets(event, record.secrets) {
+        let redacted = secrets.is_redacted() || !self.hidden.is_empty();
+        if redacted && self.is_by_secrets(event, secrets) {
             self.not_judged += 1;
-        } else if let Some(again) = again::decided(&self.world, &self.court, event, record.version)
-        {
+        } else if let Some(again) = {
+            let court = sit(&mut self.court, self.world.law.current());
+            again::decided(&self.world, court, event, heard, *version)
+        } {
             self.decided += 1;
             match event {
                 Event::RunAdmitted(_) | Event::RunRejected(_) | Event::RunReleased(_) => {
@@ -333,8 +380,15 @@ impl Audit {
     }
 }
 
-impl Fold for Audit {
-    fn entry(&mut self, entry: &Entry) -> bool {
+impl FoldMade<Heard> for Audit {
+    fn made(&mut self, made: Vec<Heard>) -> bool {
+        made.into_iter().all(|heard| self.heard(heard))
+    }
+}
+
+impl Audit {
+    fn heard(&mut self, Heard { told, judged }: Heard) -> bool {
+        let Told { entry, events, fault } = told;
         self.first.get_or_insert(entry.seq());
         if let Some(head) = self.head.filter(|head| head.seq == entry.seq())
             && head != entry.id()
@@ -342,19 +396,24 @@ impl Fold for Audit {
             let what = format!("the journal's head says that it is {head}");
             self.wrong(Place { sequence: entry.seq(), n: None }, what);
         }
-        for (n, record) in (0..).zip(entry.records()) {
-            match catalog::decode(&record) {
-                Ok(Some(event)) => self.event(entry, n, &record, &event),
-                Ok(None) => {}
-                Err(fault) => {
-                    self.wrong(Place { sequence: entry.seq(), n: Some(n) }, fault.to_string());
-                    return false;
-                }
-            }
-            self.events += 1;
-            self.redacted += u64::from(record.secrets.is_redacted());
+        let taken_out = if entry.is_redacted() { usize::MAX } else { 0 };
+        let secrets: Vec<_> = entry.records().take(taken_out).map(|r| r.secrets).collect();
+        let mut judged = judged.into_iter();
+        for happened in &events {
+            let secrets = secrets.get(happened.n as usize).copied().unwrap_or(Secrets::NONE);
+            self.event(&entry, happened, secrets, judged.next().flatten());
         }
-        self.vouched.entry(entry);
+        if let Some(fault) = &fault {
+            self.found(fault.into());
+        }
+        let read = fault.as_ref().map_or(entry.header().records, |fault| fault.n);
+        self.events += u64::from(read);
+        let redacted = secrets.iter().take(read as usize).filter(|s| s.is_redacted());
+        self.redacted += redacted.count() as u64;
+        if fault.is_some() {
+            return false;
+        }
+        self.vouched.entry(&entry);
         if std::mem::take(&mut self.begun) && self.is_whole() {
             self.states.insert(entry.seq(), self.world.digest());
         }

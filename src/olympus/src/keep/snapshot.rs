@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use domain::World;
 use domain::ids::{Digest, Sequence};
-use journal::{Entry, Identity, Journal, Tail, catalog};
+use journal::{Identity, Journal, Tail};
 use replay::archive::{Archive, Archived};
-use replay::fold::{self, Fold};
+use replay::fold::{self, FoldMade, Happened, Tell, Told};
 use replay::snapshot::load_or_say;
 use replay::source::{Over, Source};
 
@@ -53,7 +53,7 @@ pub(super) async fn make(
         source = source.with(Some(Archived::of(archive, Some(identity)).await?));
     }
     let state = UpTo { world, tail, index, events: 0, bad: None, over: over.clone() };
-    let (state, read) = fold::run(&mut source, state, |_| {}).await;
+    let (state, read) = fold::prepared(&mut source, Tell, state, |_| {}).await;
     if over.load(Ordering::Relaxed) {
         return Err(Undone::Over);
     }
@@ -81,17 +81,21 @@ struct UpTo {
     over: Arc<AtomicBool>,
 }
 
-impl Fold for UpTo {
-    fn entry(&mut self, entry: &Entry) -> bool {
-        for event in catalog::events(entry) {
-            match event {
-                Ok((_, event)) => self.world.evolve(entry.seq(), &event),
-                Err(unreadable) => {
-                    self.bad = Some(unreadable.to_string());
-                    return false;
-                }
-            }
-            self.events += 1;
+impl FoldMade<Told> for UpTo {
+    fn made(&mut self, made: Vec<Told>) -> bool {
+        made.iter().all(|told| self.told(told))
+    }
+}
+
+impl UpTo {
+    fn told(&mut self, Told { entry, events, fault }: &Told) -> bool {
+        for Happened { event, .. } in events {
+            self.world.evolve(entry.seq(), event);
+        }
+        self.events += events.len() as u64;
+        if let Some(fault) = fault {
+            self.bad = Some(fault.to_string());
+            return false;
         }
         self.tail = Some(entry.tail());
         entry.seq() < self.index && !self.over.load(Ordering::Relaxed)
