@@ -37,9 +37,28 @@ impl fmt::Debug for RunId {
 }
 
 /// A node, by the name its agent registers with.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct NodeId(pub Arc<str>);
+
+// Nearly every event names a node: its text is copied once, straight to where it is kept.
+impl<'de> Deserialize<'de> for NodeId {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl serde::de::Visitor<'_> for Text {
+            type Value = NodeId;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<NodeId, E> {
+                Ok(NodeId::new(text))
+            }
+        }
+        from.deserialize_str(Text)
+    }
+}
 
 impl NodeId {
     /// Longest accepted node id, in bytes: a DNS host name (RFC 1035, section 2.3.4).
