@@ -86,7 +86,14 @@ impl From<Malformed> for Problem {
 /// It is empty, not JSON, or not of the shape of `T`; the error names the field.
 pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Malformed> {
     match body.iter().find(|b| !b.is_ascii_whitespace()) {
-        Some(b'{') => serde_json::from_slice(body).map_err(|error| explain::<T>(body, &error)),
+        Some(b'{') => {
+            // Whether it is text is asked once, and not of each string in it.
+            let parsed = match std::str::from_utf8(body) {
+                Ok(text) => serde_json::from_str(text),
+                Err(_) => serde_json::from_slice(body),
+            };
+            parsed.map_err(|error| explain::<T>(body, &error))
+        }
         Some(_) => Err(no_object(body)),
         None => Err(Malformed::Empty),
     }

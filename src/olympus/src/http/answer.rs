@@ -26,8 +26,17 @@ pub fn json<T: Serialize>(status: StatusCode, value: &T, at: Mark, write: bool) 
 }
 
 /// JSON as the body of a response that is being built.
-pub fn body<T: Serialize>(mut response: HttpResponseBuilder, value: &T) -> HttpResponse {
-    let mut bytes = Vec::with_capacity(BODY_BYTES);
+pub fn body<T: Serialize>(response: HttpResponseBuilder, value: &T) -> HttpResponse {
+    list(response, value, 1)
+}
+
+/// The same, with room for so many runs.
+pub fn list<T: Serialize>(
+    mut response: HttpResponseBuilder,
+    value: &T,
+    runs: usize,
+) -> HttpResponse {
+    let mut bytes = Vec::with_capacity(BODY_BYTES * runs);
     if let Err(error) = serde_json::to_writer(&mut bytes, value) {
         // Only a map with keys that are not text can fail, and there is none.
         return actix_web::error::ErrorInternalServerError(error).into();

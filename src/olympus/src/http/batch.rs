@@ -1,6 +1,5 @@
 //! `POST /v1/runs:batch`: many submissions, one journal entry, an answer each.
 
-use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use api::{Batch, BatchAnswer, BatchAnswers, RunRequest};
 use domain::Refusal;
@@ -64,14 +63,13 @@ pub async fn submit(
             });
         }
     }
+    let mut response = HttpResponse::Ok();
+    if let Some(mark) = mark {
+        state.saw(mark.index);
+        answer::mark(&mut response, mark, true);
+    }
     let answers = collect(answers);
-    Ok(match mark {
-        Some(mark) => {
-            state.saw(mark.index);
-            answer::json(StatusCode::OK, &answers, mark, true)
-        }
-        None => answer::body(HttpResponse::Ok(), &answers),
-    })
+    Ok(answer::list(response, &answers, answers.items.len()))
 }
 
 /// The key covers the whole batch: with another body, the whole is refused.
