@@ -34,6 +34,8 @@ pub struct ProjectorActor {
     /// Revision of the shown policies.
     policies: Option<u64>,
     writing: bool,
+    /// Why nothing could be written last: said once, however often it is tried.
+    trouble: Option<String>,
     waiting_for_line: Vec<oneshot::Sender<()>>,
     waiting_for_policies: Vec<(u64, oneshot::Sender<()>)>,
 }
@@ -63,6 +65,7 @@ impl ProjectorActor {
             law,
             queue: None,
             shown: None,
+            trouble: None,
             moved: Vec::new(),
             policies: None,
             writing: false,
@@ -164,12 +167,14 @@ impl ProjectorActor {
     fn wrote(&mut self, wrote: Wrote, context: &mut Context<Self>) {
         match wrote {
             Wrote::Line(at) => {
+                self.trouble = None;
                 self.shown = Some(at);
                 for reply in self.waiting_for_line.drain(..) {
                     let _ = reply.send(());
                 }
             }
             Wrote::Policies(revision) => {
+                self.trouble = None;
                 self.policies = Some(revision);
                 let waiting = std::mem::take(&mut self.waiting_for_policies);
                 let (due, later) = waiting.into_iter().partition(|(wanted, _)| *wanted <= revision);
@@ -180,7 +185,11 @@ impl ProjectorActor {
             }
             Wrote::Lost => self.shown = None,
             Wrote::Failed(trouble) => {
-                log::warn!(error:% = trouble; "write a projection later");
+                let trouble = trouble.to_string();
+                if self.trouble.as_ref() != Some(&trouble) {
+                    log::warn!(error = trouble.as_str(); "write a projection later");
+                    self.trouble = Some(trouble);
+                }
                 self.shown = None;
                 // Nothing is written before the pause is over: `writing` holds the others back.
                 self.writing = true;

@@ -67,6 +67,9 @@ async fn f02_all_are_stopped_while_redis_is_gone() {
             assert_eq!(instance.process.exit_code(), Some(0), "{:?}", instance.process.lines());
         }
         took.push(began.elapsed());
+        // As connections have broken, and as none can be made: not each time it is tried.
+        let said = trio.said("write a projection later");
+        assert!(said <= 2, "{said} lines of the same");
         trio.redis.restart();
         for instance in &mut trio.instances {
             instance.restart().await;
