@@ -228,13 +228,19 @@ async fn unacknowledged() {
     let work = Work::sleeper();
     session.wants(&[(&work, Action::Run)]).await;
     session.chunk(&work).await;
-    // Each heartbeat is answered with words, and not acknowledged.
-    while work.alive() {
-        if let Said::Text(FromAgent::Heartbeat { .. }) = session.next().await {
-            session.wants(&[(&work, Action::Run)]).await;
+    // Each heartbeat is answered with words, and not acknowledged; also while it is being killed, which
+    // takes its time.
+    loop {
+        match session.next().await {
+            Said::Text(FromAgent::Heartbeat { .. }) => {
+                session.wants(&[(&work, Action::Run)]).await;
+            }
+            Said::Text(FromAgent::Gone(of)) if of == work.of => break,
+            Said::Text(_) | Said::Chunk(_) => {}
+            Said::Closed => panic!("closed before it was gone"),
         }
     }
-    session.gone(&work).await;
+    assert!(!work.alive(), "gone is said of what has ended");
     agent.stop(session).await;
 }
 
