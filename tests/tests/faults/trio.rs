@@ -144,19 +144,29 @@ impl Trio {
 
     /// Whether all that was acknowledged is there, once, on every instance, and the record is clean.
     pub async fn check(&self) {
+        for there in self.kept().await {
+            // A write that was under way when it was given up is the only other there can be.
+            assert_eq!(there.len(), self.acknowledged.len(), "more than was asked for");
+        }
+        self.verify().expect(0);
+    }
+
+    /// The runs that each instance has where the leader is now: all that was acknowledged, and each
+    /// once.
+    pub async fn kept(&self) -> Vec<BTreeSet<String>> {
         let leader = self.leader().await;
         let apis = self.apis();
         let index = ready(&apis[leader]).await.expect("ready")["applied_index"].clone();
+        let mut kept = Vec::new();
         for api in &apis {
             let runs = api.all(&format!("/v1/runs?limit=1000&min_index={index}")).await;
             let there: BTreeSet<String> = runs.iter().map(id).collect();
             assert_eq!(there.len(), runs.len(), "twice (seed {})", self.seed);
             let lost: Vec<_> = self.acknowledged.difference(&there).collect();
             assert!(lost.is_empty(), "lost (seed {}): {lost:?}", self.seed);
-            // A write that was under way when it was given up is the only other there can be.
-            assert_eq!(there.len(), self.acknowledged.len(), "more than was asked for");
+            kept.push(there);
         }
-        self.verify().expect(0);
+        kept
     }
 
     pub fn verify(&self) -> Finished {
