@@ -1,6 +1,6 @@
 //! The keeper: snapshots, the archive, and what may leave Redis.
 //!
-//! Owns:   one thread of the lowest priority, with connections of its own to the journal; at most one
+//! Owns:   one thread of low priority, with connections of its own to the journal; at most one
 //!         of them works at a time. The leader's does it all; a follower's makes snapshots only, of the
 //!         entries that the leader made them of (see [`beside`]).
 //! Hears:  how many bytes were written; nothing of what was decided but what the journal says.
@@ -54,6 +54,9 @@ const SUBSTANTIAL_BYTES: u64 = 1 << 20;
 const SNAPSHOTS: usize = 3;
 /// How often the count of bytes is looked at.
 const LOOK: Duration = Duration::from_millis(250);
+/// Of the threads that work beside the house. At 19 a house whose every core is busy for long never
+/// gets to it, and nothing leaves Redis.
+const NICE: i32 = 10;
 /// Pause after something did not work.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -186,10 +189,10 @@ impl Keeper {
     }
 }
 
-/// Everybody else goes first. Where that is refused, it takes its share.
+/// Everybody else goes first. Where that is refused, it takes a whole share.
 fn lower_priority() {
     let thread = rustix::thread::gettid();
-    if let Err(error) = rustix::process::setpriority_process(Some(thread), 19) {
+    if let Err(error) = rustix::process::setpriority_process(Some(thread), NICE) {
         log::debug!(error:% = error; "the keeper's priority stays as it is");
     }
 }

@@ -11,6 +11,9 @@ use tests::Api;
 
 /// Callers at once: few, so that an entry holds few.
 const CALLERS: u64 = 3;
+/// Pause of a caller between two calls: the house is not to be asked for all that it can do, so that
+/// what is kept keeps up.
+const PACE: Duration = Duration::from_millis(4);
 /// Pause after an answer that settles nothing.
 const AGAIN: Duration = Duration::from_millis(20);
 
@@ -74,6 +77,7 @@ async fn call(api: Api, caller: u64, shared: &Shared) -> Vec<String> {
             tokio::time::sleep(AGAIN).await;
         }
         shared.settled.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(PACE).await;
         if shared.stop.load(Ordering::Relaxed) {
             break;
         }
