@@ -20,10 +20,6 @@ const LONG: &[(&str, &str)] = &[
         "one table of states and one function over it, read side by side",
     ),
     ("src/agent/src/reconcile/tests.rs", "a list of sentences about that table"),
-    (
-        "src/api/src/session.rs",
-        "both directions of one protocol: a message and its answer stay together",
-    ),
     ("src/domain/src/event.rs", "every shape the journal writes, as docs/events.md lists them"),
 ];
 

@@ -15,21 +15,22 @@ use std::sync::Arc;
 
 use api::session::{
     Action as Wanted, AttemptRef, AttemptSpec, Finished, FromAgent, Hello, Output, OutputAck,
-    PROTOCOL, Refused, ReportAck, ReportKind, Stream, Terms, ToAgent, WINDOW_BYTES, Wants, Welcome,
-    Witnessed,
+    PROTOCOL, ReportAck, ReportKind, Terms, ToAgent, WINDOW_BYTES, Wants, Welcome, Witnessed,
 };
-use domain::event::{Exit, Usage};
 use domain::submission::OnLost;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use self::done::Done;
+pub use self::words::{Action, Cause, End, Input, Obeyed, Written};
 use crate::identity::Identity;
 use crate::spool::Spool;
 
+mod done;
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
 mod tests;
+mod words;
 
 /// How long a hello may stay unanswered, in milliseconds: it waits for the journal, and a journal
 /// that is away longer is better waited for in a new session.
@@ -38,99 +39,6 @@ const WELCOME_MS: u64 = 15_000;
 /// After the work is stopped, how long results may wait for their acknowledgement, in milliseconds:
 /// longer than a slow append, shorter than the ten seconds after which `docker stop` kills.
 const LAST_REPORTS_MS: u64 = 2_000;
-
-/// What happened.
-#[derive(Debug)]
-pub enum Input {
-    /// A connection is open.
-    Opened,
-    /// Olympus said something on it.
-    Heard(Box<ToAgent>),
-    /// It is gone.
-    Closed,
-    /// The command runs.
-    Launched(AttemptRef),
-    /// It wrote.
-    Wrote(AttemptRef, Written),
-    /// It ended, and nothing more will be written.
-    Ended(AttemptRef, Box<End>),
-    /// The agent is to stop; work that ends within this many milliseconds may end.
-    Leave(u64),
-    /// Time has passed.
-    Tick,
-}
-
-/// A piece of output as it was read: at most [`api::session::CHUNK_BYTES`].
-#[derive(Debug)]
-pub struct Written {
-    /// Which stream.
-    pub stream: Stream,
-    /// When, on the wall.
-    pub time_ms: u64,
-    /// What.
-    pub data: Vec<u8>,
-}
-
-/// How an attempt ended.
-#[derive(Debug)]
-pub struct End {
-    /// How.
-    pub exit: Exit,
-    /// What it used.
-    pub usage: Usage,
-    /// Something was written that could not be read.
-    pub cut: bool,
-}
-
-/// What to do.
-#[derive(Debug, PartialEq)]
-pub enum Action {
-    /// Put this on disk before anything that follows.
-    Remember(Obeyed),
-    /// Send a text frame.
-    Send(FromAgent),
-    /// Send a binary frame.
-    SendOutput(Vec<u8>),
-    /// Close the connection, and open another.
-    Close(Cause),
-    /// Start an attempt.
-    Launch(AttemptRef, Box<AttemptSpec>, Terms),
-    /// SIGTERM, the grace, SIGKILL: the run was cancelled.
-    Stop(AttemptRef),
-    /// SIGKILL; nobody waits for the result.
-    Kill(AttemptRef),
-    /// Nothing is left to do: the agent may end.
-    Done,
-}
-
-/// Why a session is closed from this side.
-#[derive(Debug, PartialEq)]
-pub enum Cause {
-    /// Olympus refused it.
-    Refused(Refused),
-    /// It led the wrong way.
-    StaleEpoch {
-        /// Its epoch.
-        theirs: u64,
-        /// The highest that was seen.
-        seen: u64,
-    },
-    /// Nothing was heard for this many milliseconds.
-    Silence(u64),
-    /// A message out of turn.
-    Rules(&'static str),
-    /// The agent leaves.
-    Leaving,
-}
-
-/// Whom the agent obeys: kept across restarts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Obeyed {
-    /// The cluster of the last welcome.
-    pub cluster: Option<Uuid>,
-    /// The highest epoch seen of it.
-    pub highest_epoch: u64,
-}
 
 /// The agent's state.
 #[derive(Debug)]
@@ -743,34 +651,6 @@ impl Core {
         self.actions.push(Action::Done);
         // Ticks are over; the caller ends.
         self.leaving = None;
-    }
-}
-
-/// Tokens that must not start (again), the newest of them. An Olympus in its right mind never wants
-/// one again that it has stopped wanting; one whose journal lost its tail may.
-#[derive(Debug, Default)]
-struct Done {
-    tokens: BTreeSet<AttemptRef>,
-    by_age: VecDeque<AttemptRef>,
-}
-
-impl Done {
-    /// A megabyte of them: hours on a busy node, where a journal loses seconds.
-    const MOST: usize = 16_384;
-
-    fn insert(&mut self, of: AttemptRef) {
-        if self.tokens.insert(of) {
-            self.by_age.push_back(of);
-        }
-        if self.by_age.len() > Self::MOST
-            && let Some(oldest) = self.by_age.pop_front()
-        {
-            self.tokens.remove(&oldest);
-        }
-    }
-
-    fn contains(&self, of: &AttemptRef) -> bool {
-        self.tokens.contains(of)
     }
 }
 

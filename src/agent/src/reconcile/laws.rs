@@ -1,8 +1,8 @@
 //! What holds whatever happens, in whatever order: any inputs, against an Olympus that may be slow,
 //! new, or mistaken, but speaks in turn.
 
-use api::session::{AttemptSpec, TemplatePin, Want};
-use domain::event::ExitCause;
+use api::session::{AttemptSpec, Stream, TemplatePin, Want};
+use domain::event::{Exit, ExitCause, Usage};
 use domain::ids::{Hex, NodeId, RunId};
 use domain::law::RootFs;
 use domain::submission::{Demand, Resources};

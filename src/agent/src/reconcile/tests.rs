@@ -1,7 +1,7 @@
 //! Sentences over the rules of [`api::session`]: given what was heard, then exactly this is done.
 
-use api::session::{AttemptSpec, RefusalCode, TemplatePin, Want};
-use domain::event::ExitCause;
+use api::session::{AttemptSpec, RefusalCode, Refused, Stream, TemplatePin, Want};
+use domain::event::{Exit, ExitCause, Usage};
 use domain::ids::{Hex, NodeId, RunId};
 use domain::law::RootFs;
 use domain::submission::{Demand, Resources};
