@@ -496,7 +496,8 @@ impl Core {
                     Err(error) => {
                         log::error!(run:% = of.run, attempt = of.attempt;
                             "output can't be read back, the attempt is given up: {error}");
-                        if session.gone.insert(of) {
+                        // What lives is killed, and gone when it has ended.
+                        if !attempt.live() && session.gone.insert(of) {
                             self.actions.push(Action::Send(FromAgent::Gone(of)));
                         }
                         self.forget(of);
@@ -640,7 +641,8 @@ impl Core {
             leaving.killed = true;
             leaving.give_up_ms = now_ms.saturating_add(LAST_REPORTS_MS);
         }
-        let waiting = live > 0 || (self.session.is_some() && !self.attempts.is_empty());
+        let dying = live > 0 || !self.dying.is_empty();
+        let waiting = dying || (self.session.is_some() && !self.attempts.is_empty());
         if waiting && now_ms < leaving.give_up_ms {
             return;
         }

@@ -161,6 +161,12 @@ impl Spool {
         }
     }
 
+    /// Nothing of it can be read any more, as on a disk that fails.
+    #[cfg(test)]
+    pub(crate) fn lose(&mut self) {
+        self.records = Records::Memory(Vec::new());
+    }
+
     fn write(&mut self, header: &[u8], data: &[u8]) -> io::Result<()> {
         if let Records::Memory(bytes) = &mut self.records {
             if bytes.len() + header.len() + data.len() <= MEMORY_BYTES {

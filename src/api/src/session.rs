@@ -26,7 +26,8 @@
 //!    spec is sent once a session; until it has come, a wanted attempt that the agent does not have
 //!    waits, so a frame need not carry more specs than [`SPEC_BYTES_PER_WANTS`]. A token is never
 //!    started twice: one that the agent had and has no more is reported [`FromAgent::Gone`].
-//! 4. **Stop.** A running attempt gets SIGTERM, `grace_ms`, SIGKILL, then `Finished` with the cause
+//! 4. **Stop.** A running attempt gets SIGTERM, `grace_ms`, SIGKILL, one that is still being made `grace_ms`
+//!    to come or be given up, then `Finished` with the cause
 //!    `canceled`. One that is not here is `Gone`. One that has ended stays as it ended.
 //! 5. **Reports** (`Started`, `Finished`, `Gone`) are sent until a [`ReportAck`] names them, again in
 //!    every new session, an attempt's own in that order. `recorded: true` means durable, also when
@@ -45,7 +46,7 @@
 //! 8. **Heartbeats** are numbered from 1 a session, sent every `heartbeat_ms`, and acknowledged only
 //!    when the node's key is written. An agent that has no acknowledgement for something sent less
 //!    than `ttl_ms - kill_budget_ms` ago kills its retryable attempts at once, in or out of a session,
-//!    and reports them `Gone` when it is heard again. Those of `on_lost: fail` go on.
+//!    and reports each `Gone` when it has ended and the agent is heard again. Those of `on_lost: fail` go on.
 //! 9. **Witness.** A `HeartbeatAck` may say which entry of the journal is the newest; an agent keeps
 //!    the highest of its cluster, and says it in its next hello and heartbeats (`seen`). An Olympus
 //!    whose journal has not that entry serves another history than the agent saw, and says so.

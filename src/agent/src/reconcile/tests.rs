@@ -511,6 +511,27 @@ fn what_is_forgotten_leaves_its_room_in_the_window_to_others() {
 }
 
 #[test]
+fn an_attempt_whose_output_is_lost_is_killed_and_gone_when_it_has_ended() {
+    let mut house = House::open();
+    house.wants(vec![run(1), run(2)]);
+    for n in [1, 2] {
+        house.running(n);
+        house.writes(n, b"x");
+    }
+    house.ends(2);
+    house.put(Input::Closed);
+    for attempt in house.core.attempts.values_mut() {
+        attempt.spool.lose();
+    }
+    house.reopen();
+    let wanted = |n| want(n, Wanted::Run, None);
+    house.wants(vec![wanted(1), wanted(2)]);
+    assert_eq!(house.output_ack(1, 0), [Action::Kill(attempt(1))]);
+    assert_eq!(house.output_ack(2, 0), [gone(2)], "it had ended");
+    assert_eq!(house.ends(1), [gone(1)]);
+}
+
+#[test]
 fn truncated_output_is_said() {
     let mut house = House::open();
     house.wants(vec![run(1)]);
@@ -635,6 +656,18 @@ fn work_that_does_not_end_is_killed_before_the_goodbye_and_not_told() {
         house.ends(1),
         [Action::Send(FromAgent::Goodbye {}), Action::Close(Cause::Leaving), Action::Done]
     );
+}
+
+#[test]
+fn a_kill_that_takes_its_time_is_waited_for_before_the_goodbye() {
+    let mut house = House::open();
+    house.wants(vec![run(1)]);
+    house.running(1);
+    house.put(Input::Closed);
+    assert_eq!(house.after(27_000), [Action::Kill(attempt(1))]);
+    house.reopen();
+    assert_eq!(house.put(Input::Leave(5_000)), [], "a goodbye gives its run to another node");
+    assert_eq!(house.ends(1).last(), Some(&Action::Done));
 }
 
 #[test]
