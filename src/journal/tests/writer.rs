@@ -257,7 +257,7 @@ async fn exported_entries_can_be_read_back() {
     assert_eq!(export(dir.path(), &[]).unwrap(), None);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_renewal_that_is_not_answered_does_not_cost_the_key() {
     let given = given().await;
     let claim = journal::Claim { boot: uuid::Uuid::new_v4(), url: "http://one".into() };
