@@ -1,13 +1,18 @@
 //! A wire whose weather can be changed: TCP to a port, as long as nobody says otherwise.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketType, bind, listen, shutdown, socket, sockopt};
 
 use crate::wait::pause;
 
+/// Connections that wait to be taken.
+const BACKLOG: i32 = 1_024;
 /// How often a copier looks how the weather is.
 const LOOK: Duration = Duration::from_millis(5);
 /// What an append to the journal looks like on the wire: a script of these two keys alone. The
@@ -41,14 +46,17 @@ pub enum Weather {
 pub struct Proxy {
     port: u16,
     shared: Arc<Shared>,
+    accepting: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
 struct Shared {
+    over: AtomicBool,
     weather: Mutex<Weather>,
     /// Raised to end every connection there is.
     storm: AtomicUsize,
     struck: AtomicUsize,
+    let_go: AtomicUsize,
 }
 
 impl Shared {
@@ -77,16 +85,21 @@ impl Proxy {
     /// # Panics
     /// No port is free.
     pub fn to(target: u16) -> Self {
-        let port = crate::net::free_port();
         let shared = Arc::new(Shared {
+            over: AtomicBool::new(false),
             weather: Mutex::new(Weather::Fair),
             storm: AtomicUsize::new(0),
             struck: AtomicUsize::new(0),
+            let_go: AtomicUsize::new(0),
         });
-        let listener = listen(port).expect("a free port");
+        // One that was free a moment ago may be another's by now, or have connections that still end.
+        let (port, listener) = crate::until_sync("a free port", || {
+            let port = crate::net::free_port();
+            bound(port).ok().map(|listener| (port, listener))
+        });
         let inner = Arc::clone(&shared);
-        std::thread::spawn(move || accept(listener, port, target, &inner));
-        Self { port, shared }
+        let accepting = Some(std::thread::spawn(move || accept(&listener, target, &inner)));
+        Self { port, shared, accepting }
     }
 
     /// `host:port`.
@@ -120,22 +133,46 @@ impl Proxy {
     pub fn struck(&self) -> usize {
         self.shared.struck.load(Ordering::Relaxed)
     }
+
+    /// How many of the appends that were held have been let go: delivered, where somebody is there.
+    pub fn let_go(&self) -> usize {
+        self.shared.let_go.load(Ordering::Relaxed)
+    }
 }
 
-fn listen(port: u16) -> Option<TcpListener> {
-    let listener = TcpListener::bind(("127.0.0.1", port)).ok()?;
-    listener.set_nonblocking(true).ok().map(|()| listener)
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::Relaxed);
+        self.shared.storm.fetch_add(1, Ordering::Relaxed);
+        let _ = self.accepting.take().map(JoinHandle::join);
+    }
 }
 
-fn accept(listener: TcpListener, port: u16, target: u16, shared: &Arc<Shared>) {
-    let mut listener = Some(listener);
-    loop {
-        if shared.is(Weather::Refusing) {
-            listener = None;
-        } else if listener.is_none() {
-            listener = listen(port);
+/// A socket that nobody else can bind while it lives, and that does not listen yet. It says that a
+/// port may be used again, and not, as the standard library does, that an address may: that would let
+/// everybody else bind it while it does not listen, and this lets it listen again beside the
+/// connections it took before.
+fn bound(port: u16) -> std::io::Result<TcpListener> {
+    let listener = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    sockopt::set_socket_reuseport(&listener, true)?;
+    bind(&listener, &SocketAddr::from(([127, 0, 0, 1], port)))?;
+    let listener = TcpListener::from(listener);
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn accept(listener: &TcpListener, target: u16, shared: &Arc<Shared>) {
+    let mut listens = false;
+    while !shared.over.load(Ordering::Relaxed) {
+        let refuses = shared.is(Weather::Refusing);
+        if refuses && listens {
+            // It stays bound.
+            shutdown(listener, rustix::net::Shutdown::Read).expect("it stops to listen");
+            listens = false;
+        } else if !refuses && !listens {
+            listens = listen(listener, BACKLOG).is_ok();
         }
-        let Some(Ok((here, _))) = listener.as_ref().map(TcpListener::accept) else {
+        let Ok((here, _)) = listener.accept() else {
             std::thread::park_timeout(LOOK);
             continue;
         };
@@ -176,6 +213,7 @@ fn copy(
         if lose.load(Ordering::Relaxed) > 0 {
             break;
         }
+        let mut held = false;
         if let Some(lose) = asks
             && bytes.windows(APPEND.len()).any(|part| part == APPEND)
         {
@@ -186,6 +224,7 @@ fn copy(
                     while since.elapsed() < time {
                         std::thread::park_timeout(LOOK);
                     }
+                    held = true;
                 }
                 Some(_) | None => {}
             }
@@ -197,10 +236,41 @@ fn copy(
             pause();
         }
         let at_once = if shared.is(Weather::Drizzle) { 1 } else { read };
-        if bytes.chunks(at_once).any(|part| to.write_all(part).is_err()) {
+        let gone = bytes.chunks(at_once).any(|part| to.write_all(part).is_err());
+        shared.let_go.fetch_add(usize::from(held), Ordering::Relaxed);
+        if gone {
             break;
         }
     }
     let _ = to.shutdown(Shutdown::Both);
     let _ = from.shutdown(Shutdown::Both);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_refuses_is_nobody_elses_and_listens_again() {
+        let target = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let proxy = Proxy::to(target.local_addr().expect("bound").port());
+        for _ in 0..3 {
+            proxy.set(Weather::Fair);
+            let mut here = TcpStream::connect(proxy.addr()).expect("it listens");
+            let mut there = target.accept().expect("it is let through").0;
+            here.write_all(b"x").expect("written");
+            // What comes before are the looks of `set`.
+            while there.read(&mut [0]).expect("read") == 0 {
+                there = target.accept().expect("it is let through").0;
+            }
+            proxy.set(Weather::Refusing);
+            assert!(TcpStream::connect(proxy.addr()).is_err());
+            assert!(TcpListener::bind(proxy.addr()).is_err(), "it is taken");
+        }
+        let addr = proxy.addr();
+        drop(proxy);
+        let free =
+            bound(addr.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port"));
+        assert!(free.is_ok(), "given back: {free:?}");
+    }
 }

@@ -159,6 +159,15 @@ impl RedisServer {
     /// # Panics
     /// It can't be started.
     pub fn try_restart(&mut self) -> Result<(), Vec<String>> {
+        self.respawn();
+        self.until_ready()
+    }
+
+    /// Starts it (again) on the same port and directory, and does not wait.
+    ///
+    /// # Panics
+    /// It can't be started.
+    pub fn respawn(&mut self) {
         self.kill();
         installed();
         let always = match self.fsync {
@@ -175,7 +184,18 @@ impl RedisServer {
         if let Some(password) = &self.password {
             command.args(["--requirepass", password]);
         }
-        let mut process = Process::spawn("redis-server", &mut command);
+        self.process = Some(Process::spawn("redis-server", &mut command));
+    }
+
+    /// Waits until it has loaded its data; what it said where it ends instead.
+    ///
+    /// # Errors
+    /// It refuses its files.
+    ///
+    /// # Panics
+    /// It was not started.
+    pub fn until_ready(&mut self) -> Result<(), Vec<String>> {
+        let mut process = self.process.take().expect("it was started");
         until_sync("redis-server to answer", || {
             if process.ended().is_some() {
                 return Some(Err(process.lines()));

@@ -8,7 +8,8 @@ use serde_json::json;
 use tests::http::{host, id};
 use tests::{until, until_sync};
 
-use crate::trio::{Trio, ready};
+use crate::instances::all_but;
+use crate::trio::Trio;
 use crate::{row, spread, times};
 
 pub fn ask(connection: &mut Connection, command: &[&str]) {
@@ -54,8 +55,7 @@ async fn f11_redis_is_killed() {
 #[tokio::test]
 async fn f14_the_append_only_file_is_rewritten_under_load() {
     let mut trio = Trio::start().await;
-    let leader = trio.leader().await;
-    let epoch = ready(&trio.instances[leader].api()).await.expect("ready")["epoch"].clone();
+    let epoch = trio.epoch().await;
     let (times, mut took) = (times(), Vec::new());
     for _ in 0..times {
         let mut connection = trio.redis.connect(0);
@@ -70,7 +70,7 @@ async fn f14_the_append_only_file_is_rewritten_under_load() {
         })
         .await;
     }
-    assert_eq!(ready(&trio.instances[leader].api()).await.expect("ready")["epoch"], epoch);
+    assert_eq!(trio.epoch().await, epoch, "the leader stays");
     trio.check().await;
     let seen = format!("the leader stays; a write takes {}", spread(took));
     row("F14", "BGREWRITEAOF under load", times, &seen);
@@ -148,7 +148,8 @@ async fn f16_redis_takes_no_large_entry_any_more() {
     run["stdin"] = json!("x".repeat(3_000));
     let batch = json!({"runs": vec![run; 1_000]});
     let refused = api.post_once("/v1/runs:batch", "large", &batch).await;
-    refused.problem(503, "unavailable");
+    let unknown = refused.problem(503, "unavailable");
+    assert_eq!(unknown["outcome"], "unknown", "{unknown}");
     assert!(api.get("/v1/runs").await.status == 200, "reads go on");
     ask(&mut connection, &["CONFIG", "SET", "proto-max-bulk-len", "536870912"]);
     let answer = until("the batch to be there", || async {
@@ -252,19 +253,13 @@ async fn f21_redis_loses_what_it_had_acknowledged_and_its_leader() {
     for _ in 0..times {
         let leader = trio.leader().await;
         // What the others have not read yet dies with the leader: they read every 20 ms.
-        let index = trio.instances[leader].api().get("/v1/queue").await.index();
-        for api in trio.apis() {
-            api.get(&format!("/v1/queue?min_index={index}")).await.expect(200);
-        }
+        trio.until_read(leader).await;
         trio.write(&[leader]).await;
         let kept = trio.redis.written();
         for _ in 0..5 {
             trio.write(&[leader]).await;
         }
-        let index = trio.instances[leader].api().get("/v1/queue").await.index();
-        for api in trio.apis() {
-            api.get(&format!("/v1/queue?min_index={index}")).await.expect(200);
-        }
+        trio.until_read(leader).await;
         trio.redis.kill();
         trio.instances[leader].process.kill();
         let written = trio.redis.written();
@@ -272,8 +267,7 @@ async fn f21_redis_loses_what_it_had_acknowledged_and_its_leader() {
         trio.redis.cut(cut);
         trio.redis.restart();
         bytes += written - cut;
-        let others: Vec<usize> = (0..3).filter(|place| *place != leader).collect();
-        took.push(trio.write(&others).await);
+        took.push(trio.write(&all_but(leader)).await);
         trio.instances[leader].respawn();
         trio.instances[leader].until_ready().await;
     }

@@ -1,6 +1,8 @@
 //! Redis as it is: its scripts forgotten, its password changed, its data still loading, a replica put
 //! in its place.
 
+use std::io::{Read as _, Write as _};
+
 use redis::Connection;
 use tests::http::host;
 use tests::{RedisServer, until};
@@ -77,6 +79,15 @@ async fn r02_the_password_is_changed() {
     );
 }
 
+/// Whether it answers that it loads its data.
+fn loads(port: u16) -> bool {
+    let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", port)) else { return false };
+    // `+PONG` and its line end are as long.
+    let mut answer = [0; 7];
+    let asked = stream.write_all(b"PING\r\n").and_then(|()| stream.read_exact(&mut answer));
+    asked.is_ok() && answer == *b"-LOADIN"
+}
+
 #[tokio::test]
 async fn r03_redis_loads_its_data() {
     const KEYS: &str = "for i = 1, 1500000 do redis.call('set', 'filler:' .. i, i) end";
@@ -85,14 +96,20 @@ async fn r03_redis_loads_its_data() {
     ask(&mut trio.redis.connect(9), &["EVAL", KEYS, "0"]);
     trio.write(&[0, 1, 2]).await;
     trio.redis.kill();
-    // Until it has loaded everything it answers LOADING.
-    trio.redis.restart();
+    trio.redis.respawn();
+    until("it to load", || async { loads(trio.redis.port()).then_some(()) }).await;
     let took = trio.write(&[0, 1, 2]).await;
-    let loading = trio.said("the journal does not take an entry yet");
+    let all = trio
+        .instances
+        .iter()
+        .flat_map(|instance| instance.process.said("the journal does not take an entry yet"));
+    let loading = all.filter(|said| said["reason"].to_string().contains("LOADING")).count();
+    assert!(loading > 0, "nobody has met it");
+    trio.redis.until_ready().expect("it has loaded");
     trio.check().await;
     let seen = format!(
-        "0 lost; writes again {} ms after it has loaded; {loading} lines in the logs of three say \
-         why not before",
+        "0 lost; a write that is asked for meanwhile takes {} ms; {loading} lines in the logs of \
+         three name LOADING",
         took.as_millis()
     );
     row("R03", "kill -9 of Redis that takes its time to load (LOADING)", 1, &seen);
@@ -135,7 +152,7 @@ async fn f24_the_primary_dies_and_its_replica_is_promoted() {
         trio.write(&[0, 1, 2]).await;
     }
     let api = trio.instances[0].api();
-    assert_eq!(ready(&api).await.expect("ready")["durability"], "replicated");
+    assert_eq!(until("it to be ready", || ready(&api)).await["durability"], "replicated");
     trio.redis.kill();
     ask(&mut replica.connect(0), &["REPLICAOF", "NO", "ONE"]);
     moved(&addr, replica.port()).await;
@@ -146,8 +163,8 @@ async fn f24_the_primary_dies_and_its_replica_is_promoted() {
     follow(&next, replica.port()).await;
     let took = trio.write(&[0, 1, 2]).await;
     for api in trio.apis() {
-        let index = ready(&api).await.expect("ready")["applied_index"].clone();
-        let all = api.all(&format!("/v1/runs?limit=1000&min_index={index}")).await;
+        let index = until("it to be ready", || ready(&api)).await["applied_index"].clone();
+        let all = api.all(&format!("/v1/runs?limit=1000&min_index={index}&wait=60s")).await;
         let there = |run: &String| all.iter().any(|other| other["id"] == **run);
         assert!(trio.acknowledged.iter().all(there), "lost");
     }

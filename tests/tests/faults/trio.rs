@@ -10,6 +10,7 @@ use serde_json::Value;
 use tests::dice::Dice;
 use tests::http::{host, id};
 use tests::proxy::Proxy;
+use tests::wait::SOON;
 use tests::{Api, Finished, Olympus, OlympusPlan, RedisServer, until};
 
 /// A probe comes again after this long.
@@ -43,13 +44,15 @@ impl Trio {
         .await
     }
 
-    /// Instances that each reach Redis over a wire of its own.
-    pub async fn wired() -> (Self, Vec<Proxy>) {
+    /// Instances that each reach Redis over a wire of its own. The wires come first, since what is
+    /// bound last is dropped first.
+    pub async fn wired() -> (Vec<Proxy>, Self) {
         let redis = RedisServer::durable();
         let wires: Vec<Proxy> = (0..3).map(|_| Proxy::to(redis.port())).collect();
         let addresses: Vec<String> = wires.iter().map(Proxy::addr).collect();
         let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
-        (Self::with(redis, &addresses, &[]).await, wires)
+        let trio = Self::with(redis, &addresses, &[]).await;
+        (wires, trio)
     }
 
     /// So many instances, each planned so.
@@ -88,16 +91,24 @@ impl Trio {
     /// The number of the reign, once one leads and the others follow.
     pub async fn epoch(&self) -> u64 {
         let leader = self.leader().await;
-        let ready = ready(&self.instances[leader].api()).await.expect("ready");
+        let api = self.instances[leader].api();
+        let ready = until("the leader to be ready", || ready(&api)).await;
         ready["epoch"].as_u64().expect("a number")
     }
 
-    /// Whether the one that leads now still does in twice the time that its key lives.
-    pub async fn stays_calm(&mut self) {
-        let epoch = self.epoch().await;
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        self.write(&[0, 1, 2]).await;
-        assert_eq!(self.epoch().await, epoch, "a duel (seed {})", self.seed);
+    /// Waits until whoever leads still does after twice the time that its key lives: those who fight a
+    /// duel never let one.
+    pub async fn until_calm(&mut self) {
+        let began = Instant::now();
+        loop {
+            let epoch = self.epoch().await;
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            self.write(&[0, 1, 2]).await;
+            if self.epoch().await == epoch {
+                return;
+            }
+            assert!(began.elapsed() < SOON, "a duel (seed {})", self.seed);
+        }
     }
 
     pub fn apis(&self) -> Vec<Api> {
@@ -120,6 +131,15 @@ impl Trio {
         .await
     }
 
+    /// Waits until each instance has read all that this one has.
+    pub async fn until_read(&self, place: usize) {
+        let apis = self.apis();
+        let index = apis[place].get("/v1/queue").await.index();
+        for api in &apis {
+            api.get(&format!("/v1/queue?min_index={index}&wait=60s")).await.expect(200);
+        }
+    }
+
     /// Writes through any of these instances until one takes it; how long that took.
     pub async fn write(&mut self, through: &[usize]) -> Duration {
         let (began, key, apis) = (Instant::now(), self.dice.name(), self.apis());
@@ -133,11 +153,7 @@ impl Trio {
                 assert!(self.acknowledged.insert(id(&answer.json())), "another's run");
                 return began.elapsed();
             }
-            assert!(
-                began.elapsed() < tests::wait::SOON,
-                "nobody takes a write (seed {})",
-                self.seed
-            );
+            assert!(began.elapsed() < SOON, "nobody takes a write (seed {})", self.seed);
             tokio::time::sleep(PROBE).await;
         }
     }
@@ -156,10 +172,11 @@ impl Trio {
     pub async fn kept(&self) -> Vec<BTreeSet<String>> {
         let leader = self.leader().await;
         let apis = self.apis();
-        let index = ready(&apis[leader]).await.expect("ready")["applied_index"].clone();
+        let ready = until("the leader to be ready", || ready(&apis[leader])).await;
+        let index = &ready["applied_index"];
         let mut kept = Vec::new();
         for api in &apis {
-            let runs = api.all(&format!("/v1/runs?limit=1000&min_index={index}")).await;
+            let runs = api.all(&format!("/v1/runs?limit=1000&min_index={index}&wait=60s")).await;
             let there: BTreeSet<String> = runs.iter().map(id).collect();
             assert_eq!(there.len(), runs.len(), "twice (seed {})", self.seed);
             let lost: Vec<_> = self.acknowledged.difference(&there).collect();

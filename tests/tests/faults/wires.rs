@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tests::RedisServer;
 use tests::proxy::{Proxy, Weather};
+use tests::{RedisServer, until};
 
 use crate::instances::all_but;
 use crate::journal::ask;
@@ -13,6 +13,8 @@ use crate::trio::Trio;
 use crate::{row, spread, times};
 
 const KEY: &str = "tartarus:leader";
+/// What a follower says that takes the key of another whom it believes to be gone.
+const GONE: &str = "the leader is gone: take its key";
 
 #[tokio::test]
 async fn f04_the_leaders_key_is_fought_over() {
@@ -25,7 +27,7 @@ async fn f04_the_leaders_key_is_fought_over() {
         took.push(trio.write(&[0, 1, 2]).await);
         tokio::time::sleep(Duration::from_millis(100 + trio.dice.below(400))).await;
     }
-    trio.stays_calm().await;
+    trio.until_calm().await;
     let reigns = trio.epoch().await - before;
     // A key that stays for ever keeps nobody from taking over from one that falls silent.
     let leader = trio.leader().await;
@@ -45,7 +47,7 @@ async fn f04_the_leaders_key_is_fought_over() {
 
 #[tokio::test]
 async fn f05_replies_of_appends_are_lost() {
-    let ((mut trio, wires), times, mut took) = (Trio::wired().await, 10 * times(), Vec::new());
+    let ((wires, mut trio), times, mut took) = (Trio::wired().await, 10 * times(), Vec::new());
     let leader = trio.leader().await;
     for _ in 0..times {
         wires[leader].set(Weather::LosesReply);
@@ -64,16 +66,20 @@ async fn f05_replies_of_appends_are_lost() {
 
 #[tokio::test]
 async fn f06_appends_are_delivered_late() {
-    let ((mut trio, wires), times, mut took) = (Trio::wired().await, times(), Vec::new());
+    let ((wires, mut trio), times, mut took) = (Trio::wired().await, times(), Vec::new());
     for _ in 0..times {
         let leader = trio.leader().await;
         let late = Duration::from_millis(100 + trio.dice.below(4_900));
         wires[leader].set(Weather::HoldsAppend(late));
         took.push(trio.write(&[0, 1, 2]).await);
     }
-    assert!(wires.iter().map(Proxy::struck).sum::<usize>() >= times);
+    let struck: usize = wires.iter().map(Proxy::struck).sum();
+    assert!(struck >= times, "{struck} of {times}");
     // The last of them is delivered when all is over.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    until("all of them to be delivered", || async {
+        (wires.iter().map(Proxy::let_go).sum::<usize>() == struck).then_some(())
+    })
+    .await;
     trio.write(&[0, 1, 2]).await;
     trio.check().await;
     let kept = trio.acknowledged.len();
@@ -88,7 +94,7 @@ async fn f06_appends_are_delivered_late() {
 
 #[tokio::test]
 async fn f09_the_leaders_wire_to_redis_is_bad() {
-    let ((mut trio, wires), times, mut took) = (Trio::wired().await, times(), Vec::new());
+    let ((wires, mut trio), times, mut took) = (Trio::wired().await, times(), Vec::new());
     let all = [Weather::OneWay, Weather::Reset, Weather::Drizzle, Weather::Refusing];
     for weather in (0..times).flat_map(|_| all) {
         let leader = trio.leader().await;
@@ -124,10 +130,11 @@ async fn f09_addresses_of_living_leaders_refuse() {
         wires.iter().for_each(|wire| wire.set(Weather::Fair));
         trio.write(&[0, 1, 2]).await;
     }
-    trio.stays_calm().await;
+    trio.until_calm().await;
     let reigns = trio.epoch().await - before;
-    // Each believes once of each other that it is gone.
-    assert!(reigns <= 6, "a duel: {reigns} (seed {})", trio.seed);
+    // Each believes once of each other that it is gone, however often a key expires meanwhile.
+    let believed = trio.said(GONE);
+    assert!(believed <= 6, "a duel: {believed} (seed {})", trio.seed);
     trio.check().await;
     let kept = trio.acknowledged.len();
     let seen = format!("{kept} acknowledged, 0 lost, 0 twice; {reigns} take-overs, calm after");
