@@ -481,6 +481,45 @@ fn every_promised_number_names_what_holds_it() {
     nothing_wrong(&wrong);
 }
 
+/// What tests wait for in logs, or see that it is not there: words that nobody says any more would
+/// prove nothing.
+#[test]
+fn what_a_test_looks_for_in_a_log_is_said_by_the_program() {
+    // A literal may go on in the next line.
+    let joined = |text: &str| {
+        let mut parts = text.split("\\\n");
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |all, part| all + part.trim_start())
+    };
+    let (tests, program): (Vec<_>, Vec<_>) = sources()
+        .into_iter()
+        .partition(|(path, _)| path.split('/').any(|part| part.trim_end_matches(".rs") == "tests"));
+    let program: Vec<String> = program.iter().map(|(_, text)| joined(text)).collect();
+    let (mut wrong, mut looked) = (Vec::new(), 0);
+    for (path, text) in tests.iter().filter(|(path, _)| !path.ends_with("tidy.rs")) {
+        let text = joined(text);
+        for asked in [".said(", "says(&"].iter().flat_map(|call| text.split(call).skip(1)) {
+            let asked = asked.split(')').next().unwrap_or_default();
+            let literal = match asked.split('"').nth(1) {
+                Some(literal) => literal,
+                // A constant of the file.
+                None if asked.chars().all(|c| c.is_ascii_uppercase() || c == '_') => text
+                    .split(&format!("const {asked}: &str = \""))
+                    .nth(1)
+                    .and_then(|rest| rest.split('"').next())
+                    .unwrap_or(asked),
+                None => continue,
+            };
+            looked += 1;
+            if !program.iter().any(|text| text.contains(&format!("\"{literal}\""))) {
+                wrong.push(format!("{path} looks for {literal:?}, which the program never says"));
+            }
+        }
+    }
+    assert!(looked > 10, "{looked}");
+    nothing_wrong(&wrong);
+}
+
 #[test]
 fn a_decision_record_says_what_it_costs_and_when_to_reopen_it() {
     let records: Vec<String> =

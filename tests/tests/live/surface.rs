@@ -1,5 +1,8 @@
 //! Headers, problems, tokens, health: what holds for every path.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
 use reqwest::Method;
 use serde_json::json;
 use tests::http::host;
@@ -170,4 +173,33 @@ async fn a_stop_on_request_is_clean_and_finishes_what_it_was_asked() {
     );
     house.olympus.restart().await;
     assert_eq!(house.api.get("/v1/runs").await.ids(), [tests::http::id(&run)]);
+}
+
+/// What comes back until the connection is closed, to somebody who sends this and no more.
+async fn sent_and_no_more(port: u16, beginning: &'static str) -> String {
+    let waited = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connected");
+        stream.set_read_timeout(Some(tests::wait::SOON)).expect("a bound");
+        stream.write_all(beginning.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it is closed");
+        answer
+    });
+    waited.await.expect("closed")
+}
+
+#[tokio::test]
+async fn a_head_or_a_body_that_does_not_come_is_closed() {
+    let house = House::memory().await;
+    let port = house.olympus.plan.port();
+    let (head, body) = tokio::join!(
+        sent_and_no_more(port, "POST /v1/runs HTTP/1.1\r\nhost: x\r\nx-slow: "),
+        sent_and_no_more(
+            port,
+            "POST /v1/runs HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+             content-length: 100\r\n\r\n{",
+        )
+    );
+    assert!(head.is_empty() || head.starts_with("HTTP/1.1 408"), "{head}");
+    assert!(body.starts_with("HTTP/1.1 400") && body.contains("did not come within"), "{body}");
 }

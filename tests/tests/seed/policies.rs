@@ -105,10 +105,11 @@ async fn s23_of_concurrent_writers_one_wins_and_the_others_are_told_both_version
 
 #[tokio::test]
 async fn s26_a_policy_written_through_one_instance_is_enforced_on_all() {
-    let house = House::redis().await;
+    let mut house = House::redis().await;
     let other = house.another("other").start().await;
     let apis = [house.api.clone(), other.api()];
-    for (n, mem_mb) in [(1, 64), (2, 4096), (3, 64), (4, 4096)] {
+    let run = json!({"template": "host", "command": ["true"], "resources": {"mem_mb": 128}});
+    for (n, mem_mb) in [(1, 4096), (2, 64), (3, 4096), (4, 64)] {
         let through = &apis[n % 2];
         let answer = through.put("/v1/policies/p", &policy(mem_mb)).await;
         assert_eq!(answer.json()["revision"], n);
@@ -118,13 +119,18 @@ async fn s26_a_policy_written_through_one_instance_is_enforced_on_all() {
                 (api.get("/readyz").await.json()["policy_revision"] == n).then_some(())
             })
             .await;
-            let run =
-                json!({"template": "host", "command": ["true"], "resources": {"mem_mb": 128}});
             let status = if mem_mb < 128 { 403 } else { 202 };
             api.post("/v1/runs", &run).await.expect(status);
         }
     }
+    // Writes were handed to the one that leads: the other enforces it by itself once that is gone.
     assert_eq!(house.api.get("/readyz").await.json()["role"], "leader");
+    house.olympus.process.stop();
+    until("the other to lead", || async {
+        (apis[1].get("/readyz").await.json()["role"] == "leader").then_some(())
+    })
+    .await;
+    apis[1].post("/v1/runs", &run).await.problem(403, "policy_rejected");
 }
 
 #[tokio::test]
