@@ -20,14 +20,14 @@ use std::time::Duration;
 
 use api::{Readyz, Role};
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either, FutureExt as _, select};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use journal::Claim;
 use reqwest::Url;
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 /// A process that is there takes a connection at once.
@@ -129,9 +129,14 @@ async fn until_gone(url: String) {
             Ok(stream) => {
                 refused = false;
                 let peer = stream.peer_addr().ok();
+                let began = Instant::now();
                 if hold(stream, &host).await {
                     address = peer;
                     pause = RETRY.0;
+                    // A death is to be seen at once, and who hangs up on every answer not be stormed.
+                    if began.elapsed() < pause {
+                        sleep(pause).await;
+                    }
                     continue;
                 }
             }
@@ -169,25 +174,26 @@ async fn connect(
 async fn hold(stream: TcpStream, host: &str) -> bool {
     let Ok((mut sender, connection)) = handshake(TokioIo::new(stream)).await else { return false };
     let mut led = false;
-    let using = async {
-        let mut pause = RETRY.0;
-        loop {
-            let Some(role) = ask(&mut sender, host).await else { break };
-            led |= role == Role::Leader;
-            if led {
-                sleep(USE_EVERY).await;
-            } else {
-                // It has the key, and is about to lead; or it is somebody else.
-                sleep(pause).await;
-                pause = (pause * 2).min(RETRY.1);
+    {
+        let using = pin!(async {
+            let mut pause = RETRY.0;
+            loop {
+                let Some(role) = ask(&mut sender, host).await else { break };
+                led |= role == Role::Leader;
+                if led {
+                    sleep(USE_EVERY).await;
+                } else {
+                    // It has the key, and is about to lead; or it is somebody else.
+                    sleep(pause).await;
+                    pause = (pause * 2).min(RETRY.1);
+                }
             }
+            std::future::pending::<()>().await
+        });
+        if let Either::Left((_, using)) = select(pin!(connection), using).await {
+            // Its last answer may have come together with the end.
+            using.now_or_never();
         }
-        std::future::pending().await
-    };
-    let ended = pin!(connection);
-    tokio::select! {
-        _ = ended => {}
-        never = using => never,
     }
     led
 }

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::Instant;
 
 use super::*;
 
@@ -128,6 +127,17 @@ async fn a_connection_that_ends_is_no_death_while_others_are_taken() {
     let process = Process::start(Answers::AndHangsUp).await;
     lives(&process.url).await;
     assert!(process.asked.load(Ordering::Relaxed) > 1, "the wire was taken up again");
+}
+
+#[tokio::test]
+async fn who_hangs_up_on_every_answer_is_not_stormed() {
+    let process = Process::start(Answers::AndHangsUp).await;
+    let began = Instant::now();
+    let asking = tokio::spawn(tcp()(&process.url));
+    process.until_asked(4).await;
+    assert!(began.elapsed() >= RETRY.0 * 3, "four times in {:?}", began.elapsed());
+    asking.abort();
+    panic!("{:?}", began.elapsed());
 }
 
 #[test]
