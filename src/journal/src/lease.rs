@@ -4,16 +4,17 @@
 //! Says:   [`LeaseState`] through a watch channel.
 //! Never:  guards the journal: an append is safe without it (the chain is the fence), so losing
 //!         the key only says that somebody else wants to lead.
-//! Fails:  an unreachable journal makes the lease overdue, another holder ends it.
+//! Fails:  an unreachable journal makes the lease overdue, and the log says so; another holder ends
+//!         it. No call is waited for without end: however many renewals hang, few are under way.
 //! Proof:  `tests/contract.rs`, `tests/writer.rs`.
 
 use std::sync::Arc;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
-use crate::limits::{LEASE_RENEW, LEASE_VALIDITY};
+use crate::limits::{LEASE_RENEW, LEASE_VALIDITY, REPLY_TIMEOUT};
 use crate::port::{Claim, Claimed, Claiming, Journal, Trouble};
 
 /// How the lease is.
@@ -75,7 +76,7 @@ impl Lease {
     /// Another instance leads, or the journal could not be asked.
     pub async fn acquire(journal: Arc<dyn Journal>, claim: Claim) -> Result<Self, NotAcquired> {
         let sent = Instant::now();
-        match journal.claim(&claim, Claiming::Acquire).await? {
+        match in_time(journal.claim(&claim, Claiming::Acquire)).await? {
             Claimed::Held => {
                 let state = watch::Sender::new(LeaseState::Valid { until: sent + LEASE_VALIDITY });
                 Ok(Self { journal, claim, state })
@@ -95,7 +96,7 @@ impl Lease {
         claim: Claim,
     ) -> Result<Self, NotAcquired> {
         // Only where the key is still that claim's: whoever took it since keeps it.
-        journal.release(gone).await?;
+        in_time(journal.release(gone)).await?;
         Self::acquire(journal, claim).await
     }
 
@@ -117,7 +118,10 @@ impl Lease {
             let (sent, answer) = tokio::select! {
                 biased;
                 Some(answered) = asked.next(), if !asked.is_empty() => answered,
-                _ = ticks.tick() => {
+                sent = ticks.tick() => {
+                    if !self.state.borrow().is_valid_at(sent) && !std::mem::replace(&mut silent, true) {
+                        log::warn!("the leader's key is overdue: nobody answers its renewals");
+                    }
                     asked.push(self.renew());
                     continue;
                 }
@@ -143,7 +147,7 @@ impl Lease {
 
     async fn renew(&self) -> (Instant, Result<Claimed, Trouble>) {
         let sent = Instant::now();
-        (sent, self.journal.claim(&self.claim, Claiming::Renew).await)
+        (sent, in_time(self.journal.claim(&self.claim, Claiming::Renew)).await)
     }
 
     /// Answers may come in another order than they were asked for.
@@ -160,6 +164,14 @@ impl Lease {
     /// The journal could not be asked; the key then expires by itself.
     pub async fn release(&self) -> Result<(), Trouble> {
         self.state.send_replace(LeaseState::Released);
-        self.journal.release(&self.claim).await
+        in_time(self.journal.release(&self.claim)).await
     }
+}
+
+/// Waits for a call as long as for any reply of Redis: the key does not live longer. A new connection
+/// and what it is asked first are to be had in that time, too.
+async fn in_time<T>(call: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+    timeout(REPLY_TIMEOUT, call).await.unwrap_or_else(|_| {
+        Err(Trouble::Unreachable(format!("no answer in {REPLY_TIMEOUT:?}").into()))
+    })
 }

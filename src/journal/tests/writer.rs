@@ -274,6 +274,18 @@ async fn a_renewal_that_is_not_answered_does_not_cost_the_key() {
 }
 
 #[tokio::test]
+async fn a_call_for_the_key_that_hangs_is_given_up_and_the_next_one_is_answered() {
+    use journal::limits::REPLY_TIMEOUT;
+    let given = given().await;
+    let claim = journal::Claim { boot: uuid::Uuid::new_v4(), url: "http://one".into() };
+    let ask = || journal::Lease::acquire(given.journal.clone(), claim.clone());
+    given.journal.faults().silence_claims(1);
+    let hung = tokio::time::timeout(REPLY_TIMEOUT * 3, ask()).await.expect("an end");
+    assert!(matches!(hung, Err(journal::NotAcquired::Trouble(_))), "{hung:?}");
+    ask().await.expect("the key");
+}
+
+#[tokio::test]
 async fn the_key_is_renewed_until_another_process_takes_it() {
     let given = given().await;
     let claim = |url: &str| journal::Claim { boot: uuid::Uuid::new_v4(), url: url.into() };
