@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use actix::{Actor as _, Arbiter};
 use domain::{Court, Sequence, Timestamp};
-use journal::{CheckError, EntryId, Journal, Receipt};
+use journal::{EntryId, Journal, Receipt};
 use olympus_actors::Mark;
 use olympus_actors::clock::Clock;
 use olympus_actors::policy::PolicyActor;
@@ -203,10 +203,7 @@ async fn fold(
     journal: &Arc<dyn Journal>,
     keeping: Option<&Keeping>,
 ) -> Result<State, NoPast> {
-    let tail = journal.check().await.map_err(|error| match error {
-        CheckError::Trouble(trouble) => NoPast::Unreadable(trouble.into()),
-        CheckError::Refused(_) => NoPast::Unreadable(Unreadable::Empty),
-    })?;
+    let tail = journal.check().await.map_err(Unreadable::from)?;
     let from = match start(journal, tail, keeping, Some(point)).await {
         Ok(from) => from,
         Err(RecoverError::Trouble(trouble)) => return Err(NoPast::Unreadable(trouble.into())),

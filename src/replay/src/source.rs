@@ -13,7 +13,10 @@ use bytes::Bytes;
 use domain::ids::Sequence;
 use journal::catalog::{self, UnreadableRecord};
 use journal::limits::PAGE_BYTES;
-use journal::{Cursor, Entry, EntryId, Header, Journal, RedisConfig, RedisJournal, Tail, Trouble};
+use journal::{
+    CheckError, Cursor, Entry, EntryId, Header, Journal, RedisConfig, RedisJournal, Refusal, Tail,
+    Trouble,
+};
 use serde::Serialize;
 
 use crate::archive::{Archive, ArchiveError, Archived};
@@ -55,6 +58,9 @@ pub enum Unreadable {
     /// The journal does not answer.
     #[error("{0}: correct REDIS_ADDR, REDIS_DB, REDIS_PASSWORD or TARTARUS_KEY_PREFIX")]
     Journal(#[from] Trouble),
+    /// What answers is no journal, or not a whole one.
+    #[error(transparent)]
+    Refused(Refusal),
     /// The archive does not answer, or is not what it should be.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -90,6 +96,15 @@ pub enum Unreadable {
         /// What was asked for.
         wanted: String,
     },
+}
+
+impl From<CheckError> for Unreadable {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::Trouble(trouble) => Self::Journal(trouble),
+            CheckError::Refused(refusal) => Self::Refused(refusal),
+        }
+    }
 }
 
 /// Why no more entries come.
@@ -235,11 +250,18 @@ impl Source {
         Ok(if happened { later } else { later - 1 })
     }
 
-    /// The newest entry, where the source can say it before it is read.
-    pub async fn head(&self) -> Option<EntryId> {
-        match self {
-            Self::Journal(from) => from.journal.as_ref()?.head().await.ok(),
-            Self::File(_) => None,
+    /// The newest entry, where the source can say it before it is read. None of a journal that can't
+    /// be believed about it: what is wrong with it is said where it is read.
+    ///
+    /// # Errors
+    /// The journal does not answer.
+    pub async fn head(&self) -> Result<Option<EntryId>, Unreadable> {
+        let Self::Journal(from) = self else { return Ok(None) };
+        let Some(journal) = &from.journal else { return Ok(None) };
+        match journal.head().await {
+            Ok(head) => Ok(Some(head)),
+            Err(CheckError::Trouble(trouble)) => Err(trouble.into()),
+            Err(CheckError::Refused(_)) => Ok(None),
         }
     }
 
@@ -388,7 +410,7 @@ impl FromJournal {
         let held = |(id, bytes)| Entry::parse(id, bytes).map(|entry| holds(entry.header()));
         let (mut low, mut high) = match (&self.journal, first) {
             (Some(journal), Some((id, bytes))) if !held((id, bytes.clone())).unwrap_or(false) => {
-                (id.seq, journal.head().await.map_or(id.seq, |head| head.seq) + 1)
+                (id.seq, journal.head().await?.seq + 1)
             }
             (_, first) => match &self.archived {
                 Some(archived) => return Ok(archived.first_where(holds).await?),

@@ -101,7 +101,7 @@ pub async fn verify_with(
     mut seen: impl FnMut(Sequence, Option<Sequence>),
 ) -> Result<Report, Unreadable> {
     let began = Instant::now();
-    let head = source.head().await;
+    let head = source.head().await?;
     // An export is of what was asked for; it proves what it holds.
     let part = matches!(source, Source::File(_));
     let audit = Audit { head, part, vouched: Vouched::new(trust), ..Audit::default() };

@@ -65,6 +65,7 @@ struct FaultState {
     held: VecDeque<Sealed>,
     appends: u64,
     silent_claims: u32,
+    lost_heads: u32,
 }
 
 /// What an append is to do.
@@ -106,6 +107,18 @@ impl Faults {
         let silent = state.silent_claims > 0;
         state.silent_claims = state.silent_claims.saturating_sub(1);
         silent
+    }
+
+    /// The next times, so many, that the newest entry is asked for, the journal can't be reached.
+    pub fn lose_heads(&self, times: u32) {
+        self.lock().lost_heads = times;
+    }
+
+    pub(super) fn is_head_lost(&self) -> bool {
+        let mut state = self.lock();
+        let lost = state.lost_heads > 0;
+        state.lost_heads = state.lost_heads.saturating_sub(1);
+        lost
     }
 
     /// Sets the weather.

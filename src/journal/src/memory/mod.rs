@@ -180,6 +180,9 @@ impl Journal for MemoryJournal {
     }
 
     async fn head(&self) -> Result<EntryId, CheckError> {
+        if self.faults.is_head_lost() {
+            return Err(Trouble::Unreachable("the fault plan says so".into()).into());
+        }
         let state = self.reach()?;
         Ok(self.checked(&state)?.position.id())
     }

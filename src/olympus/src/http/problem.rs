@@ -352,6 +352,7 @@ pub fn no_past(why: NoPast, at: At) -> Fault {
             Fault::of(410, code::GONE, detail)
         }
         NoPast::Unreadable(Unreadable::Journal(trouble)) => unread(&trouble),
+        NoPast::Unreadable(Unreadable::Archive(error)) => unread(&error),
         NoPast::Unreadable(error) => internal("fold the journal", &error),
     }
 }

@@ -73,7 +73,7 @@ pub async fn what_if(
         None => {}
     }
     judging.oldest = oldest;
-    let head = source.head().await;
+    let head = source.head().await?;
     let (judging, over) = fold::run(source, judging, seen).await;
     if let Some(first) = judging.no_law {
         return Err(Unreadable::NotWhole { first });

@@ -10,6 +10,8 @@ use domain::law::Verdict;
 use domain::pieces::STATE_VERSION;
 use domain::submission::Pool;
 use journal::MemoryStore;
+use replay::Point;
+use replay::source::Unreadable;
 use replay::verify::{Report, verify};
 
 use crate::day::{Entries, day, day_of_failures, journal, source};
@@ -31,6 +33,19 @@ async fn a_day_that_was_lived_is_good_and_ends_where_it_did() {
     assert_eq!(report.good_until, report.entries);
     assert_eq!(report.digest, Some(lived.digest().to_string()));
     assert_eq!((report.judgements, report.assignments), (27, 3));
+}
+
+#[tokio::test]
+async fn a_journal_that_does_not_say_where_it_ends_is_neither_good_nor_short() {
+    let journal = journal(&day().0).await;
+    let said = |done| matches!(done, Err(Unreadable::Journal(_)));
+    journal.faults().lose_heads(1);
+    assert!(said(verify(&mut source(&journal), |_, _| {}).await.map(drop)));
+    let whole = verify(&mut source(&journal), |_, _| {}).await.expect("it answers again");
+    let late = api::Time(u64::MAX);
+    journal.faults().lose_heads(1);
+    assert!(said(source(&journal).skip_to(Point::Time(late)).await));
+    assert_eq!(source(&journal).last_until(late).await.ok(), Some(whole.good_until));
 }
 
 /// Changes one event of the day.

@@ -75,7 +75,7 @@ fn write<W: Write + Send + 'static>(
     let mut source = source::open(&args.source)?;
     let bar = terminal.progress();
     let (export, over) = block_on(async {
-        let head = source.head().await.map(|head| head.seq);
+        let head = source.head().await?.map(|head| head.seq);
         if let Some(since) = args.since {
             source.skip_to(since).await?;
         }

@@ -155,7 +155,7 @@ fn at(args: AtArgs, format: Format, terminal: &Terminal) -> Result<u8, Failure> 
     let mut source = source::open(&args.source)?;
     let bar = terminal.progress();
     let state = block_on(async {
-        let head = source.head().await.map(|head| head.seq);
+        let head = source.head().await?.map(|head| head.seq);
         Ok(state::at(&mut source, Some(args.point), |at| bar.reach(at, head)).await?)
     })?;
     drop(bar);
@@ -219,7 +219,7 @@ fn differ(args: DiffArgs, format: Format, terminal: &Terminal) -> Result<u8, Fai
     let bar = terminal.progress();
     let points = (args.from, args.to);
     let (from, to) = block_on(async {
-        let head = source.head().await.map(|head| head.seq);
+        let head = source.head().await?.map(|head| head.seq);
         Ok(state::both(&mut source, points, |at| bar.reach(at, head)).await?)
     })?;
     drop(bar);

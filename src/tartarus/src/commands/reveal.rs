@@ -29,7 +29,7 @@ pub fn run(args: &RevealArgs, terminal: &Terminal) -> Result<u8, Failure> {
     let mut source = source::open(&args.source)?;
     let bar = terminal.progress();
     let opening = block_on(async {
-        let head = source.head().await.map(|head| head.seq);
+        let head = source.head().await?.map(|head| head.seq);
         reveal::find(&mut source, whose, args.show, |at| bar.reach(at, head)).await.map_err(
             |error| match error {
                 NotShown::Unreadable(unreadable) => unreadable.into(),

@@ -27,7 +27,7 @@ pub fn run(args: &StepArgs, format: Format, terminal: &Terminal) -> Result<u8, F
     let mut source = source::open(&args.source)?;
     let bar = terminal.progress();
     let steps = block_on(async {
-        let head = source.head().await.map(|head| head.seq);
+        let head = source.head().await?.map(|head| head.seq);
         Ok(step::steps(&mut source, RunId(args.run), |at| bar.reach(at, head)).await?)
     })?;
     drop(bar);

@@ -47,7 +47,7 @@ pub fn run(
             let bar = terminal.progress();
             let question = Question { draft, since, until: args.beside.until, book: None };
             block_on(async {
-                let head = source.head().await.map(|head| head.seq);
+                let head = source.head().await?.map(|head| head.seq);
                 let seen = |at| bar.reach(at, head);
                 Ok(replay::what_if::what_if(&mut source, question, seen).await?)
             })?

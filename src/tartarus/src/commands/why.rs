@@ -103,7 +103,7 @@ fn read_from(
     let mut source: Source = source::open(&args.source)?;
     let bar = terminal.progress();
     let (why, over) = block_on(async {
-        let head = source.head().await.map(|head| head.seq);
+        let head = source.head().await?.map(|head| head.seq);
         if let Some(from) = from {
             source.skip_to(from).await?;
         }
