@@ -76,12 +76,9 @@ pub async fn readyz(state: web::Data<AppState>) -> HttpResponse {
         return answer::body(HttpResponse::ServiceUnavailable(), &shown);
     };
     let (role, leader, lag, message) = match &open.role {
-        Role::Leader => (
-            api::Role::Leader,
-            Some(state.url.clone()),
-            0,
-            not_ready(&state, &open, summary.epoch).await,
-        ),
+        Role::Leader => {
+            (api::Role::Leader, Some(state.url.clone()), 0, not_ready(&state, &open).await)
+        }
         Role::Follower(sight) => {
             let sight = sight.borrow();
             let lag = sight.head.saturating_sub(summary.index);
@@ -138,7 +135,7 @@ fn not_following(sight: &Sight, lag: u64) -> Option<String> {
 }
 
 /// Why a leader is not ready.
-async fn not_ready(state: &AppState, open: &Open, epoch: u64) -> Option<String> {
+async fn not_ready(state: &AppState, open: &Open) -> Option<String> {
     match &*open.health.borrow() {
         Health::Leading => {}
         Health::Degraded { reason, .. } => return Some(format!("the journal refuses: {reason}")),
@@ -149,13 +146,13 @@ async fn not_ready(state: &AppState, open: &Open, epoch: u64) -> Option<String> 
         Health::FailStop { reason } => return Some(reason.to_string()),
     }
     // Later it may lag behind: it decides nothing, and is no reason to send callers elsewhere.
-    if state.line_shown.load(Ordering::Relaxed) == epoch {
+    if state.line_shown.load(Ordering::Relaxed) == open.epoch {
         return None;
     }
     let shown = read::get_later(&open.projector, AwaitLine);
     match timeout(PROBE_PATIENCE, shown).await {
         Ok(Ok(())) => {
-            state.line_shown.store(epoch, Ordering::Relaxed);
+            state.line_shown.store(open.epoch, Ordering::Relaxed);
             None
         }
         Ok(Err(_)) => Some("this instance is stopping".into()),

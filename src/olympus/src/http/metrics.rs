@@ -11,6 +11,7 @@ use olympus_actors::queue::GetDepth;
 use olympus_actors::view::Summarize;
 
 use super::{AppState, Open, read};
+use crate::house::Role;
 
 /// Upper bounds of the latency histogram, in microseconds: from a read of the view to a run that
 /// is waited for.
@@ -86,7 +87,8 @@ impl Text {
 pub async fn get(state: web::Data<AppState>) -> HttpResponse {
     let mut text = Text(String::with_capacity(8 * 1024));
     let open = state.open().ok();
-    text.gauge("tartarus_leader", "Whether this instance leads.", u8::from(open.is_some()));
+    let leads = open.as_ref().is_some_and(|open| matches!(open.role, Role::Leader));
+    text.gauge("tartarus_leader", "Whether this instance leads.", u8::from(leads));
     state.meter.write(&mut text);
     let (open_now, help) = (state.ingress.connections(), "Connections of clients and agents.");
     text.gauge("tartarus_connections", help, open_now);
