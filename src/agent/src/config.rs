@@ -4,7 +4,7 @@
 //! Hears:  a function from a variable's name to its value: the process's environment, or a test's.
 //! Says:   a [`Config`], or one sentence that names the variable and the value.
 //! Never:  shows a secret.
-//! Proof:  `config/tests.rs`; S3, S4, S6, S9, S12, S17 and S33 in `tests/seed`.
+//! Proof:  `config/tests.rs`; `tests/tests/seed/configuration.rs`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -274,7 +274,7 @@ impl Config {
     }
 }
 
-/// Whether this is production (S4).
+/// Whether this is production.
 fn environment(read: &mut Reader<'_>) -> Result<bool, ConfigError> {
     let (production, origin) = match read.text("TARTARUS_ENV") {
         None => (false, "default"),
@@ -292,7 +292,7 @@ fn environment(read: &mut Reader<'_>) -> Result<bool, ConfigError> {
     Ok(production)
 }
 
-/// Where Olympus is (S3, S9, S12).
+/// Where Olympus is. In production nothing is guessed.
 fn olympus(read: &mut Reader<'_>, production: bool) -> Result<Find, ConfigError> {
     if let Some(text) = read.text("TARTARUS_ADDR") {
         let urls: Urls =
@@ -339,7 +339,7 @@ fn olympus(read: &mut Reader<'_>, production: bool) -> Result<Find, ConfigError>
     Ok(Find::Through(Redis { host, port, db, username, password, password_file, prefix }))
 }
 
-/// `host:port` or `[v6]:port` (S17).
+/// `host:port` or `[v6]:port`, no URL.
 fn host_port(text: &str) -> Option<(String, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let bare = match host.strip_prefix('[') {
@@ -375,7 +375,7 @@ fn node(read: &mut Reader<'_>) -> Result<NodeId, ConfigError> {
     Ok(NodeId::new(&name))
 }
 
-/// Labels (S33).
+/// Labels, which decide the pool.
 fn labels(read: &mut Reader<'_>) -> Result<BTreeMap<Box<str>, Box<str>>, ConfigError> {
     let text = read.text("HADES_LABEL").unwrap_or_default();
     let labels = api::labels::parse_list(&text).map_err(|error| {

@@ -21,7 +21,7 @@ use crate::trace::now_ms;
 /// What was found to be wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Which rule, as section 7 of the journal's design numbers them.
+    /// Which rule, as `docs/faults.md` numbers them.
     pub rule: &'static str,
     /// What was seen.
     pub what: String,

@@ -1,7 +1,7 @@
 //! The checkers: what must be so at the end of a seed, whatever happened in it.
 //!
-//! Each knows the law of section 7 of the journal's design and the histories of those who took part,
-//! not the code that it checks; a model of its own stands against the house's folds.
+//! Each knows the rules that `docs/faults.md` numbers and the histories of those who took part, not the
+//! code that it checks; a model of its own stands against the house's folds.
 
 mod history;
 mod journal;
