@@ -42,6 +42,10 @@ async fn a_follower_reads_what_is_written_and_hands_writes_on() {
     let said = ready(&api).await;
     assert_eq!((&said["role"], &said["leader"]), (&json!("follower"), &json!(house.api.url)));
     assert_eq!(said["epoch"], ready(&house.api).await["epoch"]);
+    for (api, leads) in [(&house.api, "1"), (&api, "0")] {
+        let metrics = api.get("/metrics").await.expect(200).text();
+        assert!(metrics.contains(&format!("\ntartarus_leader {leads}\n")), "{metrics}");
+    }
 
     // Written through the follower, and read there at the entry that the answer names.
     let answer = api.post("/v1/runs", &host(&["echo", "through"])).await.expect(202);
@@ -89,6 +93,23 @@ async fn what_was_handed_on_once_is_not_handed_on_again() {
     let request = request.header("x-tartarus-forwarded-by", "http://somebody");
     let problem = api.send(request).await.problem(503, "no_leader");
     assert_eq!(problem["outcome"], "not_applied");
+}
+
+#[tokio::test]
+async fn a_leader_that_stays_and_never_answers_is_not_waited_for_without_end() {
+    // It keeps its key, and where it says it is somebody listens and says nothing.
+    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", nobody.local_addr().expect("an address"));
+    let env = [("TARTARUS_ADVERTISE_URL", &*url)];
+    let house = House::with(Some(RedisServer::start()), &env).await;
+    let other = house.another("other").start().await;
+    let api = other.api();
+    let once = api.post_once("/v1/runs", "once", &host(&["true"])).await;
+    let problem = once.problem(503, "unavailable");
+    assert_eq!(problem["outcome"], "unknown", "{problem}");
+    let detail = problem["detail"].as_str().expect("words");
+    assert!(detail.contains(&url) && detail.contains("did not answer"), "{detail}");
+    assert_eq!(ready(&api).await["leader"], json!(url), "it led all the time");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use olympus_actors::registry::Admitted;
 
 use super::caller::Caller;
 use super::problem::{self, Fault};
-use super::submit::{self, Decided, Said, decide};
+use super::submit::{self, Asked, Decided, Said, decide};
 use super::{AppState, answer, read, runs};
 
 /// See the module.
@@ -21,7 +21,7 @@ pub async fn submit(
 ) -> Result<HttpResponse, Fault> {
     runs::no_query(&request)?;
     let body = read::body(&request, payload, api::limits::check_batch_body).await?;
-    let _turn = state.ingress.turn().await?;
+    let turn = state.ingress.turn().await?;
     let key = submit::key_use(&request, &body)?;
     let asked = api::parse::<Batch>(&body)?.check()?;
     let open = state.open_for_writes()?;
@@ -49,7 +49,8 @@ pub async fn submit(
         let request = |position| Some((position, Request::try_from(anew(position)?).ok()?));
         positions.iter().copied().filter_map(request).collect()
     };
-    let Decided { said, mark } = decide(&state, open, good, key, caller.origin(), again).await?;
+    let asked = Asked { requests: good, turn: Some(turn) };
+    let Decided { said, mark } = decide(&state, open, asked, key, caller.origin(), again).await?;
     let mut said: Vec<(u32, Said)> = said;
     if let Some(reused) = reused_by_all(&mut said, answers.iter().filter(|a| a.is_none()).count()) {
         return Err(reused);

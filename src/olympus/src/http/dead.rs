@@ -13,7 +13,7 @@ use domain::{Refusal, RunId};
 use olympus_actors::Committed;
 use olympus_actors::answer::ask;
 use olympus_actors::registry::{Admit, Admitted};
-use olympus_actors::view::{DeadPage, ListDead, RunSeen, Seen, Until};
+use olympus_actors::view::{DeadPage, ListDead, RunSeen, Until};
 
 use super::caller::Caller;
 use super::problem::{self, Fault};
@@ -23,7 +23,6 @@ use super::{AppState, Open, answer, read, runs, show};
 /// `GET /v1/queue/dead`: newest run first.
 pub async fn list(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, Fault> {
     let query = DeadQuery::parse(request.query_string())?;
-    let _turn = read::turn(&state, &query.read).await?;
     let open = read::windows(&state, &query.read).await?;
     let before = query.page.cursor.as_deref().map(runs::cursor).transpose()?;
     let (redriven, limit) = (query.redriven, query.page.limit as usize);
@@ -32,11 +31,10 @@ pub async fn list(request: HttpRequest, state: web::Data<AppState>) -> Result<Ht
     let read = || async {
         let (template, tenant) = (template.clone(), tenant.clone());
         let list = |reply| ListDead { redriven, template, tenant, before, limit, reply };
-        let seen: Seen<DeadPage> = read::get_later(&open.view, list).await?;
-        Ok((seen.value, seen.mark))
+        read::in_turn(&state, read::get_later(&open.view, list)).await
     };
-    let news = |page: &DeadPage, index| page.changed > index;
-    let (page, mark) = read::collection(&state, &open, &query.read, read, news).await?;
+    let news = |(page, _): &(DeadPage, _), index| page.changed > index;
+    let ((page, _turn), mark) = read::collection(&state, &open, &query.read, read, news).await?;
     let letter = |seen: &RunSeen| Some(DeadLetter::new(show::seen(seen), seen.dead.as_ref()?));
     let list = List {
         items: page.runs.iter().filter_map(letter).collect(),

@@ -22,9 +22,6 @@ use super::forward;
 use super::ingress::{self, Entered, Held};
 use super::problem::{self, Fault};
 
-/// Probes are let in without a token: those who ask have none, and they tell nothing.
-const OPEN_PATHS: [&str; 2] = ["/healthz", "/readyz"];
-
 /// How often a stop looks whether all is answered.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
@@ -44,6 +41,9 @@ pub async fn edge(
         Ok(entered) => (entered, None),
         Err(fault) => (Entered::default(), Some(fault)),
     };
+    if let Some(body) = body {
+        request.extensions_mut().insert(body);
+    }
     let mut response = match (refused, admit(&state, &request, id.id)) {
         (Some(fault), _) => {
             let mut request = request;
@@ -55,13 +55,14 @@ pub async fn edge(
                 request.extensions_mut().insert(caller);
                 next.call(request).await?
             }
-            Ok(Some(leader)) => forward::write(&state, request, &leader, &id.shown).await,
+            Ok(Some(leader)) => forward::write(&state, request, leader, &id.shown).await,
             Err(fault) => request.into_response(fault.respond(id.text())),
         },
         (None, Err(fault)) => request.into_response(fault.respond(id.text())),
     };
-    drop(body);
-    if state.ingress.is_crowded() && response.status().as_u16() != 101 {
+    ingress::give_back(response.request());
+    let closes = state.ingress.closes(response.request().path());
+    if closes && response.status().as_u16() != 101 {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     if let Some(error) = response.response().error() {
@@ -180,7 +181,8 @@ fn admit(state: &AppState, request: &ServiceRequest, id: Uuid) -> Result<Caller,
     let token = headers.get(AUTHORIZATION);
     match state.auth.admit(token) {
         Some(by) => Ok(Caller { request: id, by }),
-        None if OPEN_PATHS.contains(&request.path()) => {
+        // Who probes has no token, and is told nothing.
+        None if ingress::PROBES.contains(&request.path()) => {
             Ok(Caller { request: id, by: domain::event::Principal::Anonymous })
         }
         None => Err(problem::unauthenticated(token.is_some())),

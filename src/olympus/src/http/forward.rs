@@ -5,25 +5,31 @@
 //!
 //! Where the next reign begins before the leader has answered, that leader can't append any more: a
 //! write that carries a key is sent to the next one, which knows whether it was written; any other
-//! is *unknown*, and need not be waited for.
+//! is *unknown*, and need not be waited for. A leader that stays and does not answer is waited for as
+//! long as it may take by its own rules.
 //! Never:  sends on what was sent on: two instances that take each other for the leader answer 503
 //!         instead of going round.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::body::{BoxBody, to_bytes};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use api::query::SubmitQuery;
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use olympus_actors::view::AwaitIndex;
 use reqwest::Client;
+use tokio::time::{sleep, timeout};
 
 use super::answer::{INDEX, REQUEST_ID};
+use super::ingress::{TURN_WITHIN, body_limit};
 use super::problem::{self, Fault};
-use super::{AppState, read};
+use super::submit::DECIDED_WITHIN;
+use super::{AppState, read, what_if};
 use crate::follow::Reign;
 use crate::house::{Role, State};
 
@@ -31,6 +37,8 @@ use crate::house::{Role, State};
 const FORWARDED_BY: HeaderName = HeaderName::from_static("x-tartarus-forwarded-by");
 /// An instance that is there answers the connection at once.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+/// The way to the leader and back, beside the time that it may take itself.
+const WAY: Duration = Duration::from_secs(5);
 /// Who was replaced and lives hears it at its next append, and says what became of the write.
 const LAST_WORD: Duration = Duration::from_millis(500);
 /// A follower reads every 20 ms; one that is so far behind is not waited for.
@@ -66,11 +74,42 @@ thread_local! {
         .ok();
 }
 
+/// Whom a write is handed to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leader {
+    url: String,
+    /// The last reign that had begun when it was found.
+    epoch: u64,
+    /// Whether that reign is its own. Else it has the key, and is about to begin the next one.
+    reigns: bool,
+}
+
+impl Leader {
+    fn new(url: &str, reign: &Reign) -> Self {
+        let reigns = reign.url.as_deref() == Some(url);
+        Self { url: url.into(), epoch: reign.epoch, reigns }
+    }
+
+    /// Who leads in its place, in the last reign that has begun. It may be the same instance again,
+    /// which has forgotten what it was asked in the reign before.
+    fn replaced_by(&mut self, now: Reign) -> Option<String> {
+        if now.epoch <= self.epoch {
+            return None;
+        }
+        let url = now.url?;
+        if self.reigns || url != self.url {
+            return Some(url);
+        }
+        (self.epoch, self.reigns) = (now.epoch, true);
+        None
+    }
+}
+
 /// The leader, where it is the leader who has to answer a request; none where this instance has.
 ///
 /// # Errors
 /// Nobody leads, or whoever sent this on took this instance for the leader.
-pub fn leader_for(state: &AppState, request: &ServiceRequest) -> Result<Option<String>, Fault> {
+pub fn leader_for(state: &AppState, request: &ServiceRequest) -> Result<Option<Leader>, Fault> {
     if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
         return Ok(None);
     }
@@ -80,7 +119,9 @@ pub fn leader_for(state: &AppState, request: &ServiceRequest) -> Result<Option<S
     let sight = sight.borrow();
     let leader = sight.live_leader();
     match leader {
-        Some(url) if url != state.url && !was_forwarded(request.headers()) => Ok(Some(url.into())),
+        Some(url) if url != state.url && !was_forwarded(request.headers()) => {
+            Ok(Some(Leader::new(url, &sight.reign)))
+        }
         Some(_) | None => Err(problem::follower(leader)),
     }
 }
@@ -94,13 +135,14 @@ pub fn was_forwarded(headers: &HeaderMap) -> bool {
 pub async fn write(
     state: &AppState,
     mut request: ServiceRequest,
-    leader: &str,
+    leader: Leader,
     id: &HeaderValue,
 ) -> ServiceResponse {
     let sent = async {
         let payload = request.extract::<web::Payload>().await;
         let payload = payload.map_err(|error| problem::malformed(error.to_string()))?;
-        let body = read::body(request.request(), payload, api::limits::check_batch_body).await?;
+        let (_, check) = body_limit(request.path());
+        let body = read::body(request.request(), payload, check).await?;
         hand_on(state, request.request(), leader, id, body).await
     };
     let sent = sent.await;
@@ -120,32 +162,57 @@ async fn until_read_here(state: &AppState, response: &HttpResponse) {
     if let (Some(index), Ok(open)) = (index, state.open()) {
         let read = read::get_later(&open.view, |reply| AwaitIndex { index, reply });
         // One that lags answers all the same; what it reads says how far it is.
-        let _ = tokio::time::timeout(READ_HERE_WITHIN, read).await;
+        let _ = timeout(READ_HERE_WITHIN, read).await;
     }
 }
 
 async fn hand_on(
     state: &AppState,
     request: &HttpRequest,
-    leader: &str,
+    leader: Leader,
     id: &HeaderValue,
     body: Bytes,
 ) -> Result<HttpResponse, Fault> {
+    let (url, most) = (leader.url.clone(), may_take(request.path(), request.query_string()));
+    let unknown = |why: &str| problem::unknown(&format!("{url} {why}"));
+    let asked = |of: String, body| async move {
+        let asking = async { whole(ask(state, request, &of, Some(id), body).await?).await };
+        timeout(most, asking).await
+    };
     let next = tokio::select! {
         biased;
-        answer = ask(state, request, leader, Some(id), body.clone()) => return answer,
+        answer = asked(url.clone(), body.clone()) => {
+            return answer.unwrap_or_else(|_| {
+                Err(unknown(&format!("leads, and did not answer in {} s", most.as_secs())))
+            });
+        }
         next = until_replaced(state, leader) => next,
     };
-    let unknown = || problem::unknown(&format!("{leader} was replaced before it answered"));
+    let unknown = || unknown("was replaced before it answered");
     if !has_a_key(request) {
         return Err(unknown());
     }
-    match ask(state, request, &next, Some(id), body).await {
+    match asked(next, body).await {
         // It speaks of the second time it was asked.
-        Ok(answer) if answer.status() == StatusCode::SERVICE_UNAVAILABLE => Err(unknown()),
-        Ok(answer) => Ok(answer),
-        Err(_) => Err(unknown()),
+        Ok(Ok(answer)) if answer.status() == StatusCode::SERVICE_UNAVAILABLE => Err(unknown()),
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) | Err(_) => Err(unknown()),
     }
+}
+
+/// How long a leader that works may take for the answer to a write.
+fn may_take(path: &str, query: &str) -> Duration {
+    let waits = SubmitQuery::parse(query).ok().and_then(|query| query.wait);
+    let works = if path.ends_with("/what-if") { what_if::WITHIN } else { DECIDED_WITHIN };
+    TURN_WITHIN + works + waits.map_or(Duration::ZERO, api::Duration::to_std) + WAY
+}
+
+/// An answer that has come to its end: who was told half of it knows nothing.
+async fn whole(answer: HttpResponse) -> Result<HttpResponse, Fault> {
+    let (head, body) = answer.into_parts();
+    let body = to_bytes(body).await;
+    let body = body.map_err(|_| problem::unknown("the leader broke off its answer"))?;
+    Ok(head.set_body(BoxBody::new(body)))
 }
 
 /// Whether a write may be sent twice and is applied once.
@@ -154,32 +221,25 @@ fn has_a_key(request: &HttpRequest) -> bool {
         && request.headers().contains_key(api::headers::IDEMPOTENCY_KEY)
 }
 
-/// Waits until another has begun to lead, and a moment longer; its URL.
-async fn until_replaced(state: &AppState, leader: &str) -> String {
-    let (epoch, _) = reign(state);
+/// Waits until another reign than the leader's has begun, and a moment longer; the URL of who leads.
+async fn until_replaced(state: &AppState, mut leader: Leader) -> String {
     loop {
-        if let (now, Some(url)) = reign(state)
-            && now > epoch
-            && url != leader
-        {
-            tokio::time::sleep(LAST_WORD).await;
+        if let Some(url) = leader.replaced_by(reign(state)) {
+            sleep(LAST_WORD).await;
             return url;
         }
-        tokio::time::sleep(LOOK).await;
+        sleep(LOOK).await;
     }
 }
 
 /// The last reign that began, and its leader, as this instance knows it.
-fn reign(state: &AppState) -> (u64, Option<String>) {
+fn reign(state: &AppState) -> Reign {
     match &*state.door.state() {
         State::Open(house) => match &house.role {
-            Role::Leader => (house.epoch, Some(state.url.clone())),
-            Role::Follower(sight) => {
-                let Reign { epoch, url } = sight.borrow().reign.clone();
-                (epoch, url)
-            }
+            Role::Leader => Reign { epoch: house.epoch, url: Some(state.url.clone()) },
+            Role::Follower(sight) => sight.borrow().reign.clone(),
         },
-        State::Shut { .. } => (0, None),
+        State::Shut { .. } => Reign { epoch: 0, url: None },
     }
 }
 
@@ -281,4 +341,51 @@ async fn over_http(asked: Asked) -> Result<HttpResponse, Silent> {
         }
     }
     Ok(response.streaming(answer.bytes_stream()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reign(epoch: u64, url: &str) -> Reign {
+        Reign { epoch, url: Some(url.into()) }
+    }
+
+    #[test]
+    fn who_leads_in_the_next_reign_replaces_a_leader_be_it_the_same_again() {
+        const NOBODY: Option<&str> = None;
+        for (found, url, then) in [
+            (reign(4, "a"), "a", [(reign(4, "a"), NOBODY), (reign(5, "b"), Some("b"))]),
+            (reign(4, "a"), "a", [(reign(5, "a"), Some("a")), (reign(6, "a"), Some("a"))]),
+            // It had the key alone when it was found.
+            (reign(4, "a"), "b", [(reign(5, "b"), NOBODY), (reign(6, "b"), Some("b"))]),
+            (reign(4, "a"), "b", [(reign(5, "b"), NOBODY), (reign(5, "b"), NOBODY)]),
+            (reign(4, "a"), "b", [(reign(4, "a"), NOBODY), (reign(5, "c"), Some("c"))]),
+            // An instance that was started later does not know who began the reign.
+            (
+                Reign { epoch: 4, url: None },
+                "a",
+                [(reign(4, "a"), NOBODY), (reign(5, "b"), Some("b"))],
+            ),
+        ] {
+            let mut leader = Leader::new(url, &found);
+            for (now, next) in then {
+                let shown = format!("{leader:?} in {now:?}");
+                assert_eq!(leader.replaced_by(now).as_deref(), next, "{shown}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_leader_is_waited_for_as_long_as_it_may_take() {
+        for (path, query, secs) in [
+            ("/v1/runs", "", 15),
+            ("/v1/runs", "wait=30s", 45),
+            ("/v1/runs", "wait=1h", 315),
+            ("/v1/policies/p", "dry_run=true", 15),
+            ("/v1/policies/p/what-if", "", 250),
+        ] {
+            assert_eq!(may_take(path, query), Duration::from_secs(secs), "{path}?{query}");
+        }
+    }
 }

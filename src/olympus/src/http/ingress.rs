@@ -2,8 +2,8 @@
 //!
 //! Owns:   three counts, and the bound of each; and the turns of what takes a processor for long, so
 //!         that agents and probes, on the same threads, need not wait for a crowd of it.
-//! Never:  turns away a probe or an agent: what tells how the house is, and what keeps it going, goes
-//!         before what is asked of it.
+//! Never:  turns away, or hangs up on, a probe or an agent whose connection was accepted. Beyond the
+//!         accepted connections the system keeps them in line like everybody.
 //! Fails:  beyond a bound a request is answered 503 with `Retry-After` before anything of it is kept,
 //!         and surely nothing was written.
 //! Proof:  the tests below; `tests/tests/faults/overload.rs`.
@@ -14,16 +14,21 @@ use std::time::Duration;
 
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use api::limits::BATCH_BODY_MAX;
+use actix_web::{HttpMessage as _, HttpRequest};
+use api::Malformed;
+use api::limits::{self, BATCH_BODY_MAX, DOCUMENT_BODY_MAX, RUN_BODY_MAX};
 use futures_util::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use super::problem::{self, Fault};
 
-/// Connections at a time. An idle one costs some 10 KiB; beyond, each is closed with its answer.
+/// Connections served at a time. An idle one costs some 10 KiB; beyond, each is closed with its answer.
 const CONNECTIONS_MAX: usize = 8_192;
 /// Files that are kept for everything else: Redis, output, other instances, the archive.
 const OTHER_FILES: usize = 256;
+/// Accepted beyond those, one for so many, to be answered and closed.
+const SERVED_FOR_ONE_MORE: usize = 8;
 /// Of the connections there may be, so many of eight are kept open between two requests.
 const KEPT_OF_EIGHT: usize = 7;
 /// Bytes of bodies at a time: eight of the largest. What is made of them takes some four times that.
@@ -35,15 +40,18 @@ const WAITING_MAX: usize = CONNECTIONS_MAX / 2;
 /// Long lists and batches that are worked on at a time, for each thread of the server: each takes some
 /// milliseconds of it at a stretch.
 const TURNS_A_THREAD: usize = 2;
-/// So many more wait for their turn.
+/// So many more wait for their turn, and so long.
 const TURNS_WAITING_MAX: usize = 64;
+pub const TURN_WITHIN: Duration = Duration::from_secs(5);
 
-/// What tells how the house is, and what keeps it going.
-const ALWAYS_IN: [&str; 3] = ["/healthz", "/readyz", "/v1/agent/session"];
+/// What tells how the house is.
+pub const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+/// What keeps it going.
+const AGENTS: &str = "/v1/agent/session";
 
-/// A body that is refused unseen is read and thrown away, since its sender reads the answer when all is
-/// sent; so much of it, and so long.
-const DRAIN_BYTES: usize = 16 << 20;
+/// A body that is refused is read and thrown away, since its sender reads the answer when all is sent;
+/// so much of it, and, unseen, so long.
+pub const DRAIN_BYTES: usize = 16 << 20;
 const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Something of which there is only so much, taken and given back.
@@ -66,11 +74,20 @@ impl Count {
     }
 }
 
-/// A share of a [`Count`].
+/// A share of a [`Count`]. That of a body lies with its request until the request is answered or waits.
 #[derive(Debug)]
 pub struct Held {
     of: Count,
     n: usize,
+}
+
+impl Held {
+    /// Makes it a share of this size.
+    pub fn resize(&mut self, n: usize) {
+        self.of.0.fetch_add(n, Ordering::Relaxed);
+        self.of.0.fetch_sub(self.n, Ordering::Relaxed);
+        self.n = n;
+    }
 }
 
 impl Drop for Held {
@@ -88,13 +105,13 @@ pub struct Ingress {
     shed: Count,
     turns: Arc<Semaphore>,
     in_line: Count,
-    most: usize,
+    accepted: usize,
 }
 
 /// What a request holds while it is worked on.
 #[derive(Debug, Default)]
 pub struct Entered {
-    /// Until there is an answer.
+    /// Until it is decided.
     pub body: Option<Held>,
     /// Until the answer is sent.
     pub waiting: Option<Held>,
@@ -103,7 +120,8 @@ pub struct Entered {
 impl Ingress {
     /// With so many files for connections and everything else, and so many threads.
     pub fn new(files: usize, threads: usize) -> Self {
-        let most = CONNECTIONS_MAX.min(files.saturating_sub(OTHER_FILES).max(OTHER_FILES));
+        let room = files.saturating_sub(OTHER_FILES).max(OTHER_FILES);
+        let accepted = room.min(CONNECTIONS_MAX + CONNECTIONS_MAX / SERVED_FOR_ONE_MORE);
         let count = Count::default;
         Self {
             connections: count(),
@@ -112,26 +130,33 @@ impl Ingress {
             shed: count(),
             turns: Arc::new(Semaphore::new(TURNS_A_THREAD * threads.max(1))),
             in_line: count(),
-            most,
+            accepted,
         }
     }
 
     /// The turn of a long list or a batch, until it is dropped.
     ///
     /// # Errors
-    /// Too many wait for theirs.
+    /// Too many wait for theirs, or it did not come.
     pub async fn turn(&self) -> Result<OwnedSemaphorePermit, Fault> {
-        let Some(_in_line) = self.in_line.take_up_to(1, TURNS_WAITING_MAX) else {
-            self.shed.0.fetch_add(1, Ordering::Relaxed);
-            return Err(problem::overloaded("as many long lists and batches as it can"));
-        };
-        // Nobody closes it.
-        self.turns.clone().acquire_owned().await.map_err(|_| problem::unanswered())
+        if let Some(_in_line) = self.in_line.take_up_to(1, TURNS_WAITING_MAX)
+            && let Ok(turn) = timeout(TURN_WITHIN, self.turns.clone().acquire_owned()).await
+        {
+            // Nobody closes it.
+            return turn.map_err(|_| problem::unanswered());
+        }
+        self.shed.0.fetch_add(1, Ordering::Relaxed);
+        Err(problem::overloaded("as many long lists and batches as it can"))
     }
 
-    /// Connections that are served at a time.
+    /// Connections that are accepted at a time: all the files they may take.
+    pub fn accepted(&self) -> usize {
+        self.accepted
+    }
+
+    /// Connections that are served at a time; the others are answered and closed.
     pub fn most(&self) -> usize {
-        self.most
+        self.accepted - self.accepted / (SERVED_FOR_ONE_MORE + 1)
     }
 
     /// Connections that there are.
@@ -149,9 +174,10 @@ impl Ingress {
         self.connections.take(1)
     }
 
-    /// Whether connections are to be closed with their answers.
-    pub fn is_crowded(&self) -> bool {
-        self.connections.now() > self.most / 8 * KEPT_OF_EIGHT
+    /// Whether a connection is to be closed with the answer to a request. Not with a probe's: a follower
+    /// holds its leader's connection, asks for nothing else there, and would come again at once.
+    pub fn closes(&self, path: &str) -> bool {
+        !PROBES.contains(&path) && self.connections.now() > self.most() / 8 * KEPT_OF_EIGHT
     }
 
     /// Lets a request in.
@@ -159,7 +185,8 @@ impl Ingress {
     /// # Errors
     /// There is no room for it.
     pub fn enter(&self, request: &ServiceRequest) -> Result<Entered, Fault> {
-        if ALWAYS_IN.contains(&request.path()) {
+        let path = request.path();
+        if PROBES.contains(&path) || path == AGENTS {
             return Ok(Entered::default());
         }
         self.let_in(body_bytes(request), waits(request.query_string())).map_err(|what| {
@@ -169,7 +196,7 @@ impl Ingress {
     }
 
     fn let_in(&self, bytes: usize, waits: bool) -> Result<Entered, &'static str> {
-        if self.connections.now() > self.most {
+        if self.connections.now() > self.most() {
             return Err("as many connections as it can");
         }
         let mut entered = Entered::default();
@@ -192,14 +219,31 @@ impl Default for Ingress {
     }
 }
 
-/// How much of a body may come; nothing is kept of more than the largest that is taken.
+/// How much of a body may come; nothing is kept of more than its route takes.
 fn body_bytes(request: &ServiceRequest) -> usize {
-    let headers = request.headers();
+    let (headers, (most, _)) = (request.headers(), body_limit(request.path()));
     if headers.contains_key(TRANSFER_ENCODING) {
-        return BATCH_BODY_MAX;
+        return most;
     }
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    length.and_then(|text| text.parse().ok()).unwrap_or(0).min(BATCH_BODY_MAX)
+    length.and_then(|text| text.parse().ok()).unwrap_or(0).min(most)
+}
+
+/// What refuses a body that is too large.
+type Check = fn(usize) -> Result<(), Malformed>;
+
+/// The largest body that a route takes, and what refuses a larger one.
+pub fn body_limit(path: &str) -> (usize, Check) {
+    match path {
+        "/v1/runs" => (RUN_BODY_MAX, limits::check_run_body),
+        "/v1/runs:batch" => (BATCH_BODY_MAX, limits::check_batch_body),
+        _ => (DOCUMENT_BODY_MAX, limits::check_document_body),
+    }
+}
+
+/// Gives back the share of a body that is of no more use.
+pub fn give_back(request: &HttpRequest) {
+    request.extensions_mut().remove::<Held>();
 }
 
 /// Whether a query asks for an answer that waits for something.
@@ -219,7 +263,7 @@ pub async fn drain(mut payload: Payload) {
         }
     };
     // Whoever is slower than that does not get to see the answer.
-    let _ = tokio::time::timeout(DRAIN_WITHIN, reading).await;
+    let _ = timeout(DRAIN_WITHIN, reading).await;
 }
 
 #[cfg(test)]
@@ -243,18 +287,25 @@ mod tests {
 
     #[test]
     fn connections_are_as_many_as_files_allow_and_idle_ones_go_first() {
-        for (files, most) in [(usize::MAX, CONNECTIONS_MAX), (1_024, 768), (300, 256), (0, 256)] {
-            assert_eq!(Ingress::new(files, 1).most(), most, "{files}");
+        for (files, accepted, most) in [
+            (usize::MAX, 9_216, CONNECTIONS_MAX),
+            (1_024, 1_024 - OTHER_FILES, 683),
+            (300, 256, 228),
+            (0, 256, 228),
+        ] {
+            let ingress = Ingress::new(files, 1);
+            assert_eq!((ingress.accepted(), ingress.most()), (accepted, most), "{files}");
         }
         let ingress = Ingress::new(1_024, 1);
-        let mut all: Vec<_> = (0..672).map(|_| ingress.connected()).collect();
-        assert!(!ingress.is_crowded());
-        all.extend((672..768).map(|_| ingress.connected()));
-        assert!(ingress.is_crowded() && ingress.let_in(0, false).is_ok());
+        let mut all: Vec<_> = (0..595).map(|_| ingress.connected()).collect();
+        assert!(!ingress.closes("/v1/runs"));
+        all.extend((595..683).map(|_| ingress.connected()));
+        assert!(ingress.closes("/v1/runs") && ingress.let_in(0, false).is_ok());
+        assert!(!ingress.closes("/readyz"), "a follower that holds it would come again and again");
         all.push(ingress.connected());
         assert!(ingress.let_in(0, false).is_err());
         drop(all);
-        assert!(!ingress.is_crowded() && ingress.connections() == 0);
+        assert!(!ingress.closes("/v1/runs") && ingress.connections() == 0);
     }
 
     #[tokio::test]
@@ -272,6 +323,33 @@ mod tests {
         assert!(ingress.turn().await.is_err());
         drop((turns, waiting));
         assert!(ingress.turn().await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_does_not_come_is_not_waited_for_without_end() {
+        let ingress = Ingress::new(usize::MAX, 1);
+        let _turns = (ingress.turn().await.expect("one"), ingress.turn().await.expect("two"));
+        let began = tokio::time::Instant::now();
+        let asked = timeout(TURN_WITHIN * 2, ingress.turn()).await.expect("an end");
+        assert!(asked.is_err() && began.elapsed() >= TURN_WITHIN && ingress.shed() == 1);
+    }
+
+    #[test]
+    fn a_body_without_a_length_counts_as_what_its_route_takes_and_then_as_what_came() {
+        let ingress = Ingress::default();
+        for (path, most) in [
+            ("/v1/runs", RUN_BODY_MAX),
+            ("/v1/runs:batch", BATCH_BODY_MAX),
+            ("/v1/runs/x/cancel", DOCUMENT_BODY_MAX),
+        ] {
+            let request = actix_web::test::TestRequest::post().uri(path);
+            let request = request.insert_header((TRANSFER_ENCODING, "chunked"));
+            let mut entered = ingress.enter(&request.to_srv_request()).expect("room");
+            assert_eq!(ingress.body_bytes.now(), most, "{path}");
+            entered.body.as_mut().expect("a share").resize(9);
+            assert_eq!(ingress.body_bytes.now(), 9, "{path}");
+        }
+        assert_eq!(ingress.body_bytes.now(), 0);
     }
 
     #[test]

@@ -220,13 +220,12 @@ pub fn serve(
     workers: usize,
 ) -> std::io::Result<Server> {
     let (ingress, workers) = (state.ingress.clone(), workers.max(1));
-    // Some more than are served, which are answered and closed.
-    let most = ingress.most() + ingress.most() / 8;
+    let accepted = ingress.accepted();
     let server = HttpServer::new(move || app(state.clone()))
         .on_connect(move |_, data| {
             data.insert(ingress.connected());
         })
-        .max_connections(most.div_ceil(workers))
+        .max_connections((accepted / workers).max(1))
         .workers(workers)
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(HEAD_TIMEOUT)

@@ -15,7 +15,7 @@ use olympus_actors::Committed;
 use olympus_actors::Failure;
 use olympus_actors::answer::ask;
 use olympus_actors::registry::{Refuse, Release};
-use olympus_actors::view::{ListQuarantine, QuarantinePage, RunSeen, Seen, Until};
+use olympus_actors::view::{ListQuarantine, QuarantinePage, RunSeen, Until};
 
 use super::caller::Caller;
 use super::problem::Fault;
@@ -25,7 +25,6 @@ use super::{AppState, Open, answer, read, runs, show};
 /// `GET /v1/quarantine`: newest first.
 pub async fn list(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, Fault> {
     let query = QuarantineQuery::parse(request.query_string())?;
-    let _turn = read::turn(&state, &query.read).await?;
     let open = read::windows(&state, &query.read).await?;
     let before = query.page.cursor.as_deref().map(runs::cursor).transpose()?;
     let (stand, limit) = (query.status, query.page.limit as usize);
@@ -33,12 +32,12 @@ pub async fn list(request: HttpRequest, state: web::Data<AppState>) -> Result<Ht
     let read = || async {
         let tenant = tenant.clone();
         let list = |reply| ListQuarantine { stand, tenant, before, limit, reply };
-        let seen: Seen<QuarantinePage> = read::get_later(&open.view, list).await?;
-        Ok((seen.value, seen.mark))
+        read::in_turn(&state, read::get_later(&open.view, list)).await
     };
-    let news =
-        |page: &QuarantinePage, index| page.entries.iter().any(|(_, seen)| seen.run.index > index);
-    let (page, mark) = read::collection(&state, &open, &query.read, read, news).await?;
+    let news = |(page, _): &(QuarantinePage, _), index| {
+        page.entries.iter().any(|(_, seen)| seen.run.index > index)
+    };
+    let ((page, _turn), mark) = read::collection(&state, &open, &query.read, read, news).await?;
     let list = List {
         items: page.entries.iter().map(|(entry, seen)| shown(entry, seen)).collect(),
         next_cursor: page.next.map(|run| run.0.simple().to_string()),

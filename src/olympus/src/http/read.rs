@@ -6,7 +6,7 @@ use actix::dev::ToEnvelope;
 use actix::prelude::SendError;
 use actix::{Actor, Addr, Handler, Message};
 use actix_web::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
-use actix_web::{HttpRequest, web};
+use actix_web::{HttpMessage as _, HttpRequest, web};
 use api::{Malformed, ReadQuery};
 use bytes::{Bytes, BytesMut};
 use domain::{RunId, Sequence};
@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 
+use super::ingress::{DRAIN_BYTES, Held};
 use super::problem::{self, Fault};
 use super::{AppState, Open, at};
 use crate::house::Windows;
@@ -28,9 +29,6 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 const LIST_EVERY: Duration = Duration::from_millis(250);
 /// A body must have come by then: 256 KiB in 30 s is slower than any link in use.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// So much of a body that is too large is read and thrown away, so that its sender, who reads the
-/// answer when all is sent, gets to see it.
-const DRAIN_BYTES: usize = 16 << 20;
 
 /// Reads a body that `check` finds small enough.
 pub async fn body(
@@ -76,21 +74,25 @@ pub async fn body(
             None => Ok(all.freeze()),
         }
     };
-    timeout(BODY_TIMEOUT, reading).await.unwrap_or_else(|_| {
+    let read = timeout(BODY_TIMEOUT, reading).await.unwrap_or_else(|_| {
         let secs = BODY_TIMEOUT.as_secs();
         Err(problem::malformed(format!("the body did not come within {secs} s: send it faster")))
-    })
+    });
+    if let Some(share) = request.extensions_mut().get_mut::<Held>() {
+        share.resize(read.as_ref().map_or(0, Bytes::len));
+    }
+    read
 }
 
-/// The turn of a list; none where it waits for a change, which would keep others waiting.
-pub async fn turn(
+/// Reads a long list in its turn, which stays with what was read until that is answered or thrown
+/// away: whoever waits for a change, or for a past to be folded, keeps nobody else waiting.
+pub async fn in_turn<T>(
     state: &AppState,
-    query: &ReadQuery,
-) -> Result<Option<OwnedSemaphorePermit>, Fault> {
-    match query.wait {
-        Some(_) => Ok(None),
-        None => state.ingress.turn().await.map(Some),
-    }
+    reading: impl Future<Output = Result<Seen<T>, Fault>>,
+) -> Result<((T, OwnedSemaphorePermit), Mark), Fault> {
+    let turn = state.ingress.turn().await?;
+    let Seen { value, mark } = reading.await?;
+    Ok(((value, turn), mark))
 }
 
 /// Kinds of bodies that are read: JSON and YAML, under whatever name a plain client gives them.
@@ -234,6 +236,7 @@ pub async fn collection<T, F: Future<Output = Result<(T, Mark), Fault>>>(
         if news || Instant::now() >= deadline {
             return Ok((found, mark));
         }
+        drop(found);
         seen_at = seen_at.max(mark.index);
         let next = seen_at + 1;
         let applied = get_later(&windows.view, |reply| AwaitIndex { index: next, reply });

@@ -19,8 +19,8 @@ use uuid::Uuid;
 
 use super::caller::Caller;
 use super::problem::{self, Fault};
-use super::submit::{self, DECIDED_WITHIN, Said, decide};
-use super::{AppState, Open, answer, courier, read, show};
+use super::submit::{self, Asked, DECIDED_WITHIN, Said, decide};
+use super::{AppState, Open, answer, courier, ingress, read, show};
 
 /// `POST /v1/runs`.
 pub async fn submit(
@@ -45,8 +45,10 @@ pub async fn submit(
         let anew = api::parse::<RunRequest>(&body).ok().and_then(|r| Request::try_from(r).ok());
         positions.iter().copied().zip(anew).collect()
     };
-    let decided =
-        decide(&state, open.clone(), vec![(0, asked)], key, caller.origin(), again).await?;
+    let asked = Asked { requests: vec![(0, asked)], turn: None };
+    let decided = decide(&state, open.clone(), asked, key, caller.origin(), again).await?;
+    // What comes may be waited for for minutes.
+    ingress::give_back(&request);
     if let Some(mark) = decided.mark {
         state.saw(mark.index);
     }
@@ -106,7 +108,6 @@ async fn answered(
 /// `GET /v1/runs`.
 pub async fn list(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, Fault> {
     let query = RunsQuery::parse(request.query_string())?;
-    let _turn = read::turn(&state, &query.read).await?;
     let before = query.page.cursor.as_deref().map(cursor).transpose()?;
     let open = read::windows(&state, &query.read).await?;
     let limit = query.page.limit as usize;
@@ -129,12 +130,12 @@ pub async fn list(request: HttpRequest, state: web::Data<AppState>) -> Result<Ht
     };
     let read = || async {
         let filter = filter.clone();
-        let seen: Seen<RunPage> =
-            read::get_later(&open.view, |reply| ListRuns { filter, before, limit, reply }).await?;
-        Ok((seen.value, seen.mark))
+        let list = |reply| ListRuns { filter, before, limit, reply };
+        read::in_turn(&state, read::get_later(&open.view, list)).await
     };
-    let news = |page: &RunPage, index| page.runs.iter().any(|seen| seen.run.index > index);
-    let (page, mark) = read::collection(&state, &open, &query.read, read, news).await?;
+    let news =
+        |(page, _): &(RunPage, _), index| page.runs.iter().any(|seen| seen.run.index > index);
+    let ((page, _turn), mark) = read::collection(&state, &open, &query.read, read, news).await?;
     let list = List {
         items: page.runs.iter().map(show::seen).collect(),
         next_cursor: page.next.map(|run| run.0.simple().to_string()),

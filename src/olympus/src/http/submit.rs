@@ -19,6 +19,7 @@ use olympus_actors::answer::ask;
 use olympus_actors::judge::{Conclude, Judge, JudgeActor, Reopen};
 use olympus_actors::registry::{Admit, Admitted};
 use olympus_actors::view::JudgingFacts;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::judging::Witness;
@@ -48,6 +49,15 @@ pub struct Decided {
     pub mark: Option<Mark>,
 }
 
+/// The submissions of a call, by their position in it.
+pub struct Asked {
+    /// What is asked for.
+    pub requests: Vec<(u32, Request)>,
+    /// The turn that the call took, until they are judged: what comes then is waited for, and takes no
+    /// processor.
+    pub turn: Option<OwnedSemaphorePermit>,
+}
+
 /// The idempotency key of a request with this body.
 pub fn key_use(request: &HttpRequest, body: &[u8]) -> Result<Option<KeyUse>, Fault> {
     let Some(key) = request.headers().get(api::headers::IDEMPOTENCY_KEY) else { return Ok(None) };
@@ -64,14 +74,14 @@ pub fn key_use(request: &HttpRequest, body: &[u8]) -> Result<Option<KeyUse>, Fau
 pub async fn decide(
     state: &AppState,
     open: Open,
-    requests: Vec<(u32, Request)>,
+    asked: Asked,
     key: Option<KeyUse>,
     origin: Origin,
     again: impl Fn(&[u32]) -> Vec<(u32, Request)> + 'static,
 ) -> Result<Decided, Fault> {
     let quarantine_on = state.quarantine_on;
     let judge = open.judges.here();
-    let deciding = judge_and_admit(open, judge, quarantine_on, requests, key, origin, again);
+    let deciding = judge_and_admit(open, judge, quarantine_on, asked, key, origin, again);
     let deciding = courier::see_through(deciding);
     match timeout(DECIDED_WITHIN, deciding).await {
         Ok(Ok(decided)) => decided,
@@ -84,17 +94,18 @@ async fn judge_and_admit(
     open: Open,
     judge: Addr<JudgeActor>,
     quarantine_on: bool,
-    mut requests: Vec<(u32, Request)>,
+    asked: Asked,
     key: Option<KeyUse>,
     origin: Origin,
     again: impl Fn(&[u32]) -> Vec<(u32, Request)>,
 ) -> Result<Decided, Fault> {
+    let Asked { mut requests, mut turn } = asked;
     let mut decided = Decided { said: Vec::with_capacity(requests.len()), mark: None };
     let mut revision = 0;
     let mut witness = None;
     for round in 0..=JUDGED_AGAIN {
         let bench = Bench { open: &open, judge: &judge, quarantine_on };
-        let judged = bench.judge(requests, revision, &mut witness).await?;
+        let judged = bench.judge(requests, revision, &mut witness, turn.take()).await?;
         let mut positions = Vec::with_capacity(judged.len());
         let mut items = Vec::with_capacity(judged.len());
         for (position, judged) in judged {
@@ -149,11 +160,13 @@ impl Bench<'_> {
         requests: Vec<(u32, Request)>,
         revision: u64,
         witness: &mut Option<Witness>,
+        turn: Option<OwnedSemaphorePermit>,
     ) -> Result<Vec<(u32, Result<Judged, Unjudgeable>)>, Fault> {
         let quarantine_on = self.quarantine_on;
         let heard =
             read::get_later(self.judge, |reply| Judge { requests, quarantine_on, revision, reply });
         let heard = heard.await.map_err(|_| gone())?;
+        drop(turn);
         let mut judged = Vec::with_capacity(heard.len());
         let mut cases = Vec::new();
         for (position, heard) in heard {
@@ -211,7 +224,7 @@ pub async fn dry_run(
 ) -> Result<Foreseen, Fault> {
     let judge = open.judges.here();
     let bench = Bench { open, judge: &judge, quarantine_on };
-    let judged = bench.judge(vec![(0, request)], 0, &mut None).await?;
+    let judged = bench.judge(vec![(0, request)], 0, &mut None, None).await?;
     let judged = judged.into_iter().next().ok_or_else(unanswered)?.1?;
     let court = open.judges.court();
     let policy = court.law().policies.get(&judged.judgement().policy.name);

@@ -32,7 +32,7 @@ const AT_ONCE: usize = 1;
 const PAGE_BYTES: usize = 256 << 10;
 /// A question that takes longer is for an export, or a shorter `since`. Clients wait for an answer
 /// as long as the longest `wait`.
-const WITHIN: Duration = Duration::from_secs(240);
+pub const WITHIN: Duration = Duration::from_secs(240);
 const _: () = assert!(WITHIN.as_millis() < api::limits::WAIT_MS_MAX as u128);
 /// Reports that are remembered: an operator applies what he has just looked at.
 const REMEMBERED: usize = 256;

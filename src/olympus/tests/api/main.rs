@@ -7,6 +7,7 @@ mod dead;
 mod edge;
 mod events;
 mod heat;
+mod ingress;
 mod law;
 mod lists;
 mod logs;
