@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tests::http::{host, id};
-use tests::proxy::Proxy;
 use tests::{RedisServer, until};
 
 use crate::trio::Trio;
@@ -157,14 +156,13 @@ async fn f03_a_leader_is_paused() {
 
 #[tokio::test]
 async fn f08_a_leader_is_cut_off_from_redis() {
-    let redis = RedisServer::durable();
-    let (wire, addr) = (Proxy::to(redis.port()), redis.addr());
-    let mut trio = Trio::with(redis, &[&wire.addr(), &addr, &addr], &[]).await;
-    assert_eq!(trio.leader().await, 0, "the first one leads");
-    trio.write(&[0]).await;
-    wire.cut(true);
+    let (wires, mut trio) = Trio::wired().await;
+    let leader = trio.leader().await;
+    let others = all_but(leader);
+    trio.write(&[leader]).await;
+    wires[leader].cut(true);
     // Both are handed to the one that leads and does not answer.
-    let (other, began) = (trio.instances[1].api(), Instant::now());
+    let (other, began) = (trio.instances[others[0]].api(), Instant::now());
     let (keyed, keyless) = tokio::join!(
         async {
             (other.post_once("/v1/runs", "handed-on", &host(&["true"])).await, began.elapsed())
@@ -174,21 +172,20 @@ async fn f08_a_leader_is_cut_off_from_redis() {
     trio.acknowledged.insert(id(&keyed.0.expect(202).json()));
     let unknown = keyless.0.problem(503, "unavailable");
     assert_eq!(unknown["outcome"], "unknown", "{unknown}");
-    let took = trio.write(&[1, 2]).await;
-    let cut = trio.instances[0].api();
+    let took = trio.write(&others).await;
+    let cut = trio.instances[leader].api();
     let answer = cut.post_once("/v1/runs", "cut-off", &host(&["true"])).await;
     assert_eq!(answer.status, 503, "it acknowledges nothing: {answer}");
-    wire.cut(false);
+    wires[leader].cut(false);
     // What was unknown may have landed nowhere; asked again it lands once.
     let landed = until("the write to be taken", || async {
-        let answer =
-            trio.instances[0].api().post_once("/v1/runs", "cut-off", &host(&["true"])).await;
+        let answer = cut.post_once("/v1/runs", "cut-off", &host(&["true"])).await;
         [200, 202].contains(&answer.status).then(|| id(&answer.json()))
     })
     .await;
     trio.acknowledged.insert(landed);
     trio.check().await;
-    assert_ne!(trio.leader().await, 0, "it follows now");
+    assert_ne!(trio.leader().await, leader, "it follows now");
     let seen = format!(
         "another takes over; of two writes that were handed to the one that is cut off, the new \
          leader answers that with a key after {} ms, the other is *unknown* after {} ms; then a \

@@ -120,15 +120,16 @@ async fn f09_addresses_of_living_leaders_refuse() {
         wires.push(wire);
     })
     .await;
-    let (before, times) = (trio.epoch().await, times());
+    // Often enough that those who forgot whom they have deposed would do so more often than they may.
+    let (before, times) = (trio.epoch().await, 4 * times());
     for _ in 0..times {
-        wires.iter().for_each(|wire| wire.set(Weather::Refusing));
-        for _ in 0..10 {
-            trio.write(&[0, 1, 2]).await;
-            tokio::time::sleep(Duration::from_millis(100)).await;
+        for (weather, writes) in [(Weather::Refusing, 4), (Weather::Fair, 8)] {
+            wires.iter().for_each(|wire| wire.set(weather));
+            for _ in 0..writes {
+                trio.write(&[0, 1, 2]).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
         }
-        wires.iter().for_each(|wire| wire.set(Weather::Fair));
-        trio.write(&[0, 1, 2]).await;
     }
     trio.until_calm().await;
     let reigns = trio.epoch().await - before;

@@ -8,7 +8,7 @@ use tests::http::id;
 use tests::{Api, House, until, until_sync};
 
 use crate::load::Load;
-use crate::{OFTEN, filled, house, metric, runtime};
+use crate::{OFTEN, filled, house, metric, runtime, trimmed};
 
 /// Of which nothing is to be seen where all run the same program.
 const DIFFERS: &str = "the state folded here is not the leader's: where both run the same version of \
@@ -87,11 +87,7 @@ fn a_follower_that_trimming_has_overtaken_takes_a_snapshot_and_skips_nothing() {
         let api = second.api();
         let read = api.get("/readyz").await.json()["applied_index"].as_u64().expect("a number");
         second.process.signal(Signal::STOP);
-        filled(&house).await;
-        until("what it has not read to leave Redis", || async {
-            metric(&house, "tartarus_journal_first").await.filter(|first| *first > read + 1_000)
-        })
-        .await;
+        trimmed(&house, read + 1_000).await;
         let promised = load.stop();
         second.process.signal(Signal::CONT);
         let index = metric(&house, "tartarus_journal_index").await.expect("a number");
