@@ -134,7 +134,9 @@ impl Ingress {
         }
     }
 
-    /// The turn of a long list or a batch, until it is dropped.
+    /// The turn of a long list or a batch, until it is dropped. Between two of them the thread looks at
+    /// its connections: those who wait would else be worked off one after another, and an agent that
+    /// says something meanwhile would be heard after all of them.
     ///
     /// # Errors
     /// Too many wait for theirs, or it did not come.
@@ -142,6 +144,7 @@ impl Ingress {
         if let Some(_in_line) = self.in_line.take_up_to(1, TURNS_WAITING_MAX)
             && let Ok(turn) = timeout(TURN_WITHIN, self.turns.clone().acquire_owned()).await
         {
+            tokio::task::yield_now().await;
             // Nobody closes it.
             return turn.map_err(|_| problem::unanswered());
         }
@@ -268,6 +271,10 @@ pub async fn drain(mut payload: Payload) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
+    use tokio::io::AsyncReadExt as _;
+
     use super::*;
 
     #[test]
@@ -350,6 +357,33 @@ mod tests {
             assert_eq!(ingress.body_bytes.now(), 9, "{path}");
         }
         assert_eq!(ingress.body_bytes.now(), 0);
+    }
+
+    #[tokio::test]
+    async fn between_two_turns_a_thread_looks_at_its_connections() {
+        let ingress = Ingress::new(usize::MAX, 1);
+        let (mut agent, house) = std::os::unix::net::UnixStream::pair().expect("a connection");
+        house.set_nonblocking(true).expect("it can be waited for");
+        let mut house = tokio::net::UnixStream::from_std(house).expect("a connection");
+        let done = Count::default();
+        let before = done.clone();
+        let heard = tokio::spawn(async move {
+            house.read_u8().await.expect("it is heard");
+            before.now()
+        });
+        let crowd: Vec<_> = (0..20)
+            .map(|_| {
+                let (ingress, done) = (ingress.clone(), done.clone());
+                tokio::spawn(async move {
+                    let _turn = ingress.turn().await.expect("a turn");
+                    std::mem::forget(done.take(1));
+                })
+            })
+            .collect();
+        agent.write_all(b"x").expect("said");
+        let before = heard.await.expect("heard");
+        assert!(before <= 2 * TURNS_A_THREAD, "heard after {before} of {}", crowd.len());
+        futures_util::future::join_all(crowd).await;
     }
 
     #[test]
