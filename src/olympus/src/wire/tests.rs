@@ -137,7 +137,6 @@ async fn who_hangs_up_on_every_answer_is_not_stormed() {
     process.until_asked(4).await;
     assert!(began.elapsed() >= RETRY.0 * 3, "four times in {:?}", began.elapsed());
     asking.abort();
-    panic!("{:?}", began.elapsed());
 }
 
 #[test]
