@@ -6,7 +6,7 @@
 //! Never:  routes quarantined work, or assigns: placement asks the same pure function
 //!         ([`domain::placement::routes`]) on its own fold.
 //! Fails:  never by itself; it is a fold.
-//! Proof:  S29 to S34 in `tests/`.
+//! Proof:  `tests/tests/seed/routing.rs`.
 
 mod actor;
 mod messages;

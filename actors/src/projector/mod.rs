@@ -5,7 +5,7 @@
 //! Says:   absolute writes to the projected keys; to the gateway, that a revision is shown.
 //! Never:  is read for a decision; sits on the way of a commit.
 //! Fails:  a failed write is followed by a rebuild from the whole line, until one succeeds.
-//! Proof:  S7 and S21 in `tests/`.
+//! Proof:  `tests/tests/seed/persistence.rs`, `tests/tests/seed/policies.rs`.
 
 mod actor;
 mod messages;

@@ -6,7 +6,7 @@
 //!         ledger itself is read from the view, with its runs, at one index.
 //! Never:  lets a run out, or onto another node: T-1 is held where runs are assigned.
 //! Fails:  never by itself; it is a fold.
-//! Proof:  T-1 in `domain`; S35 and S36 in `tests/`.
+//! Proof:  T-1 in `domain`; `tests/tests/seed/routing.rs`.
 
 mod actor;
 mod messages;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Losses within this time are counted together (journal protocol, 6.13).
+/// Losses within this time, a node's time to live where nothing is said, are counted together.
 const WINDOW: Duration = Duration::from_secs(30);
 /// So many may always be lost in it.
 const ALWAYS: usize = 2;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::event::{Event, KeyUse};
 use crate::ids::{Hex, RunId, Timestamp};
 
-/// A key is remembered for a day of log time: `api.md`, `Idempotency-Key`.
+/// A key is remembered for a day of log time: a caller that tries again does so within it.
 pub const WINDOW_MS: u64 = 86_400_000;
 
 /// Keys in use, by the digest of tenant and key. Small on purpose: most runs have a key.

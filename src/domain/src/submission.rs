@@ -296,7 +296,7 @@ pub enum OnLost {
 
 impl OnLost {
     /// A run that was lost this often and is lost again is not given to another node: it may be
-    /// what brings them down. `api.md`, a submission: "`retry` at most 3 times".
+    /// what brings them down. A policy may say fewer.
     pub const MAX_LOSSES: u32 = 3;
 }
 

@@ -26,7 +26,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// The exit code of a server that ends with this: `api.md`, last section.
+    /// The exit code of a server that ends with this: `docs/operations.md`, watching.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Configuration(_) => 2,

@@ -6,7 +6,7 @@
 //! Never:  lets a write in before this instance's own first entry is durable and shown.
 //! Fails:  a journal that must not be used keeps the process up with the door shut and the reason
 //!         on it; a deposed leader starts again from the replay.
-//! Proof:  S18, S19, S37, the kill tests and `tests/tests/live/followers.rs`.
+//! Proof:  `tests/tests/seed/persistence.rs`, the kill tests and `tests/tests/live/followers.rs`.
 
 use std::path::PathBuf;
 use std::sync::Arc;

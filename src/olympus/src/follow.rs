@@ -27,7 +27,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::wire::Watch;
 
 /// How often the leader's key is asked for while another instance holds it: fail-over then adds at
-/// most this to the lease's own time (journal protocol, 6.8).
+/// most this to the key's own time.
 const CLAIM_EVERY: Duration = Duration::from_millis(150);
 /// How often the journal is asked for more: what was written anywhere is read here so soon.
 const READ_EVERY: Duration = Duration::from_millis(20);

@@ -3,7 +3,7 @@
 //! Owns:   the data directory (one process each), the listening socket, the order of start and stop.
 //! Says:   what it runs with, once, with the origin of each value.
 //! Fails:  with the exit code of the contract and one sentence that says what to do.
-//! Proof:  `tests/seed`, S4 to S18.
+//! Proof:  `tests/tests/seed/configuration.rs`, `tests/tests/seed/persistence.rs`.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write as _;
@@ -35,7 +35,7 @@ use crate::presence;
 use crate::threads::Threads;
 use crate::wire;
 
-/// Why a start ended: `api.md`, exit codes of the servers.
+/// Why a start ended. Supervisors tell the exit codes apart: `docs/operations.md`, watching.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Bad configuration.
@@ -239,7 +239,7 @@ fn journal(config: &Config) -> Arc<dyn Journal> {
     }
 }
 
-/// The lines that the requirements ask for (S14 to S16), each once.
+/// Where queue and registry are, and why there: two lines in fixed words, each once.
 fn announce(config: &Config, journal: &dyn Journal, opened: &Opened) {
     let (place, why) = (journal.place(), config.redis_reason.as_str());
     if place.kind == "redis" {

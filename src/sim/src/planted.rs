@@ -1,4 +1,4 @@
-//! The bugs of section 7 of the journal's design, planted to prove that the checkers find them.
+//! Bugs that such a house could have, planted to prove that the checkers find them.
 //!
 //! Each is planted where the house meets the world: in the journal's port, in its dice, in the terms of
 //! its agents. The house itself is the same program, so nothing here can be on in production.

@@ -20,7 +20,7 @@ use crate::{row, spread};
 
 /// How long it lasts, in seconds, unless `TARTARUS_TEST_OVERLOAD` says.
 const LASTS: u64 = 10;
-/// What may come of it in memory, in MiB (journal protocol, F68).
+/// What may come of it in memory, in MiB: what the bounds of `docs/limits.md` come to.
 const GROWTH_MIB: u64 = 256;
 /// A probe comes again after this long.
 const PROBE: Duration = Duration::from_millis(100);

@@ -36,9 +36,8 @@ pub fn plan(line: &Line, fleet: &Fleet, now: Timestamp, most: usize) -> Vec<Assi
 /// The pools that may take a run which prefers `pool`, in the order they are tried, and whether
 /// each is a fallback.
 ///
-/// Cold and warm work avoids high-compute nodes without being forbidden them (S29). Hot work goes
-/// to a standard node only when no live high-compute node could ever hold it (S34). Quarantine has
-/// no fallback (S36).
+/// Cold and warm work avoids high-compute nodes without being forbidden them. Hot work goes to a
+/// standard node only when no live high-compute node could ever hold it. Quarantine has no fallback.
 fn pools(class: &Class, high_compute_can: impl FnOnce() -> bool) -> &'static [(Pool, bool)] {
     match class.pool {
         Pool::Quarantine => &[(Pool::Quarantine, false)],

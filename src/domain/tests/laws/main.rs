@@ -89,7 +89,7 @@ proptest! {
 proptest! {
     #![proptest_config(cases(48))]
 
-    /// T-1, S36: [`House`] checks each assignment; here the fleet and the line are all there is.
+    /// T-1: [`House`] checks each assignment; here the fleet and the line are all there is.
     #[test]
     fn no_quarantined_run_is_ever_elsewhere_and_no_other_ever_on_a_quarantine_node(
         nodes in prop::collection::vec((0..3usize, capacity()), 0..8),
