@@ -8,12 +8,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use domain::ids::NodeId;
 use domain::submission::Demand;
+pub use secret::Secret;
 
 use crate::capacity;
 use crate::discovery::{Find, Redis, Url, Urls};
@@ -82,30 +83,6 @@ pub enum Demanded {
     AllBut(Vec<String>),
 }
 
-/// A value that is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Hides a value.
-    #[must_use]
-    pub fn new(value: &str) -> Self {
-        Self(value.to_owned())
-    }
-
-    /// The value, for the one place that sends it.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
 /// One effective setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
@@ -165,26 +142,21 @@ impl Reader<'_> {
         twin: &'static str,
     ) -> Result<Option<Secret>, ConfigError> {
         let direct = (self.variable)(name).filter(|value| !value.is_empty());
-        let (value, origin) = match (direct, self.text(twin)) {
+        let (secret, origin) = match (direct, self.text(twin)) {
             (Some(_), Some(_)) => {
                 return Err(ConfigError(format!(
                     "{name} and {twin} are both set: set one of them"
                 )));
             }
-            (Some(value), None) => (value, "environment"),
+            (Some(value), None) => (Secret::new(value), "environment"),
             (None, None) => return Ok(None),
-            (None, Some(path)) => match std::fs::read_to_string(&path) {
-                Ok(text) => (text.trim_end_matches(['\n', '\r']).to_owned(), "file"),
-                Err(error) => {
-                    return Err(ConfigError(format!("{twin}={path:?} can't be read: {error}")));
-                }
+            (None, Some(path)) => match Secret::of_file(Path::new(&path)) {
+                Ok(secret) => (secret, "file"),
+                Err(why) => return Err(ConfigError(format!("{twin}={path:?}: {why}"))),
             },
         };
-        if value.is_empty() {
-            return Ok(None);
-        }
         self.note(name, &"***", origin);
-        Ok(Some(Secret(value)))
+        Ok(Some(secret))
     }
 }
 
@@ -197,7 +169,7 @@ impl Config {
         let mut read = Reader { variable, origins: Vec::new() };
         let production = environment(&mut read)?;
         let token = read.secret("TARTARUS_TOKEN", "TARTARUS_TOKEN_FILE")?;
-        if token.as_ref().is_some_and(|token| !is_header_text(token.expose())) {
+        if token.as_ref().is_some_and(|token| !is_header_text(token.reveal())) {
             return Err(ConfigError(
                 "TARTARUS_TOKEN holds a character that can't be sent: use visible ASCII".into(),
             ));

@@ -1,9 +1,10 @@
 //! Where Olympus is.
 //!
-//! Owns:   the two ways to know: its URL, or the leader's key in Redis (`<prefix>leader`, which holds
-//!         `<boot-uuid> <url>`).
+//! Owns:   the two ways to know: URLs, tried in turn, each of which reaches an instance; or the leader's
+//!         key in Redis (`<prefix>leader`, which holds `<boot-uuid> <url>`).
 //! Says:   the URL to try next.
-//! Never:  reads anything else from Redis, or writes to it.
+//! Never:  reads anything else from Redis, or writes to it; keeps a connection to it, or a password that
+//!         was changed in its file.
 //! Fails:  with a sentence; the session tries again.
 //! Proof:  the tests below; `tests/node/rules.rs` against a real Redis.
 
@@ -212,9 +213,7 @@ impl Find {
             Self::Through(redis) => redis.leader().await,
         }
     }
-}
 
-impl Find {
     /// Whether there is an address that was not tried since the last pause.
     pub(crate) fn has_another(&self, tried: usize) -> bool {
         match self {
@@ -225,16 +224,6 @@ impl Find {
 }
 
 impl Redis {
-    /// The password of today: what the file says, else what was known at the start.
-    fn password_now(&self) -> Option<Secret> {
-        let read = self.password_file.as_deref().map(std::fs::read_to_string);
-        let line =
-            read.and_then(Result::ok).map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
-        line.filter(|line| !line.is_empty())
-            .map(|line| Secret::new(&line))
-            .or_else(|| self.password.clone())
-    }
-
     async fn leader(&self) -> Result<Url, NotFound> {
         let key = format!("{}leader", self.prefix);
         let address = format!("{}:{}", self.host, self.port);
@@ -263,8 +252,9 @@ impl Redis {
         if let Some(username) = &self.username {
             settings = settings.set_username(username);
         }
-        if let Some(password) = self.password_now() {
-            settings = settings.set_password(password.expose());
+        let file = self.password_file.as_deref();
+        if let Some(password) = Secret::of_today(file, self.password.as_ref()).await {
+            settings = settings.set_password(password.reveal());
         }
         let info = ConnectionAddr::Tcp(self.host.clone(), self.port)
             .into_connection_info()?

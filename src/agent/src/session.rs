@@ -96,7 +96,7 @@ async fn open(url: Url, token: Option<Secret>) -> Result<Link, NoConnection> {
     let mut request =
         url.websocket(PATH).into_client_request().map_err(|error| answered(error.to_string()))?;
     if let Some(token) = token {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", token.reveal()))
             .map_err(|_| answered("TARTARUS_TOKEN can't be sent".into()))?;
         value.set_sensitive(true);
         request.headers_mut().insert(AUTHORIZATION, value);

@@ -1,7 +1,6 @@
 //! Configuration: what the environment says, where each value came from, and what is wrong with it.
 //!
-//! Owns:   every variable of the control plane, its default and its form (S4 to S17 of the requirements;
-//!         the section "Environment" of the HTTP contract).
+//! Owns:   every variable of the control plane, its default and its form; the README lists them.
 //! Hears:  the environment, as a function and a list, so that tests need no process.
 //! Says:   [`Config`], or every bad value at once ([`ConfigError`]), never a secret's.
 //! Never:  connects anywhere, or falls back in silence: a bad value ends the start with exit code 2.
@@ -135,7 +134,7 @@ impl AuthMode {
     }
 }
 
-/// Who reads the environment: the defaults of `REDIS_ADDR` differ (S5, S9).
+/// Who reads the environment: the defaults of `REDIS_ADDR` differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     /// `tartarus olympus`: Redis at `localhost:6379` where nothing is said, in development.

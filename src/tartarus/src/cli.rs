@@ -29,8 +29,9 @@ use crate::print::Format;
 #[derive(Debug, Parser)]
 #[command(name = "tartarus", version, about, max_term_width = 100)]
 pub struct Cli {
-    /// Where Olympus is [default: http://127.0.0.1:8080]
-    #[arg(long, global = true, env = "TARTARUS_ADDR", value_name = "URL")]
+    /// Where Olympus is: one or more URLs with commas between, tried in turn [default:
+    /// http://127.0.0.1:8080]
+    #[arg(long, global = true, env = "TARTARUS_ADDR", value_name = "URL[,URL]")]
     pub addr: Option<String>,
     /// How data is shown
     #[arg(short = 'o', long, global = true, value_enum, default_value_t = Format::Table)]

@@ -1,8 +1,10 @@
 //! Where Olympus is, for the commands that talk to it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use client::{Client, DEFAULT_ADDR, Patience};
+use secret::Secret;
 
 use crate::exit::Failure;
 
@@ -32,11 +34,10 @@ pub fn token() -> Result<Option<String>, Failure> {
         (Some(_), Some(_)) => Err(Failure::Usage(
             "TARTARUS_TOKEN and TARTARUS_TOKEN_FILE are both set: set one of them".to_owned(),
         )),
-        (None, Some(path)) => std::fs::read_to_string(&path)
-            .map(|text| Some(text.trim_end_matches(['\n', '\r']).to_owned()))
-            .map_err(|e| {
-                Failure::Usage(format!("TARTARUS_TOKEN_FILE={path:?} can't be read: {e}"))
-            }),
+        (None, Some(path)) => match Secret::of_file(Path::new(&path)) {
+            Ok(token) => Ok(Some(token.reveal().to_owned())),
+            Err(why) => Err(Failure::Usage(format!("TARTARUS_TOKEN_FILE={path:?}: {why}"))),
+        },
         (direct, None) => Ok(direct),
     }
 }

@@ -97,7 +97,8 @@ fn bad_configurations_end_with_2_and_name_the_variable() {
     for (command, name, value, words) in [
         ("ps", "TARTARUS_ADDR", "nonsense::", "write it as \"http://host:port\""),
         ("ps", "TARTARUS_LOG_FORMAT", "xml", "TARTARUS_LOG_FORMAT=\"xml\": give text or json"),
-        ("ps", "TARTARUS_TOKEN_FILE", "/no/such", "TARTARUS_TOKEN_FILE=\"/no/such\" can't be read"),
+        ("ps", "TARTARUS_TOKEN_FILE", "/no/such", "TARTARUS_TOKEN_FILE=\"/no/such\": it can't be"),
+        ("ps", "TARTARUS_TOKEN_FILE", "/dev/zero", "it has more than 4096 bytes"),
         ("ps", "TARTARUS_TOKEN", "a\nb", "TARTARUS_TOKEN"),
         ("olympus", "TARTARUS_ENV", "prod", "TARTARUS_ENV"),
         ("olympus", "REDIS_ADDR", "redis://localhost:6379", "host:port"),

@@ -81,7 +81,7 @@ fn every_value_is_taken() {
     assert_eq!(config.labels.len(), 2);
     assert_eq!(config.capacity, Demand { cpu_milli: 1_500, mem_mb: 64, gpu: 2 });
     assert_eq!(config.runtime, "runc");
-    assert_eq!(config.token.as_ref().map(Secret::expose), Some("s3cret"));
+    assert_eq!(config.token.as_ref().map(Secret::reveal), Some("s3cret"));
     assert_eq!(config.drain_grace, Duration::from_secs(60));
     assert_eq!(
         config.isolation,
@@ -150,7 +150,7 @@ fn a_secret_may_come_from_a_file() {
     std::fs::write(&path, "from-file\n").unwrap();
     let path = path.to_str().unwrap();
     let config = read(&[("TARTARUS_TOKEN_FILE", path)]).unwrap();
-    assert_eq!(config.token.as_ref().map(Secret::expose), Some("from-file"));
+    assert_eq!(config.token.as_ref().map(Secret::reveal), Some("from-file"));
     refused(
         &[("TARTARUS_TOKEN_FILE", path), ("TARTARUS_TOKEN", "x")],
         &["TARTARUS_TOKEN", "TARTARUS_TOKEN_FILE"],
@@ -160,6 +160,8 @@ fn a_secret_may_come_from_a_file() {
         &["REDIS_PASSWORD_FILE", "/nonexistent/secret"],
     );
     assert!(read(&[("REDIS_PASSWORD", "")]).is_ok(), "empty means none");
+    refused(&[("REDIS_PASSWORD_FILE", "/dev/null")], &["REDIS_PASSWORD_FILE", "it is empty"]);
+    refused(&[("REDIS_PASSWORD_FILE", "/dev/zero")], &["REDIS_PASSWORD_FILE", "more than 4096"]);
 }
 
 #[test]

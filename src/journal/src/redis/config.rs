@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use secret::Secret;
+
 use crate::limits::DEFAULT_WAIT;
 use crate::port::Durability;
 
-/// What a Redis journal needs to know. Names of variables are those of `api.md`.
+/// What a Redis journal needs to know. The README lists its variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisConfig {
     /// `REDIS_ADDR`.
@@ -46,16 +48,6 @@ impl RedisConfig {
             wait: DEFAULT_WAIT,
             durability: None,
         }
-    }
-}
-
-impl RedisConfig {
-    /// The password of today: what the file says, else what was known at the start.
-    pub(super) fn password_now(&self) -> Option<Secret> {
-        let read = self.password_file.as_deref().map(std::fs::read_to_string);
-        let line =
-            read.and_then(Result::ok).map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
-        line.filter(|line| !line.is_empty()).map(Secret).or_else(|| self.password.clone())
     }
 }
 
@@ -135,28 +127,6 @@ fn without_secret(text: &str) -> String {
     }
 }
 
-/// Text that is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Takes the text.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text, for the one who must send it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
 /// The keys of a journal: all in one database, none shared with another prefix but the
 /// projections, whose names are the requirements'.
 #[derive(Clone, Debug)]
@@ -227,21 +197,6 @@ mod tests {
         ] {
             let message = text.parse::<Address>().unwrap_err().to_string();
             assert!(message.contains("localhost:6379 or [::1]:6379"), "{text:?}: {message}");
-        }
-    }
-
-    #[test]
-    fn the_password_is_what_the_file_says_now() {
-        let mut config = RedisConfig::at("localhost:6379".parse().unwrap());
-        config.password = Some(Secret::new("at the start"));
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("password");
-        config.password_file = Some(file.clone());
-        for (written, password) in
-            [(None, "at the start"), (Some("new\n"), "new"), (Some("\n"), "at the start")]
-        {
-            written.into_iter().for_each(|text| std::fs::write(&file, text).unwrap());
-            assert_eq!(config.password_now().as_ref().map(Secret::reveal), Some(password));
         }
     }
 

@@ -12,6 +12,7 @@ use ::redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _,
     Pipeline, RedisError, Value, cmd,
 };
+use secret::Secret;
 use tokio::sync::Mutex;
 
 use super::config::RedisConfig;
@@ -58,7 +59,8 @@ impl Connection {
     }
 
     async fn introduce(&mut self, config: &RedisConfig) -> Result<(), NoLink> {
-        let password = config.password_now();
+        let file = config.password_file.as_deref();
+        let password = Secret::of_today(file, config.password.as_ref()).await;
         let password = password.as_ref().map(|p| p.reveal()).filter(|p| !p.is_empty());
         let at = &config.address;
         if let Some(password) = password {

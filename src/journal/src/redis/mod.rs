@@ -40,7 +40,7 @@ use domain::ids::Sequence;
 use tokio::time::{Instant, sleep};
 
 use self::config::Keys;
-pub use self::config::{Address, BadAddress, RedisConfig, Secret};
+pub use self::config::{Address, BadAddress, RedisConfig};
 use self::link::{Connection, Link, NoLink};
 use self::opening::Attempt;
 use self::reply::{Failure, describe};
@@ -52,6 +52,7 @@ use crate::port::{
     Appended, CheckError, Claim, Claimed, Claiming, Content, Expected, Heartbeat, Journal,
     OpenError, Opened, Place, Projected, Refusal, Settled, Step, Trouble,
 };
+pub use secret::Secret;
 
 /// Pause between two tries at start.
 const OPEN_PAUSE: Duration = Duration::from_millis(100);

@@ -58,8 +58,6 @@ const KEY_MAX: usize = 128;
 /// a slip.
 const BYTES_MIN: u64 = 4_096;
 const BYTES_MAX: u64 = 1 << 40;
-/// A secret file is one line.
-const SECRET_FILE_MAX: u64 = 4_096;
 
 pub(super) fn read(
     program: Program,
@@ -247,7 +245,8 @@ impl Reader<'_> {
         )
     }
 
-    /// S5, S9 to S12, S17.
+    /// Production names its Redis; elsewhere one that is not named is a default, and an empty name asks
+    /// for memory.
     fn redis(
         &mut self,
         program: Program,
@@ -308,11 +307,10 @@ impl Reader<'_> {
             self.complaints.push(format!("{name} and {file_name} are both set: set one of them"));
             return Setting::default(None);
         }
-        match secret_file(Path::new(&path)) {
-            Ok(text) => Setting {
-                value: Some(Secret::new(text)),
-                origin: Origin::File(PathBuf::from(path)),
-            },
+        match Secret::of_file(Path::new(&path)) {
+            Ok(secret) => {
+                Setting { value: Some(secret), origin: Origin::File(PathBuf::from(path)) }
+            }
             Err(why) => {
                 self.complain(file_name, &path, &why);
                 Setting::default(None)
@@ -349,8 +347,9 @@ impl Reader<'_> {
 
     fn queue_key_is_free(&mut self, queue_key: &str, prefix: &str) {
         let own = ["journal", "head", "meta", "leader", "sync"];
-        let families = ["node:", "snapshot:"];
-        let taken = queue_key == POLICIES_KEY
+        let families = ["node:", "instance:", "snapshot:"];
+        // Beside each shown key is the entry that it shows.
+        let taken = queue_key.strip_suffix(":cursor").unwrap_or(queue_key) == POLICIES_KEY
             || queue_key.strip_prefix(prefix).is_some_and(|rest| {
                 own.contains(&rest) || families.iter().any(|family| rest.starts_with(family))
             });
@@ -426,22 +425,4 @@ fn key(text: &str) -> Result<String, String> {
     } else {
         Err(format!("give 1 to {KEY_MAX} visible ASCII characters"))
     }
-}
-
-fn secret_file(path: &Path) -> Result<String, String> {
-    use std::io::Read as _;
-    let file = std::fs::File::open(path).map_err(|e| format!("it can't be opened: {e}"))?;
-    let mut text = String::new();
-    file.take(SECRET_FILE_MAX + 1)
-        .read_to_string(&mut text)
-        .map_err(|e| format!("it can't be read: {e}"))?;
-    if text.len() as u64 > SECRET_FILE_MAX {
-        return Err(format!("it has more than {SECRET_FILE_MAX} bytes: give a file of one line"));
-    }
-    // Editors end a file with a line break, and no secret does.
-    let line = text.trim_end_matches(['\r', '\n']);
-    if line.is_empty() {
-        return Err("it is empty: write the secret into it".into());
-    }
-    Ok(line.to_owned())
 }

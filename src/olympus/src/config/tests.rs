@@ -87,6 +87,16 @@ fn a_bad_value_is_named_with_what_to_write() {
             "themis:policies",
             "that key holds something else: choose another, such as tartarus:queue",
         ),
+        (
+            "REDIS_QUEUE_KEY",
+            "tartarus:instance:1",
+            "that key holds something else: choose another, such as tartarus:queue",
+        ),
+        (
+            "REDIS_QUEUE_KEY",
+            "themis:policies:cursor",
+            "that key holds something else: choose another, such as tartarus:queue",
+        ),
         ("TARTARUS_KEY_PREFIX", "ü:", KEY),
         ("TARTARUS_CLUSTER_ID", "7", "give the UUID that the log of the first start shows"),
         ("TARTARUS_DURABILITY", "always", "give one of fsync, everysec, replicated"),
