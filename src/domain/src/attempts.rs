@@ -87,7 +87,9 @@ pub(crate) fn lost(
                 LostCause::NodeLost | LostCause::NodeRestarted | LostCause::Unknown,
             ) => match poison(world, run, run.losses + 1) {
                 None => (again, None),
-                Some(Poison::Quarantine) => (again, Some(quarantined(run, at, run.losses + 1))),
+                Some(Poison::Quarantine) => {
+                    (again, Some(quarantined(run, at, node.clone(), run.losses + 1)))
+                }
                 Some(Poison::DeadLetter) => {
                     (Next::End(End::Failed(FailReason::OutOfAttempts)), None)
                 }
@@ -99,11 +101,12 @@ pub(crate) fn lost(
 }
 
 /// What becomes of a run with so many losses, as the policy says that it was judged by; none where
-/// they are not too many.
+/// they are not too many. A sandbox that was not made is no loss of a node: with those together there
+/// may be too many, and yet nothing is wrong with the run.
 fn poison(world: &World, run: &Run, losses: u32) -> Option<Poison> {
     let Losses { retries, then } = world.law.losses(&run.judgement().policy);
-    if losses <= OnLost::MAX_LOSSES && losses - run.unmade <= retries {
-        return None;
+    if losses - run.unmade <= retries {
+        return (losses > OnLost::MAX_LOSSES).then_some(Poison::DeadLetter);
     }
     // Once: what was lost in quarantine, or after an operator had let it go, is looked at no more.
     let fresh = !run.is_quarantined() && run.released.is_none();
@@ -113,14 +116,14 @@ fn poison(world: &World, run: &Run, losses: u32) -> Option<Poison> {
     }
 }
 
-fn quarantined(run: &Run, at: Timestamp, losses: u32) -> Event {
+fn quarantined(run: &Run, at: Timestamp, node: NodeId, losses: u32) -> Event {
     Event::RunQuarantined(Arc::new(RunQuarantined {
         run: run.id(),
         at,
         tenant: run.submission().tenant().into(),
         attempt: run.attempt,
-        node: run.node.clone().unwrap_or_else(|| NodeId::new("")),
-        losses,
+        node,
+        losses: losses - run.unmade,
         policy: run.judgement().policy.clone(),
     }))
 }
@@ -134,5 +137,6 @@ pub(crate) fn quarantined_again(world: &World, run: &Run, at: Timestamp) -> Opti
             Some(LostCause::NodeLost | LostCause::NodeRestarted | LostCause::Unknown)
         );
     let poisoned = lost && poison(world, run, run.losses) == Some(Poison::Quarantine);
-    poisoned.then(|| quarantined(run, at, run.losses))
+    let node = run.node.clone().filter(|_| poisoned)?;
+    Some(quarantined(run, at, node, run.losses))
 }

@@ -487,7 +487,8 @@ pub struct RunQuarantined {
     pub attempt: u32,
     /// The node that was lost last.
     pub node: NodeId,
-    /// Attempts that were lost, that one included.
+    /// Attempts that were lost with their nodes, that one included; sandboxes that were not made are
+    /// none.
     pub losses: u32,
     /// The policy that says so.
     pub policy: Pinned,

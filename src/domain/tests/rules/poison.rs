@@ -162,6 +162,31 @@ fn sandboxes_that_were_not_made_are_no_lost_nodes() {
 }
 
 #[test]
+fn only_lost_nodes_send_it_to_quarantine_whatever_else_befell_it() {
+    let broken = || ended(exit(ExitCause::SandboxFailed, None));
+    for (unmade, lost, quarantined, end) in [
+        // One retry is allowed: the first loss of a node is none too many.
+        (2, 1, None, None),
+        (2, 2, Some(2), None),
+        // Four things went wrong together, and one node was lost: it is not looked at, and ends.
+        (3, 1, None, OUT),
+    ] {
+        let mut world = house(1, Poison::Quarantine, request());
+        let mut now = T0;
+        for n in 0..unmade + lost {
+            let went = place(&mut world, now, 1);
+            let node = went[0].1.as_str();
+            let command = if n < unmade { report(1, node, broken()) } else { lose(node, 1) };
+            tell(&mut world, now, command).expect("it is current");
+            now = now.plus(HOUR);
+        }
+        let seen = world.runs.get(run(1)).expect("it is kept");
+        let sent = seen.quarantined.as_ref().map(|event| event.losses);
+        assert_eq!((sent, seen.end), (quarantined, end), "{unmade} unmade, {lost} lost");
+    }
+}
+
+#[test]
 fn a_sandbox_that_was_not_made_is_tried_on_another_node_where_there_is_one() {
     let broken = || ended(exit(ExitCause::SandboxFailed, None));
     let given =
