@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use domain::event::{LeaderStarted, LevelRaised, Origin, Principal};
 use domain::kept::{LEVEL, MEMORY};
 use domain::{Event, Sequence};
-use journal::{BATCH_CUT_BYTES, Chain, Outcome, Sealed, Writer, catalog};
+use journal::{BATCH_CUT_BYTES, Chain, FailStop, Outcome, Sealed, SteppedDown, Writer, catalog};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -36,6 +37,9 @@ pub struct JournalActor {
     stopping: bool,
 }
 
+/// How often the end of the journal is looked at while nothing is written: followers that have read
+/// more than there is wait for it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The entry that a journal begins with, and that holds nothing.
 const GENESIS: Sequence = 1;
 
@@ -124,21 +128,28 @@ impl JournalActor {
 
     /// Answers that write nothing leave when it is known that nobody else has written since.
     fn confirm(&mut self, releases: Vec<Release>, context: &mut Context<Self>) {
-        let Some(writer) = self.writer.take() else { return };
+        let Some(mut writer) = self.writer.take() else { return };
         let asking = async move {
-            let leads = writer.still_leads().await;
-            (writer, leads, releases)
+            let outcome = writer.confirm().await;
+            (writer, outcome, releases)
         };
-        context.spawn(asking.into_actor(self).map(|(writer, leads, releases), actor, context| {
-            actor.writer = Some(writer);
-            let mark = actor.mark;
-            if leads {
-                releases.into_iter().for_each(|release| release.out(Ok(mark)));
-            } else {
-                refuse(releases, || Failure::Unavailable("another instance leads".into()));
-            }
-            actor.append(context);
-        }));
+        context.spawn(asking.into_actor(self).map(
+            |(writer, outcome, releases), actor, context| {
+                actor.writer = Some(writer);
+                match outcome {
+                    Outcome::Committed => {
+                        releases.into_iter().for_each(|release| release.out(Ok(actor.mark)));
+                    }
+                    Outcome::SteppedDown(stepped) => actor.deposed(stepped, releases),
+                    Outcome::Failed(stop) => {
+                        let why = stop.reason.to_string();
+                        refuse(releases, || Failure::Unavailable(why.clone()));
+                        actor.fail_stop(&stop, why);
+                    }
+                }
+                actor.append(context);
+            },
+        ));
     }
 
     fn fly(&mut self, flight: Flight, context: &mut Context<Self>) {
@@ -158,25 +169,35 @@ impl JournalActor {
         match outcome {
             Outcome::Committed => self.durable(flight),
             Outcome::SteppedDown(stepped) => {
-                if stepped.written {
+                let refused = if stepped.written {
                     self.durable(flight);
+                    Vec::new()
                 } else {
-                    let why = "another instance leads";
-                    refuse(flight.releases, || Failure::Unavailable(why.into()));
-                }
-                self.export(&stepped.lost);
-                self.fall(Fallen::Deposed(format!(
-                    "another instance writes the journal, its newest entry is {}",
-                    stepped.head
-                )));
+                    flight.releases
+                };
+                self.deposed(stepped, refused);
             }
             Outcome::Failed(stop) => {
                 let why = stop.reason.to_string();
                 refuse(flight.releases, || Failure::Unknown(why.clone()));
-                self.export(&stop.held);
-                self.fall(Fallen::FailStop(why));
+                self.fail_stop(&stop, why);
             }
         }
+    }
+
+    /// Ends the role for another's; `refused` wrote nothing.
+    fn deposed(&mut self, stepped: SteppedDown, refused: Vec<Release>) {
+        refuse(refused, || Failure::Unavailable("another instance leads".into()));
+        self.export(&stepped.lost);
+        self.fall(Fallen::Deposed(format!(
+            "another instance writes the journal, its newest entry is {}",
+            stepped.head
+        )));
+    }
+
+    fn fail_stop(&mut self, stop: &FailStop, why: String) {
+        self.export(&stop.held);
+        self.fall(Fallen::FailStop(why));
     }
 
     /// Publishes, then answers: a message sent after an answer comes behind what it answers.
@@ -223,6 +244,15 @@ fn refuse(releases: impl IntoIterator<Item = Release>, why: impl Fn() -> Failure
 
 impl Actor for JournalActor {
     type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        // Nobody else can give back what Redis lost while there is nothing to write.
+        context.run_interval(LOOK_EVERY, |actor, context| {
+            if actor.outbox.is_empty() && actor.fallen.borrow().is_none() {
+                actor.confirm(Vec::new(), context);
+            }
+        });
+    }
 }
 
 impl Handler<Lead> for JournalActor {

@@ -128,6 +128,18 @@ async fn a_leader_that_was_replaced_does_not_answer_from_what_it_knows() {
     assert!(matches!(answer, Err(Failure::Unavailable(_))), "{answer:?}");
 }
 
+#[actix::test]
+async fn a_journal_that_loses_its_tail_is_given_it_back_though_nobody_writes() {
+    let house = Fixture::leading().await;
+    house.submit().await;
+    let whole = house.store.store().ids();
+    house.store.store().roll_back(whole[whole.len() - 2].seq);
+    assert_ne!(house.store.store().ids(), whole);
+    while house.store.store().ids() != whole {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
 /// A journal as the version before levels left it.
 async fn of_level_1() -> MemoryJournal {
     let journal = MemoryJournal::default();

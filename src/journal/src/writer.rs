@@ -82,8 +82,8 @@ pub enum Outcome {
 pub struct SteppedDown {
     /// The newest entry there.
     pub head: EntryId,
-    /// Whether this batch is part of that history: its answers may then be released. Otherwise it
-    /// was not written, and never will be.
+    /// Whether the batch at hand is part of that history: its answers may then be released. Otherwise
+    /// it was not written, and never will be.
     pub written: bool,
     /// Committed entries that are not part of that history. Never empty without an incident: keep
     /// them ([`export`]).
@@ -169,8 +169,8 @@ impl Writer {
     /// come in the order they were sealed in. Dropping the future leaves the batch in doubt; the
     /// same entry may then be committed again.
     pub async fn commit(&mut self, sealed: &Sealed) -> Outcome {
-        if let Some(reason) = &self.ended {
-            return Outcome::Failed(FailStop { reason: reason.clone(), held: Vec::new() });
+        if let Some(ended) = self.ended() {
+            return ended;
         }
         let mut trying = Trying::default();
         loop {
@@ -182,12 +182,12 @@ impl Writer {
                     break;
                 }
                 Appended::Conflict { head } if head.seq < self.committed.seq => {
-                    if let Err(outcome) = self.put_back(sealed, head, &mut trying).await {
+                    if let Err(outcome) = self.put_back(Some(sealed), head, &mut trying).await {
                         return outcome;
                     }
                 }
-                Appended::Conflict { head } => return self.conflict(sealed, head).await,
-                Appended::Damaged(refused) => return self.fail(sealed, refused.into()),
+                Appended::Conflict { head } => return self.conflict(Some(sealed), head).await,
+                Appended::Damaged(refused) => return self.fail(Some(sealed), refused.into()),
                 Appended::Busy(reason) | Appended::WrongServer(reason) => {
                     self.degraded(&mut trying, reason);
                     trying.pause(REFUSED_BACKOFF).await;
@@ -205,26 +205,40 @@ impl Writer {
         Outcome::Committed
     }
 
-    /// Whether nobody else has written since: asked before an answer leaves that writes nothing. It
-    /// was decided from what this writer knows, and one that was deposed knows less than the journal.
-    /// A journal that ends earlier has lost its tail, which the next entry finds out.
-    pub async fn still_leads(&self) -> bool {
+    /// Looks where the journal ends: asked before an answer leaves that writes nothing, which was
+    /// decided from what this writer knows, and now and then while there is nothing to write.
+    /// Committed means that nobody else has written since, and that nothing is missing: a journal that
+    /// lost its tail is given it back.
+    pub async fn confirm(&mut self) -> Outcome {
+        if let Some(ended) = self.ended() {
+            return ended;
+        }
         let mut trying = Trying::default();
         loop {
             match self.journal.head().await {
-                Ok(head) => {
-                    if trying.tries > 0 {
-                        self.set_health(Health::Leading);
+                Ok(head) if head == self.committed => break,
+                Ok(head) if head.seq < self.committed.seq => {
+                    if let Err(outcome) = self.put_back(None, head, &mut trying).await {
+                        return outcome;
                     }
-                    return head == self.committed || head.seq < self.committed.seq;
                 }
-                Err(CheckError::Refused(_)) => return false,
+                Ok(head) => return self.conflict(None, head).await,
+                Err(CheckError::Refused(refusal)) => {
+                    return self.fail(None, Refused::Check(Arc::new(refusal)).into());
+                }
                 Err(CheckError::Trouble(trouble)) => {
                     self.suspect(&mut trying, trouble.to_string().into());
                     trying.pause(UNKNOWN_BACKOFF).await;
                 }
             }
         }
+        self.set_health(Health::Leading);
+        Outcome::Committed
+    }
+
+    fn ended(&self) -> Option<Outcome> {
+        let reason = self.ended.clone()?;
+        Some(Outcome::Failed(FailStop { reason, held: Vec::new() }))
     }
 
     async fn settle(&self, sealed: &Sealed) {
@@ -238,11 +252,11 @@ impl Writer {
     }
 
     /// Redis lost its tail, and ends with an entry that this writer went on from: what came after is
-    /// appended again, byte for byte, as far as that goes. Whatever stands in the way is met again by
-    /// the batch at hand.
+    /// appended again, byte for byte, as far as that goes. Whatever stands in the way is met again
+    /// when the batch at hand is tried, or the journal is looked at.
     async fn put_back(
         &mut self,
-        sealed: &Sealed,
+        sealed: Option<&Sealed>,
         head: EntryId,
         trying: &mut Trying,
     ) -> Result<(), Outcome> {
@@ -279,8 +293,11 @@ impl Writer {
         Ok(())
     }
 
-    async fn conflict(&mut self, sealed: &Sealed, head: EntryId) -> Outcome {
-        let written = self.surely_contains(sealed.id()).await;
+    async fn conflict(&mut self, sealed: Option<&Sealed>, head: EntryId) -> Outcome {
+        let written = match sealed {
+            Some(sealed) => self.surely_contains(sealed.id()).await,
+            None => false,
+        };
         let mut lost = Vec::new();
         if !written {
             for kept in self.ring.iter().rev() {
@@ -315,14 +332,15 @@ impl Writer {
         }
     }
 
-    fn fail(&mut self, sealed: &Sealed, reason: FailReason) -> Outcome {
+    fn fail(&mut self, sealed: Option<&Sealed>, reason: FailReason) -> Outcome {
         let present = match &reason {
             FailReason::RolledBack { head, .. } => head.seq,
             FailReason::Refused(_) | FailReason::Ended => 0,
         };
-        let held = self.ring.drain(..).chain([sealed.clone()]).filter(|kept| kept.seq() > present);
-        let held = held.collect();
-        log::error!(entry:% = sealed.id(), reason:% = reason; "stopped writing the journal");
+        let held = self.ring.drain(..).chain(sealed.cloned());
+        let held = held.filter(|kept| kept.seq() > present).collect();
+        let last = sealed.map_or(self.committed, Sealed::id);
+        log::error!(entry:% = last, reason:% = reason; "stopped writing the journal");
         self.set_health(Health::FailStop { reason: reason.to_string().into() });
         self.ended = Some(reason.clone());
         Outcome::Failed(FailStop { reason, held })

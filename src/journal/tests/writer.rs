@@ -174,6 +174,47 @@ async fn a_journal_that_lost_its_tail_is_given_it_back() {
 }
 
 #[tokio::test]
+async fn a_look_at_the_end_finds_what_a_batch_would_and_gives_back_what_was_lost() {
+    let after_three = async || {
+        let mut given = given().await;
+        for text in ["one", "two", "three"] {
+            assert_eq!(given.commit(text).await, Outcome::Committed);
+        }
+        given
+    };
+    let mut whole = after_three().await;
+    assert_eq!(whole.writer.confirm().await, Outcome::Committed);
+
+    let mut torn = after_three().await;
+    torn.store.roll_back(torn.writer.committed().seq - 2);
+    torn.journal.faults().plan([Fault::Refuse, Fault::LoseReply]);
+    assert_eq!(torn.writer.confirm().await, Outcome::Committed);
+    assert_eq!(torn.texts().await, ["one", "two", "three"]);
+    assert_eq!(*torn.writer.health().borrow(), Health::Leading);
+
+    // Whether the other history is longer, as long, or shorter as yet.
+    for (kept, theirs) in [(3, 1), (1, 3), (1, 2), (1, 1)] {
+        let mut given = after_three().await;
+        given.store.roll_back(given.writer.committed().seq - 3 + kept);
+        let (mut chain, mut other) = given.other().await;
+        for _ in 0..theirs {
+            assert_eq!(other.commit(&seal(&mut chain, "theirs")).await, Outcome::Committed);
+        }
+        let outcome = given.writer.confirm().await;
+        let Outcome::SteppedDown(down) = outcome else { panic!("{kept} {theirs}: {outcome:?}") };
+        let lost: Vec<_> = down.lost.iter().map(|sealed| sealed.entry().clone()).collect();
+        assert_eq!(texts(&lost), ["one", "two", "three"][kept as usize..], "{kept} {theirs}");
+        assert!(matches!(given.writer.confirm().await, Outcome::Failed(_)), "it has ended");
+    }
+
+    let mut empty = after_three().await;
+    empty.store.roll_back(0);
+    let Outcome::Failed(stop) = empty.writer.confirm().await else { panic!("not stopped") };
+    assert!(matches!(stop.reason, FailReason::Refused(_)), "{:?}", stop.reason);
+    assert_eq!(stop.held.len(), 3, "what is missing is held");
+}
+
+#[tokio::test]
 async fn a_journal_that_lost_more_than_the_writer_wrote_stops_it_which_hands_over_what_it_held() {
     let mut first = given().await;
     for text in ["one", "two"] {
