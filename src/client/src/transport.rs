@@ -100,7 +100,7 @@ impl Client {
     /// Goes on to the next address, unless another call has.
     fn pass_over(&self, asked: &Url) {
         let turn = self.turn.load(Ordering::Relaxed);
-        if self.base() == asked {
+        if self.bases[turn % self.bases.len()].origin() == asked.origin() {
             let next = turn.wrapping_add(1);
             let _ = self.turn.compare_exchange(turn, next, Ordering::Relaxed, Ordering::Relaxed);
         }
@@ -121,7 +121,16 @@ impl Client {
     /// Sends once. The answer is 2xx.
     pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, Error> {
         let response = self.reach(request).await?;
-        if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let asked = response.url().clone();
+        let refusal = refusal(response).await;
+        if !matches!(refusal, Error::Refused(_)) {
+            // Another may be better off.
+            self.pass_over(&asked);
+        }
+        Err(refusal)
     }
 
     /// Sends to the address whose turn it is, or to the next where nobody is there: then nothing was
@@ -129,23 +138,24 @@ impl Client {
     pub(crate) async fn reach(&self, request: RequestBuilder) -> Result<Response, Error> {
         let (http, request) = request.build_split();
         let mut request = request.map_err(|e| self.transport(e))?;
-        for _ in 1..self.bases.len() {
-            let Some(again) = request.try_clone() else { break };
+        let mut others = self.bases.len() - 1;
+        loop {
+            let again = if others > 0 { request.try_clone() } else { None };
             let asked = self.base().clone();
             move_to(request.url_mut(), &asked);
-            match http.execute(request).await {
-                Err(error) if error.is_connect() => self.pass_over(&asked),
-                answer => return answer.map_err(|e| self.transport(e)),
-            }
-            request = again;
-        }
-        let asked = self.base().clone();
-        move_to(request.url_mut(), &asked);
-        let answer = http.execute(request).await;
-        answer.map_err(|e| {
+            let failed = match http.execute(request).await {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => failed,
+            };
+            let nobody = failed.is_connect();
+            let error = self.transport(failed);
             self.pass_over(&asked);
-            self.transport(e)
-        })
+            match again {
+                Some(again) if nobody => request = again,
+                _ => return Err(error),
+            }
+            others -= 1;
+        }
     }
 
     /// Sends once, and reads the answer's body.
@@ -185,7 +195,10 @@ impl Client {
         let mut unknown = false;
         loop {
             let tried = match self.send(request()).await {
-                Ok(response) => take(response).await,
+                Ok(response) => {
+                    let asked = response.url().clone();
+                    take(response).await.inspect_err(|_| self.pass_over(&asked))
+                }
                 Err(error) => Err(error),
             };
             let error = match tried {
@@ -194,8 +207,6 @@ impl Client {
                 Err(error) => error,
             };
             unknown |= matches!(error, Error::Unknown { .. });
-            // Another may be better off.
-            self.pass_over(&self.base().clone());
             let wait = error.retry_after().unwrap_or(pause).min(LONGEST_PAUSE);
             if begun.elapsed() + wait > self.patience.0 {
                 return Err(if unknown { error.after_unknown() } else { error });
