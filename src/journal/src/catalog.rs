@@ -256,6 +256,12 @@ catalog! {
     32 "run.quarantined"      1 true  3 RunQuarantined     Arc<e::RunQuarantined>;
 }
 
+/// Whether a record is of a type that says who vouches for the journal: `leader.started`, which has the
+/// key, and `checkpoint.signed`.
+pub fn vouches(record: &Record<'_>) -> bool {
+    matches!(record.kind, 1 | 30)
+}
+
 /// Versions that are not the newest, and came with a level after the first: type, version, level.
 const LATER: &[(u16, u16, u32)] = &[(13, 3, MEMORY), (27, 1, MEMORY)];
 

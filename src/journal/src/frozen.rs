@@ -214,9 +214,32 @@ impl From<&LeaderStarted> for LeaderStartedV1 {
     }
 }
 
-/// Nobody could say what becomes of a run that was lost with its nodes.
-#[derive(Serialize, Deserialize)]
-pub struct PolicyV3 {
+// The fields are said once, so that one which is added to a policy can't be forgotten on the way back.
+macro_rules! policy_v3 {
+    ($($field:ident: $type:ty),+ $(,)?) => {
+        /// Nobody could say what becomes of a run that was lost with its nodes.
+        #[derive(Serialize, Deserialize)]
+        pub struct PolicyV3 {
+            $($field: $type),+
+        }
+
+        impl From<PolicyV3> for Policy {
+            fn from(old: PolicyV3) -> Self {
+                let PolicyV3 { $($field),+ } = old;
+                Self { $($field,)+ on_lost: Losses::default() }
+            }
+        }
+
+        impl From<Policy> for PolicyV3 {
+            fn from(new: Policy) -> Self {
+                let Policy { $($field,)+ on_lost: _ } = new;
+                Self { $($field),+ }
+            }
+        }
+    };
+}
+
+policy_v3! {
     name: Text,
     templates: Vec<Text>,
     limits: Limits,
@@ -230,51 +253,6 @@ pub struct PolicyV3 {
     judges: Vec<ExternalJudge>,
     heat: HeatSource,
     placement: Placement,
-}
-
-impl From<PolicyV3> for Policy {
-    fn from(old: PolicyV3) -> Self {
-        let PolicyV3 { name, templates, limits, network, max_age_ms, on_violation, .. } = old;
-        let PolicyV3 { rules, tags, require, quotas, judges, heat, placement, .. } = old;
-        Self {
-            name,
-            templates,
-            limits,
-            network,
-            max_age_ms,
-            on_violation,
-            rules,
-            tags,
-            require,
-            quotas,
-            judges,
-            heat,
-            placement,
-            on_lost: Losses::default(),
-        }
-    }
-}
-
-impl From<Policy> for PolicyV3 {
-    fn from(new: Policy) -> Self {
-        let Policy { name, templates, limits, network, max_age_ms, on_violation, .. } = new;
-        let Policy { rules, tags, require, quotas, judges, heat, placement, .. } = new;
-        Self {
-            name,
-            templates,
-            limits,
-            network,
-            max_age_ms,
-            on_violation,
-            rules,
-            tags,
-            require,
-            quotas,
-            judges,
-            heat,
-            placement,
-        }
-    }
 }
 
 /// See [`PolicyPut`]. Still written at level 2.

@@ -12,15 +12,12 @@ use domain::Event;
 use domain::event::CheckpointSigned;
 use domain::ids::Sequence;
 use journal::signature::Checkpoint;
-use journal::{ChainHash, Entry, Record, catalog};
+use journal::{ChainHash, Entry, catalog};
 pub use journal::{PublicKey, Receipt};
 use serde::Serialize;
 
 use crate::source::Finding;
 
-// The two types of event that say who vouches, by their numbers in the catalogue.
-const LEADER_STARTED: u16 = 1;
-const CHECKPOINT_SIGNED: u16 = 30;
 /// Entries that a checkpoint may lie behind the one it names: more than a leader's outbox ever holds.
 const REACH: usize = 1 << 16;
 /// Findings that are told: a journal that was rewritten is wrong in every checkpoint behind it.
@@ -94,8 +91,8 @@ impl Vouched {
             self.first = Some(entry.seq());
             self.hashes.push_back(entry.header().prev);
         }
-        let says = |record: &Record<'_>| matches!(record.kind, LEADER_STARTED | CHECKPOINT_SIGNED);
-        for (n, record) in (0..).zip(entry.records()).filter(|(_, record)| says(record)) {
+        for (n, record) in (0..).zip(entry.records()).filter(|(_, record)| catalog::vouches(record))
+        {
             // What can't be read is told by whoever reads everything.
             match catalog::decode(&record) {
                 Ok(Some(Event::LeaderStarted(led))) => self.reign = Some((led.epoch, led.key)),
