@@ -18,7 +18,7 @@ use std::time::Instant;
 use api::event::Place;
 use domain::ids::{Digest, Sequence};
 use domain::invariants::{self, Before};
-use domain::law::{Law, LawBook, Verdict};
+use domain::law::{Law, LawBook};
 use domain::pieces::STATE_VERSION;
 use domain::rules::Reads;
 use domain::{Court, Event, Judged, RunId, World};
@@ -249,19 +249,27 @@ impl Audit {
         let here = Kinds { env: taken(secrets.env), stdin: taken(secrets.stdin) };
         let (hidden, reads) = match event {
             Event::RunAdmitted(e) => {
-                if here != Kinds::NONE && e.judgement.verdict == Verdict::Quarantine {
+                // It may be judged again, when it is let out of quarantine.
+                if here != Kinds::NONE {
                     self.hidden.insert(e.run, here);
                 }
                 (here, self.reads(&e.submission.template))
             }
             Event::RunRejected(e) => (here, self.reads(&e.submission.template)),
             Event::RunReleased(e) => {
-                let hidden = self.hidden.remove(&e.run).unwrap_or_default();
+                let hidden = self.hidden.get(&e.run).copied().unwrap_or_default();
                 let run = self.world.runs.get(e.run);
                 let template = run.map(|run| run.submission().template.clone());
                 (hidden, template.map(|template| self.reads(&template)).unwrap_or_default())
             }
-            _ => return false,
+            _ if self.hidden.is_empty() => return false,
+            _ => {
+                let ended = event.run().filter(|run| self.world.runs.live(*run).is_none());
+                if let Some(run) = ended {
+                    self.hidden.remove(&run);
+                }
+                return false;
+            }
         };
         reads.env && hidden.env || reads.stdin && hidden.stdin
     }
@@ -344,13 +352,15 @@ impl Audit {
             Event::SnapshotBegun(_) => self.begun = true,
             Event::SnapshotTaken(e) if self.is_whole() => match self.states.get(&e.index) {
                 None => self.wrong(place, format!("entry {} begins no snapshot", e.index)),
-                // Of another shape of the state, by an older program or a newer one.
+                Some(digest) if *digest == e.digest => {}
+                // Of another shape of the state, by an older program or a newer one, or of one that
+                // does not say.
                 Some(_) if e.state != STATE_VERSION => self.not_compared += 1,
-                // Without what was taken out, the state is another one.
-                Some(digest) if self.redacted == 0 && *digest != e.digest => {
+                Some(digest) if self.redacted == 0 => {
                     let what = format!("the state after entry {} is {digest}", e.index);
                     self.wrong(place, what);
                 }
+                // Without what was taken out, the state is another one.
                 Some(_) => {}
             },
             _ => {}

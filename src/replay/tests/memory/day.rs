@@ -7,11 +7,11 @@ use domain::event::{LeaderStarted, Output};
 use domain::fleet::QUARANTINE_LABEL;
 use domain::ids::Hex;
 use domain::judge::{Inputs, Request, judge_again};
-use domain::law::{OnExceeded, Quotas, Rule, Verdict};
+use domain::law::{Losses, OnExceeded, Poison, Quotas, Rule, Verdict};
 use domain::pieces::STATE_VERSION;
 use domain::placement::Assignment;
 use domain::runs::Birth;
-use domain::submission::Retry;
+use domain::submission::{OnLost, Retry};
 use domain::{Court, Event, Timestamp, World};
 use journal::{Batch, Chain, Entry, Format, Journal, MemoryJournal, Tail, catalog};
 use replay::Source;
@@ -67,9 +67,13 @@ pub fn secret_day() -> (Entries, World) {
     let mut day = Day { world: World::default(), entries: Vec::new(), at: T0, leads: 0 };
     let [token, input, of_template] = SECRETS;
     day.lead();
+    let level = domain::kept::LEVEL;
+    day.ask(Command::RaiseLevel { level, origin: origin() });
     let (when, verdict) = ("request.env.TOKEN == \"known\"".into(), Verdict::Reject);
     let rule = Rule { name: "leaked".into(), when, verdict, reason: "it is known".into() };
-    let careful = domain::law::Policy { rules: vec![rule], ..policy("careful", &["careful"]) };
+    let on_lost = Losses { retries: 0, then: Poison::Quarantine };
+    let careful =
+        domain::law::Policy { rules: vec![rule], on_lost, ..policy("careful", &["careful"]) };
     day.ask(put(policy("open", &["*"]), Guard::Absent));
     day.ask(put(careful, Guard::Absent));
     let env = map(&[("PASS", of_template)]);
@@ -81,7 +85,7 @@ pub fn secret_day() -> (Entries, World) {
     let careful =
         |value: &str| Request { template: "careful".into(), env: env(value), ..request() };
     day.admit(1, Request { env: env(token), stdin: input.into(), ..request() });
-    day.admit(2, careful(token));
+    day.admit(2, Request { on_lost: OnLost::Retry, ..careful(token) });
     day.admit(3, careful("known"));
     day.admit(4, Request { stdin: input.into(), ..request() });
     day.admit(5, Request { metadata: map(&[("quarantine", "true")]), ..careful(token) });
@@ -92,15 +96,18 @@ pub fn secret_day() -> (Entries, World) {
     let output = Output { stdout_bytes: 9, digest: Some(Hex([0xd1; 32])), ..output };
     day.ask(report(1, "n1", Reported::Finished { exit, usage, output }));
     let court = Court::new(day.world.law.current().clone(), None);
-    let Some(Birth::Admitted(waits)) = day.world.runs.live(run(5)).map(|run| run.birth.clone())
-    else {
-        panic!("it waits in quarantine")
-    };
-    let judged = Box::new(judge_again(&court, &waits, &Inputs::bare(true)));
-    let reason = "looked at".into();
-    day.ask(Command::Release { run: run(5), judged, reason, origin: origin() });
-    let level = domain::kept::LEVEL;
-    day.ask(Command::RaiseLevel { level, origin: origin() });
+    day.assign(2, "n1");
+    day.ask(lose("n1", 1));
+    // One that a judge had sent to quarantine, and one that took a node down.
+    for n in [5, 2] {
+        let waiting = day.world.runs.live(run(n)).filter(|run| run.is_quarantined());
+        let Some(Birth::Admitted(waits)) = waiting.map(|run| run.birth.clone()) else {
+            panic!("{n} waits in quarantine")
+        };
+        let judged = Box::new(judge_again(&court, &waits, &Inputs::bare(true)));
+        let reason = "looked at".into();
+        day.ask(Command::Release { run: run(n), judged, reason, origin: origin() });
+    }
     day.ask(Command::BeginSnapshot);
     let (index, digest) = (day.entries.len() as u64 + 1, day.world.digest());
     day.ask(Command::TakeSnapshot { index, digest, bytes: 9, state: STATE_VERSION });

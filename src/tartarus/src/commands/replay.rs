@@ -88,7 +88,8 @@ fn verified(report: &Report) -> String {
         let snapshots = report.not_compared;
         let _ = writeln!(
             text,
-            "snapshots: {snapshots} not compared, their digests are of the state of another version"
+            "snapshots: {snapshots} not compared, their digests are of the state of another version, or do \
+             not say of which"
         );
     }
     match &report.digest {
