@@ -1,8 +1,9 @@
 //! `tartarus audit reveal`: a secret for somebody who has an export without it.
 
 use std::fmt::Write as _;
+use std::fs::Permissions;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use replay::reveal::{self, NotShown, Opening, Shown, Whose};
@@ -50,10 +51,12 @@ pub fn run(args: &RevealArgs, terminal: &Terminal) -> Result<u8, Failure> {
     Ok(DONE)
 }
 
-/// For the eyes of its owner.
+/// For the eyes of its owner, also where the file was there before.
 fn write(path: &Path, line: &[u8]) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(line)
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.write_all(line)
 }
 
 /// Openings from files of them, one a line.
