@@ -4,7 +4,8 @@
 //!         of who leads.
 //! Hears:  the journal, page by page; the leader's key; the wire to its process.
 //! Says:   every entry to the folds, as a leader's journal actor does.
-//! Never:  writes, but for what it has read and the journal has lost, and that with the key in hand;
+//! Never:  writes, but for what it has read and the journal has lost, and that with the key in hand; takes
+//!         a key that is not free, but that of a process that is gone;
 //!         believes that it leads because it holds the key: the barrier says so.
 //! Fails:  a journal that does not answer is asked again, and reads go on meanwhile; one that trimming
 //!         took out of reach is replayed; one that has lost what was folded here, and is not given it
