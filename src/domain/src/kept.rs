@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::command::Refusal;
-use crate::event::Event;
+use crate::event::{Event, SnapshotTaken};
 use crate::ids::{Digest, Sequence};
 use crate::law::Losses;
 use crate::reigns::Reigns;
@@ -44,7 +44,7 @@ const SNAPSHOTS: usize = 8;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     /// Oldest first.
-    snapshots: VecDeque<(Sequence, Digest)>,
+    snapshots: VecDeque<SnapshotTaken>,
     archived: Sequence,
     first: Sequence,
     level: u32,
@@ -64,9 +64,9 @@ impl Default for Kept {
 }
 
 impl Kept {
-    /// The newest snapshots, oldest first: the entry after which the state was so, and its digest.
-    pub fn snapshots(&self) -> impl DoubleEndedIterator<Item = (Sequence, Digest)> + '_ {
-        self.snapshots.iter().copied()
+    /// The newest snapshots, oldest first.
+    pub fn snapshots(&self) -> impl DoubleEndedIterator<Item = &SnapshotTaken> {
+        self.snapshots.iter()
     }
 
     /// The last entry in the archive; 0 where there is none.
@@ -125,14 +125,14 @@ impl Kept {
 
     /// The last entry that snapshots allow to leave.
     fn covered(&self) -> Sequence {
-        let mut newest = self.snapshots.iter().rev().map(|(index, _)| *index);
+        let mut newest = self.snapshots.iter().rev().map(|taken| taken.index);
         let (newest, second) = (newest.next().unwrap_or(0), newest.next().unwrap_or(0));
         second.min(newest.saturating_sub(STAY))
     }
 
     pub(crate) fn may_take(&self, index: Sequence) -> Result<(), Refusal> {
         self.may_write("snapshots", MEMORY)?;
-        let known = self.snapshots.back().map_or(0, |(index, _)| *index);
+        let known = self.snapshots.back().map_or(0, |taken| taken.index);
         after("a snapshot of entry", index, known)
     }
 
@@ -158,7 +158,7 @@ impl Kept {
                 if self.snapshots.len() == SNAPSHOTS {
                     self.snapshots.pop_front();
                 }
-                self.snapshots.push_back((e.index, e.digest));
+                self.snapshots.push_back(e.clone());
             }
             Event::JournalArchived(e) => self.archived = e.through,
             Event::JournalTrimmed(e) => self.first = e.first,
@@ -202,9 +202,7 @@ fn after(what: &'static str, asked: Sequence, known: Sequence) -> Result<(), Ref
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{
-        JournalArchived, JournalTrimmed, LevelRaised, Origin, Principal, SnapshotTaken,
-    };
+    use crate::event::{JournalArchived, JournalTrimmed, LevelRaised, Origin, Principal};
     use crate::ids::{Hex, Timestamp};
 
     const AT: Timestamp = Timestamp(1);
@@ -274,7 +272,7 @@ mod tests {
     fn the_newest_snapshots_are_remembered() {
         let indices: Vec<Sequence> = (1..=20).collect();
         let kept = after(&indices, 0);
-        let remembered: Vec<Sequence> = kept.snapshots().map(|(index, _)| index).collect();
+        let remembered: Vec<Sequence> = kept.snapshots().map(|taken| taken.index).collect();
         assert_eq!(remembered, (13..=20).collect::<Vec<_>>());
     }
 }

@@ -114,7 +114,7 @@ pub async fn run(
     let mut started = false;
     let mut watch = Watch::new(plan.until_gone.clone(), &plan.url);
     loop {
-        let fallen = match replay(&plan, &door, &mut stop).await {
+        let fallen = match replay(&plan, &door, started, &mut stop).await {
             Ok(None) => return Ok(()),
             Ok(Some(recovered)) => {
                 started = true;
@@ -150,10 +150,12 @@ fn shut(door: &Door, why: String) {
     door.set(State::Shut { why, leader: None });
 }
 
-/// Replays the journal, as often as it takes to read it; none when it is time to stop.
+/// Replays the journal, as often as it takes to read it; none when it is time to stop. One that ran
+/// also waits for who can lend it what it lacks: it was trimmed away while nobody minded it.
 async fn replay(
     plan: &Plan,
     door: &Door,
+    started: bool,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<Option<Recovered>, RecoverError> {
     shut(door, "replaying the journal".into());
@@ -181,15 +183,22 @@ async fn replay(
                 );
                 return Ok(Some(recovered));
             }
-            Err(RecoverError::Trouble(trouble)) => {
-                let why = trouble.to_string();
+            Err(RecoverError::OutOfReach(why)) if !started => {
+                return Err(RecoverError::OutOfReach(why));
+            }
+            Err(
+                error @ (RecoverError::Trouble(_)
+                | RecoverError::NotNow(_)
+                | RecoverError::OutOfReach(_)),
+            ) => {
+                let why = error.to_string();
                 if said.as_ref() != Some(&why) {
                     log::warn!(error = why; "could not read the journal");
                     shut(door, why.clone());
                     said = Some(why);
                 }
             }
-            Err(refused) => return Err(refused),
+            Err(refused @ RecoverError::Refused(_)) => return Err(refused),
         }
         tokio::select! {
             biased;

@@ -120,6 +120,9 @@ enum Undone {
     Asked(#[from] Failure),
     #[error("{0}")]
     Other(String),
+    /// What comes behind the snapshots here has left Redis, and is not in the archive.
+    #[error("{0}")]
+    OutOfReach(String),
     /// This instance does not lead any more.
     #[error("the house is closed")]
     Over,
@@ -344,9 +347,9 @@ impl Work {
         let mark = self.ask(Command::BeginSnapshot).await?;
         let (journal, identity) = (self.begin.journal.clone(), self.begin.identity);
         let made = snapshot::make(&self.keeping, journal, identity, mark.index, &self.over).await?;
-        let (index, digest, bytes) = (mark.index, made.digest, made.bytes);
-        self.ask(Command::TakeSnapshot { index, digest, bytes, state: STATE_VERSION }).await?;
-        let taken = SnapshotTaken { at: Timestamp(0), index, digest, bytes, state: 0 };
+        let (index, digest, bytes, state) = (mark.index, made.digest, made.bytes, STATE_VERSION);
+        self.ask(Command::TakeSnapshot { index, digest, bytes, state }).await?;
+        let taken = SnapshotTaken { at: Timestamp(0), index, digest, bytes, state };
         self.begin.kept.evolve(&Event::SnapshotTaken(taken));
         log::info!(
             index, bytes, runs = made.runs, from = made.from, folded = made.events,

@@ -207,7 +207,7 @@ async fn fold(
     let from = match start(journal, tail, keeping, Some(point)).await {
         Ok(from) => from,
         Err(RecoverError::Trouble(trouble)) => return Err(NoPast::Unreadable(trouble.into())),
-        Err(RecoverError::Refused(_) | RecoverError::OutOfReach(_)) => {
+        Err(RecoverError::Refused(_) | RecoverError::OutOfReach(_) | RecoverError::NotNow(_)) => {
             let first = journal.stored(1, 1).await.map_err(Unreadable::from)?;
             let first = first.first().map_or(1, |(id, _)| id.seq);
             let kept =

@@ -8,6 +8,7 @@
 //! Proof:  `tests/tests/kept`.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use domain::World;
 use domain::ids::Sequence;
@@ -24,7 +25,8 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::aside::{aside, is_all_here};
-use crate::keep::{Keeping, lent};
+use crate::keep::Keeping;
+use crate::keep::lent::{self, NotLent};
 
 /// What a replay came to.
 #[derive(Debug)]
@@ -55,6 +57,9 @@ pub enum RecoverError {
     /// Entries have left Redis that neither a snapshot nor the archive has.
     #[error("{0}")]
     OutOfReach(String),
+    /// The same, and another instance may lend one in a moment.
+    #[error("{0}")]
+    NotNow(String),
 }
 
 impl From<CheckError> for RecoverError {
@@ -160,9 +165,13 @@ pub async fn recover(
 ) -> Result<Recovered, RecoverError> {
     let from = match (start(journal, tail, keeping, None).await, keeping) {
         (Err(RecoverError::OutOfReach(why)), Some(keeping)) => {
-            lent::fetch(keeping, journal)
-                .await
-                .map_err(|none| RecoverError::OutOfReach(format!("{why}. And {none}")))?;
+            lent::fetch(keeping, journal, &AtomicBool::new(false)).await.map_err(
+                |none| match none {
+                    NotLent::Trouble(trouble) => trouble.into(),
+                    NotLent::Now(what) => RecoverError::NotNow(format!("{why}. And {what}")),
+                    NotLent::AtAll(what) => RecoverError::OutOfReach(format!("{why}. And {what}")),
+                },
+            )?;
             // It may be of an entry that was not there yet.
             let tail = journal.check().await?;
             start(journal, tail, Some(keeping), None).await?

@@ -180,7 +180,11 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
         dice: Dice::of_the_system(),
         keeping: config.redis_config().map(|redis| {
             let aside: Arc<dyn Journal> = Arc::new(RedisJournal::new(redis));
-            (Keeping::new(&dir, &url, &config), aside)
+            let keeping = Keeping::new(&dir, &url, &config);
+            if let Err(error) = keeping.snapshots.sweep() {
+                log::warn!(error:%; "could not remove unfinished snapshots");
+            }
+            (keeping, aside)
         }),
     };
     let door = Arc::new(Door::shut("starting"));

@@ -18,6 +18,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use domain::World;
 use domain::ids::{Digest, Hex, Sequence};
@@ -407,8 +408,10 @@ impl Snapshots {
     /// # Errors
     /// It can't be made.
     pub fn receive(&self) -> io::Result<Incoming> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
         self.make_dir()?;
-        let part = self.dir.join("incoming.part");
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let part = self.dir.join(format!("incoming-{number}.part"));
         let file = File::create(&part)?;
         Ok(Incoming { file, part, dir: self.dir.clone() })
     }
@@ -418,8 +421,8 @@ impl Snapshots {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)
     }
 
-    /// Removes all of a journal but the newest `keep`, and what was never finished. Those of other
-    /// journals, and those that can't be used, are nobody's to remove but an operator's.
+    /// Removes all of a journal but the newest `keep`. Those of other journals, and those that can't be
+    /// used, are nobody's to remove but an operator's.
     ///
     /// # Errors
     /// The directory can't be read or changed.
@@ -430,14 +433,22 @@ impl Snapshots {
             fs::remove_file(&found.path)?;
             removed += 1;
         }
-        let Ok(entries) = fs::read_dir(&self.dir) else { return Ok(removed) };
+        Ok(removed)
+    }
+
+    /// Removes what was never finished. To be called while nobody writes here: at a start.
+    ///
+    /// # Errors
+    /// The directory can't be read or changed.
+    pub fn sweep(&self) -> io::Result<()> {
+        let Ok(entries) = fs::read_dir(&self.dir) else { return Ok(()) };
         for entry in entries {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "part") {
                 fs::remove_file(path)?;
             }
         }
-        Ok(removed)
+        Ok(())
     }
 }
 

@@ -11,8 +11,8 @@ use crate::load::Load;
 use crate::{OFTEN, filled, house, metric, runtime, trimmed};
 
 /// Of which nothing is to be seen where all run the same program.
-const DIFFERS: &str = "the state folded here is not the leader's: where both run the same version of \
-                       tartarus, one of them is damaged; tartarus replay verify says which";
+const DIFFERS: &str = "the state folded here is not the leader's, of the same version: one of the two is \
+                       damaged; tartarus replay verify says which";
 
 fn another(house: &House, name: &str) -> OlympusPlan {
     let mut plan = house.another(name);

@@ -120,7 +120,7 @@ async fn house(open: &Open, text: &mut Text) {
     if let Ok(summary) = read::get(&open.view, Summarize).await {
         text.gauge("tartarus_journal_index", "Last entry applied.", summary.index);
         let kept = &summary.kept;
-        let snapshot = kept.snapshots().next_back().map_or(0, |(index, _)| index);
+        let snapshot = kept.snapshots().next_back().map_or(0, |taken| taken.index);
         text.gauge("tartarus_snapshot_index", "Entry of the newest snapshot.", snapshot);
         text.gauge("tartarus_archived_index", "Last entry in the archive.", kept.archived());
         text.gauge("tartarus_journal_first", "First entry that stays in Redis.", kept.first());

@@ -8,7 +8,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use actix::Addr;
-use domain::ids::{Digest, Sequence};
+use domain::event::SnapshotTaken;
+use domain::pieces::STATE_VERSION;
 use journal::{Identity, Journal};
 use olympus_actors::view::{Summarize, ViewActor};
 
@@ -32,10 +33,8 @@ pub(super) async fn follow(
             let kept = view.send(Summarize).await.map_err(|_| Undone::Over)?.kept;
             let newest = keeping.snapshots.candidates(Some(identity), None);
             let newest = newest.first().map_or(0, |found| found.id.seq);
-            match kept.snapshots().next_back().filter(|(index, _)| *index > newest) {
-                Some((index, digest)) => {
-                    take(&keeping, &journal, identity, (index, digest), &over).await
-                }
+            match kept.snapshots().next_back().filter(|taken| taken.index > newest) {
+                Some(taken) => take(&keeping, &journal, identity, taken, &over).await,
                 None => Ok(()),
             }
         };
@@ -60,30 +59,37 @@ async fn take(
     keeping: &Keeping,
     journal: &Arc<dyn Journal>,
     identity: Identity,
-    (index, digest): (Sequence, Digest),
+    taken: &SnapshotTaken,
     over: &Arc<AtomicBool>,
 ) -> Result<(), Undone> {
-    let began = Instant::now();
+    let (began, index) = (Instant::now(), taken.index);
     let made = match snapshot::make(keeping, journal.clone(), identity, index, over).await {
         Ok(made) => made,
-        Err(Undone::Over) => return Err(Undone::Over),
-        Err(undone) => {
-            let lent = lent::fetch(keeping, journal).await;
-            lent.map_err(|why| Undone::Other(format!("{undone}; {why}")))?;
+        // What is folded here from now on goes on from the leader's.
+        Err(Undone::OutOfReach(why)) => {
+            let lent = lent::fetch(keeping, journal, over).await;
+            let lent = lent.map_err(|none| Undone::Other(format!("{why}. And {none}")))?;
+            if lent.id.seq < index {
+                return Err(Undone::Other(format!(
+                    "{why}. And what was lent is not of entry {index}"
+                )));
+            }
             return prune(keeping, identity);
         }
+        Err(undone) => return Err(undone),
     };
-    if made.digest == digest {
+    if made.digest == taken.digest || taken.state != STATE_VERSION {
         log::info!(
             index, bytes = made.bytes, runs = made.runs, from = made.from, folded = made.events,
-            ms = began.elapsed().as_millis(), path:% = made.path.display();
+            ms = began.elapsed().as_millis(), path:% = made.path.display(),
+            compared = taken.state == STATE_VERSION;
             "take a snapshot beside the leader's"
         );
     } else {
         log::error!(
-            index, here:% = made.digest, leader:% = digest;
-            "the state folded here is not the leader's: where both run the same version of \
-             tartarus, one of them is damaged; tartarus replay verify says which"
+            index, here:% = made.digest, leader:% = taken.digest;
+            "the state folded here is not the leader's, of the same version: one of the two is \
+             damaged; tartarus replay verify says which"
         );
     }
     prune(keeping, identity)

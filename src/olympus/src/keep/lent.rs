@@ -3,17 +3,19 @@
 //!
 //! Never:  believes it: it must be whole, and the journal itself must name its entry and its digest
 //!         (`snapshot.taken`).
-//! Fails:  in one sentence, for the log or the end of a start.
+//! Fails:  says whether it may be had in a moment, or nobody has one.
 //! Proof:  `an_instance_without_a_past_is_lent_one_and_needs_nobody_then` in `tests/tests/kept`.
 
+use std::fmt::Display;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use domain::Event;
 use domain::ids::{Digest, Sequence};
 use futures_util::StreamExt as _;
 use journal::limits::LEASE_TTL;
-use journal::{Cursor, Journal, catalog};
+use journal::{Cursor, Journal, ReadError, Trouble, catalog};
 use replay::snapshot::{Found, Incoming};
 use reqwest::Response;
 use tokio::time::{Instant, sleep};
@@ -31,45 +33,71 @@ const READ_WITHIN: Duration = Duration::from_secs(10);
 const LEADER_WITHIN: Duration = LEASE_TTL.saturating_mul(2);
 const LOOK: Duration = Duration::from_millis(100);
 
+/// Why there is none.
+#[derive(Debug, thiserror::Error)]
+pub enum NotLent {
+    /// It may be had in a moment.
+    #[error("{0}")]
+    Now(String),
+    /// The journal could not be asked.
+    #[error(transparent)]
+    Trouble(#[from] Trouble),
+    /// Nobody has one that can be used.
+    #[error("{0}")]
+    AtAll(String),
+}
+
 /// Asks the leader for its newest snapshot, verifies it, and puts it with the others.
 ///
 /// # Errors
-/// Why there is none.
-pub async fn fetch(keeping: &Keeping, journal: &Arc<dyn Journal>) -> Result<Found, String> {
-    let (leader, incoming) = ask(keeping, journal).await?;
+/// See [`NotLent`].
+pub async fn fetch(
+    keeping: &Keeping,
+    journal: &Arc<dyn Journal>,
+    over: &AtomicBool,
+) -> Result<Found, NotLent> {
+    let (leader, incoming) = ask(keeping, journal, over).await?;
     let loading = aside(move || incoming.load().map(|loaded| (incoming, loaded)));
-    let loaded = loading.await.map_err(|error| error.to_string())?;
-    let (incoming, loaded) = loaded.map_err(|bad| format!("the snapshot of {leader}: {bad}"))?;
+    let loaded = loading.await.map_err(now)?;
+    let of = |what: String| NotLent::AtAll(format!("the snapshot of {leader}: {what}"));
+    let (incoming, loaded) = loaded.map_err(|bad| of(bad.to_string()))?;
     let tail = loaded.tail();
     let (index, id) = (tail.position.seq, tail.position.id());
-    let named = named(journal, Cursor::at(tail), index).await?;
-    if named != Some(loaded.digest) {
-        return Err(format!(
-            "the snapshot of {leader} is of entry {index} and has the digest {}, which the journal \
-             does not say of that entry",
+    if named(journal, Cursor::at(tail), index).await? != Some(loaded.digest) {
+        return Err(of(format!(
+            "it is of entry {index} and has the digest {}, which the journal does not say of that \
+             entry",
             loaded.digest
-        ));
+        )));
     }
-    let found = incoming.adopt(id).map_err(|error| error.to_string())?;
+    let found = incoming.adopt(id).map_err(now)?;
     log::info!(index, leader = leader.as_str(), path:% = found.path.display(); "take a lent snapshot");
     Ok(found)
 }
 
+fn now(error: impl Display) -> NotLent {
+    NotLent::Now(error.to_string())
+}
+
 /// Asks whoever leads, until somebody is there; what comes back is not looked at yet.
-async fn ask(keeping: &Keeping, journal: &Arc<dyn Journal>) -> Result<(String, Incoming), String> {
+async fn ask(
+    keeping: &Keeping,
+    journal: &Arc<dyn Journal>,
+    over: &AtomicBool,
+) -> Result<(String, Incoming), NotLent> {
     let client = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .connect_timeout(CONNECT_WITHIN)
         .read_timeout(READ_WITHIN)
         .build()
-        .map_err(|error| error.to_string())?;
+        .map_err(now)?;
     let until = Instant::now() + LEADER_WITHIN;
     let mut asked = String::new();
     while Instant::now() < until {
-        let claim = journal.leader().await.map_err(|trouble| trouble.to_string())?;
         // The key of a process that is gone lives on for a moment; also of this one's before.
-        if let Some(leader) = claim.map(|claim| claim.url).filter(|url| *url != keeping.url) {
+        let leader = journal.leader().await?.map(|claim| claim.url);
+        if let Some(leader) = leader.filter(|url| *url != keeping.url) {
             if asked != leader {
                 log::info!(leader = leader.as_str(); "ask for a snapshot");
                 asked.clone_from(&leader);
@@ -80,33 +108,40 @@ async fn ask(keeping: &Keeping, journal: &Arc<dyn Journal>) -> Result<(String, I
             }
             match request.send().await {
                 Ok(answer) => {
-                    let incoming = receive(keeping, answer).await;
-                    let lends_none = |why| format!("{leader} lends no snapshot: {why}");
-                    return incoming.map_err(lends_none).map(|incoming| (leader, incoming));
+                    let incoming = receive(keeping, &leader, answer, over).await?;
+                    return Ok((leader, incoming));
                 }
                 Err(error) if error.is_connect() => {}
-                Err(error) => return Err(format!("{leader} lends no snapshot: {error}")),
+                Err(error) => return Err(now(error)),
             }
         }
         sleep(LOOK).await;
     }
-    Err("no other instance leads, which could lend one".into())
+    Err(NotLent::AtAll("no other instance leads, which could lend one".into()))
 }
 
-async fn receive(keeping: &Keeping, answer: Response) -> Result<Incoming, String> {
+async fn receive(
+    keeping: &Keeping,
+    leader: &str,
+    answer: Response,
+    over: &AtomicBool,
+) -> Result<Incoming, NotLent> {
+    let none = |why: &str| NotLent::AtAll(format!("{leader} lends no snapshot: {why}"));
     match answer.status().as_u16() {
         200 => {}
-        401 => return Err("it asks for a token: set its TARTARUS_BOOTSTRAP_TOKEN here too".into()),
-        404 => return Err("it has none".into()),
-        other => return Err(format!("it answered {other}")),
+        401 => return Err(none("it asks for a token: set its TARTARUS_BOOTSTRAP_TOKEN here too")),
+        404 => return Err(none("it has none")),
+        other => return Err(now(format!("{leader} answered {other}"))),
     }
-    let mut incoming = keeping.snapshots.receive().map_err(|error| error.to_string())?;
+    let mut incoming = keeping.snapshots.receive().map_err(now)?;
     let mut parts = answer.bytes_stream();
     while let Some(part) = parts.next().await {
-        let part = part.map_err(|error| error.to_string())?;
+        if over.load(Ordering::Relaxed) {
+            return Err(now("this instance has another role"));
+        }
+        let part = part.map_err(now)?;
         let written = aside(move || incoming.write(&part).map(|()| incoming)).await;
-        let written = written.map_err(|error| error.to_string())?;
-        incoming = written.map_err(|error| error.to_string())?;
+        incoming = written.map_err(now)?.map_err(now)?;
     }
     Ok(incoming)
 }
@@ -116,9 +151,12 @@ async fn named(
     journal: &Arc<dyn Journal>,
     mut after: Cursor,
     entry: Sequence,
-) -> Result<Option<Digest>, String> {
+) -> Result<Option<Digest>, NotLent> {
     loop {
-        let page = journal.read(&after).await.map_err(|error| error.to_string())?;
+        let page = journal.read(&after).await.map_err(|error| match error {
+            ReadError::Trouble(trouble) => trouble.into(),
+            ReadError::Damaged(damaged) => NotLent::AtAll(damaged.to_string()),
+        })?;
         if page.entries.is_empty() {
             return Ok(None);
         }
@@ -215,13 +253,15 @@ mod tests {
             let keeping = keeping(dir.path());
             let claim = Claim { boot: Uuid::new_v4(), url: lender(lent) };
             journal.claim(&claim, Claiming::Acquire).await.expect("the key");
-            let fetched = fetch(&keeping, &journal).await;
+            let fetched = fetch(&keeping, &journal, &AtomicBool::new(false)).await;
             journal.release(&claim).await.expect("given back");
             let there = keeping.snapshots.list().expect("a directory");
             let files = std::fs::read_dir(dir.path()).expect("a directory").count();
             match fetched {
                 Ok(found) => assert_eq!((wrong, there), ("", vec![found])),
                 Err(why) => {
+                    assert!(matches!(why, NotLent::AtAll(_)), "{why:?}");
+                    let why = why.to_string();
                     assert!(!wrong.is_empty() && why.contains(wrong), "{wrong}: {why}");
                     assert_eq!((there.len(), files), (0, 0), "{why}");
                 }

@@ -36,21 +36,30 @@ pub(super) async fn make(
     let mut source = Source::journal(journal.clone());
     let (mut world, mut tail, mut from) = (World::default(), None, 0);
     for found in keeping.snapshots.candidates(Some(identity), None) {
-        let Ok(header) = found.header() else { continue };
         // Of the chain that this very instance follows: it was asked at the start, and by the fold.
-        let Some(loaded) = load_or_say(&found).filter(|_| header.tail.position.seq < index) else {
+        let Some(loaded) = (found.id.seq < index).then(|| load_or_say(&found)).flatten() else {
             continue;
         };
-        from = header.tail.position.seq;
-        source.go_on(header.tail);
-        (world, tail) = (loaded.world, Some(header.tail));
+        from = loaded.tail().position.seq;
+        source.go_on(loaded.tail());
+        (world, tail) = (loaded.world, Some(loaded.header.tail));
         break;
     }
     let next = tail.map_or(1, |tail: Tail| tail.position.seq + 1);
     let oldest = journal.stored(1, 1).await?.first().map_or(1, |(id, _)| id.seq);
     if next < oldest {
-        let archive = Archive::open(&keeping.archive)?;
-        source = source.with(Some(Archived::of(archive, Some(identity)).await?));
+        let out_of_reach = |why: String| {
+            let last = oldest - 1;
+            Undone::OutOfReach(format!("entries {next} to {last} have left Redis, and {why}"))
+        };
+        let open = async { Archived::of(Archive::open(&keeping.archive)?, Some(identity)).await };
+        let archived = open.await.map_err(|error| out_of_reach(error.to_string()))?;
+        let covers = archived.covers_until(next);
+        if covers < oldest {
+            let place = &keeping.archive;
+            return Err(out_of_reach(format!("the archive at {place} ends before entry {covers}")));
+        }
+        source = source.with(Some(archived));
     }
     let state = UpTo { world, tail, index, events: 0, bad: None, over: over.clone() };
     let (state, read) = fold::prepared(&mut source, Tell, state, |_| {}).await;
