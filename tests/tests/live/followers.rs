@@ -113,6 +113,21 @@ async fn a_leader_that_stays_and_never_answers_is_not_waited_for_without_end() {
 }
 
 #[tokio::test]
+async fn an_instance_that_keeps_an_output_and_hangs_is_not_waited_for_without_end() {
+    let mut house = House::redis().await;
+    let _agent = agent(&house).await;
+    let other = house.another("other").start().await;
+    let api = other.api();
+    let run = id(&api.submit_command(&["echo", "kept"]).await);
+    succeeded(&api, &run, "kept\n").await;
+    // Its machine takes connections, and nothing answers them.
+    house.olympus.process.signal(Signal::STOP);
+    let logs = api.get(&format!("/v1/runs/{run}/logs")).await;
+    house.olympus.process.signal(Signal::CONT);
+    logs.problem(503, "unavailable");
+}
+
+#[tokio::test]
 async fn a_follower_takes_over_from_a_killed_leader_and_nothing_acknowledged_is_lost() {
     let mut house = House::with(Some(RedisServer::durable()), &[]).await;
     let _agent = agent(&house).await;

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use domain::{Run, RunId};
 use olympus_actors::view::Until;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::problem::{self, Fault};
 use super::{AppState, Open, answer, forward, read};
@@ -21,6 +23,10 @@ use crate::house::Role;
 use crate::output::{Chunk, OutputStore, Reader};
 
 const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
+
+/// The instance that keeps an output must begin to answer by then: it looks into a file, and the way to
+/// it is as long as that to a leader.
+const KEEPER_WITHIN: Duration = Duration::from_secs(10);
 
 /// See the module.
 pub async fn get(
@@ -32,7 +38,7 @@ pub async fn get(
     let query = LogsQuery::parse(&rest)?;
     let id = read::run_id(&id)?;
     let open = state.open()?;
-    let seen = read::run(&open, id, Until::Now, std::time::Duration::ZERO).await?;
+    let seen = read::run(&open, id, Until::Now, Duration::ZERO).await?;
     state.saw(seen.mark.index);
     let Some(run) = seen.value.map(|seen| seen.run) else {
         return Err(Fault::from(domain::Refusal::NoSuchRun(id)).at(seen.mark));
@@ -45,8 +51,11 @@ pub async fn get(
     if let Some(keeper) = keeper(&state, &open, &run, wanted).await?
         && !forward::was_forwarded(request.headers())
     {
-        let asked = forward::ask(&state, &request, &keeper, None, Bytes::new()).await;
-        return asked.map_err(|_| problem::output_elsewhere(id, &keeper).at(seen.mark));
+        let asked = forward::ask(&state, &request, &keeper, None, Bytes::new());
+        return match timeout(KEEPER_WITHIN, asked).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) | Err(_) => Err(problem::output_elsewhere(id, &keeper).at(seen.mark)),
+        };
     }
     let mut follow = Follow {
         output: open.output.clone(),
