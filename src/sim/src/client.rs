@@ -25,6 +25,9 @@ use crate::world::World;
 const PATIENCE: Duration = Duration::from_secs(9);
 /// How often one that does not know is tried again.
 const TRIES: u32 = 8;
+/// What the policies that clients put are for: each run starts from `host`, and the first by name is
+/// the most specific.
+const POLICIES: [&str; 3] = ["host", "ho*", "*"];
 /// L2: when somebody leads, a write that is tried again until then is answered.
 pub const LAST_WITHIN_MS: u64 = 9_000;
 
@@ -35,19 +38,30 @@ pub enum Kind {
     Submit(u32),
     /// A run to end.
     Cancel(Uuid),
+    /// A policy to be in force, or not.
+    Policy(String, bool),
+    /// The queue to stand still, or to go on.
+    Queue(bool),
+    /// One thing.
+    Read(What, Freshness),
+}
+
+/// What is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A run.
+    Run(Uuid),
     /// A policy.
     Policy(String),
-    /// The queue to stand still, or to go on.
-    Queue,
-    /// One run; at least at an entry.
-    Read {
-        /// Which.
-        run: Uuid,
-        /// `min_index`.
-        least: Option<u64>,
-        /// `consistent`.
-        consistent: bool,
-    },
+}
+
+/// How fresh an answer is to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Freshness {
+    /// `min_index`.
+    pub least: Option<u64>,
+    /// `consistent`.
+    pub consistent: bool,
 }
 
 /// What came of a try, or of all of them.
@@ -74,6 +88,8 @@ pub struct Done {
     pub receipt: Option<Receipt>,
     /// The runs it names, with their status.
     pub runs: Vec<(Uuid, String)>,
+    /// The version of the policy it shows; none where there is no such policy.
+    pub version: Option<u64>,
 }
 
 /// One operation.
@@ -144,6 +160,17 @@ impl Client {
         }
     }
 
+    /// Reads until the first phase is over.
+    pub async fn look(mut self) {
+        while self.world.faulty() {
+            let think = self.chance.between(5, 60);
+            sleep(Duration::from_millis(think)).await;
+            let name = self.some_policy();
+            let path = format!("/v1/policies/{name}");
+            self.read(What::Policy(name), path).await;
+        }
+    }
+
     async fn act(&mut self) {
         let some = self.chance.pick(&self.runs).copied();
         match (self.chance.below(100), some) {
@@ -158,49 +185,63 @@ impl Client {
             }
             (70..74, _) => self.policy().await,
             (74..78, _) => {
-                for what in ["pause", "resume"] {
+                for (stands, what) in [(true, "pause"), (false, "resume")] {
                     let path = format!("/v1/queue/{what}");
-                    self.perform(Kind::Queue, Method::POST, &path, None, false).await;
+                    self.perform(Kind::Queue(stands), Method::POST, &path, None, false).await;
                 }
             }
-            (_, Some(run)) => self.read(run).await,
+            (78..82, _) => {
+                let name = self.some_policy();
+                let path = format!("/v1/policies/{name}");
+                self.read(What::Policy(name), path).await;
+            }
+            (_, Some(run)) => self.read(What::Run(run), format!("/v1/runs/{run}")).await,
             (_, None) => {}
         }
     }
 
-    async fn read(&mut self, run: Uuid) {
-        let (mut least, mut consistent, mut query) = (None, false, String::new());
+    async fn read(&mut self, what: What, path: String) {
+        let (mut fresh, mut query) = (Freshness::default(), String::new());
         match self.chance.below(4) {
             0 => {
-                least = Some(self.newest);
+                fresh.least = Some(self.newest);
                 query = format!("?min_index={}", self.newest);
             }
             1 => {
-                consistent = true;
+                fresh.consistent = true;
                 query = "?consistent=true".into();
             }
-            2 => query = "?wait=700ms".into(),
+            2 if matches!(what, What::Run(_)) => query = "?wait=700ms".into(),
             _ => {}
         }
-        let (kind, path) =
-            (Kind::Read { run, least, consistent }, format!("/v1/runs/{run}{query}"));
+        let (kind, path) = (Kind::Read(what, fresh), format!("{path}{query}"));
         self.perform(kind, Method::GET, &path, None, false).await;
     }
 
+    fn some_policy(&self) -> String {
+        format!("p{}", self.chance.below(POLICIES.len() as u64))
+    }
+
     async fn policy(&mut self) {
-        let name = format!("p{}", self.chance.below(3));
+        let name = self.some_policy();
+        let path = format!("/v1/policies/{name}");
+        if self.chance.per_mille(250) {
+            self.perform(Kind::Policy(name, false), Method::DELETE, &path, None, false).await;
+            return;
+        }
+        let which = name.trim_start_matches('p').parse().unwrap_or(0_usize);
         // Never one that a run does not pass: what is refused ends nothing.
         let body = json!({
-            "name": name, "match": {"templates": [format!("{name}-*")]},
+            "name": name, "match": {"templates": [POLICIES[which]]},
             "limits": {"cpu_milli": 1000 + self.chance.below(1000), "mem_mb": 512, "ttl": "10m"},
         });
-        let path = format!("/v1/policies/{name}");
-        self.perform(Kind::Policy(name), Method::PUT, &path, Some(body), false).await;
+        self.perform(Kind::Policy(name, true), Method::PUT, &path, Some(body), false).await;
     }
 
     /// Lets the queue go on.
     pub async fn resume(&mut self) {
-        self.perform(Kind::Queue, Method::POST, "/v1/queue/resume", None, false).await;
+        let path = "/v1/queue/resume";
+        self.perform(Kind::Queue(false), Method::POST, path, None, false).await;
     }
 
     /// Submits some runs, until it is known what came of it.
@@ -249,7 +290,11 @@ impl Client {
         let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
         let mut tries = Vec::new();
         loop {
-            let outcome = self.once(&name, tries.len(), &method, path, body.clone(), keyed).await;
+            let answer = self.once(&name, tries.len(), &method, path, body.clone(), keyed).await;
+            let outcome = match answer {
+                Ok(answer) => outcome(&self.world, &name, &kind, &answer),
+                Err(silent) => silent,
+            };
             trace!("{name} {method} {path}: {outcome:?}");
             let again = match &outcome {
                 Outcome::Done(_) | Outcome::Refused(_) => false,
@@ -260,7 +305,7 @@ impl Client {
             tries.push(outcome);
             let patient = self.patient && now_ms() - asked_ms < LAST_WITHIN_MS;
             let enough = tries.len() >= TRIES as usize && !patient;
-            if !again || enough || matches!(kind, Kind::Read { .. }) {
+            if !again || enough || matches!(kind, Kind::Read(..)) {
                 break;
             }
             sleep(Duration::from_millis(self.chance.between(50, 900))).await;
@@ -283,7 +328,7 @@ impl Client {
         path: &str,
         body: Bytes,
         keyed: bool,
-    ) -> Outcome {
+    ) -> Result<Answer, Outcome> {
         let url = {
             let instances = self.world.instances.borrow();
             let leader = instances.iter().find(|instance| instance.leads());
@@ -304,14 +349,14 @@ impl Client {
         }
         let asked = Asked { method: method.clone(), url: format!("{url}{path}"), headers, body };
         match timeout(PATIENCE, self.world.ask(asked, false)).await {
-            Ok(Ok(answer)) => outcome(&self.world, name, &answer),
-            Ok(Err(Silent::Away)) => Outcome::NotApplied,
-            Ok(Err(Silent::Unanswered)) | Err(_) => Outcome::Unknown,
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(Silent::Away)) => Err(Outcome::NotApplied),
+            Ok(Err(Silent::Unanswered)) | Err(_) => Err(Outcome::Unknown),
         }
     }
 }
 
-fn outcome(world: &World, name: &str, answer: &Answer) -> Outcome {
+fn outcome(world: &World, name: &str, kind: &Kind, answer: &Answer) -> Outcome {
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let run = |body: &Value| {
         let id = body["id"].as_str().or(body["run_id"].as_str())?;
@@ -327,9 +372,13 @@ fn outcome(world: &World, name: &str, answer: &Answer) -> Outcome {
         index: answer.index().unwrap_or(0),
         receipt: answer.receipt(),
         runs,
+        version: body["version"].as_u64(),
     };
+    let of_policy = matches!(kind, Kind::Read(What::Policy(_), _));
     match (answer.status, body["outcome"].as_str()) {
         (200..300, _) => Outcome::Done(done),
+        // That there is none is an answer too.
+        (404, _) if of_policy && answer.index().is_some() => Outcome::Done(done),
         (403, _) if done.receipt.is_some() => Outcome::Done(done),
         (404, _) => Outcome::Refused(404),
         (503, Some("not_applied")) => Outcome::NotApplied,

@@ -42,7 +42,7 @@ use crate::trace;
 use crate::trace::{now_ms, within};
 use crate::world::{SealedAt, World, current};
 
-/// A Thursday in 2026, in microseconds since 1970: when every seed begins.
+/// A Monday in 2026, in microseconds since 1970: when every seed begins.
 const BEGAN_US: u64 = 1_790_000_000_000_000;
 /// A supervisor starts a process that has ended again after so long.
 const START_AGAIN: Duration = Duration::from_millis(500);
@@ -353,6 +353,7 @@ async fn until_gone(url: String) {
         sleep(Duration::from_millis(25)).await;
         let Some(world) = current() else { return };
         if led && world.faulty() && world.chance.per_mille(world.plan.lying_wire) {
+            world.suffers("a living leader said to be gone");
             trace!("somebody says that {url} is gone");
             return;
         }
@@ -419,6 +420,7 @@ impl World {
         let lose = if self.faulty() { self.plan.lose_http } else { 0 };
         self.way(50, 3_000).await;
         if self.chance.per_mille(lose) {
+            self.suffers("a request or its answer lost");
             self.way(1_000, 2_000_000).await;
             return Err(Silent::Unanswered);
         }
@@ -438,26 +440,27 @@ impl World {
         let answer = answered.await.map_err(|_| Silent::Unanswered)?;
         self.way(50, 3_000).await;
         if self.chance.per_mille(lose) {
+            self.suffers("a request or its answer lost");
             return Err(Silent::Unanswered);
         }
         Ok(answer)
     }
 
-    /// S6: nothing leaves an instance that is not durable.
+    /// S6: nothing leaves an instance that is not durable, but what Redis had and forgot.
     fn leaves(&self, from: &Instance, answer: &Answer, reads: bool) {
         let newest = self.store.newest().map_or(0, |id| id.seq);
-        if self.plan.forgets() {
-            return;
-        }
+        let forgotten = self.redis.forgotten.borrow();
         if let Some(Receipt(id)) = answer.receipt() {
             let there = self.store.entries(id.seq).first().is_some_and(|(found, _)| *found == id);
-            if !there {
+            if !there && !forgotten.contains_key(&id) {
                 let what =
                     format!("{} answers {} with receipt {}", from.name, answer.status, Receipt(id));
                 self.find("S6", format!("{what}, and the journal ends with {newest}"));
             }
         }
-        if reads && answer.status == 200 && answer.index().is_some_and(|index| index > newest) {
+        let shows = answer.index().filter(|index| reads && answer.status == 200 && *index > newest);
+        let was_there = |index| forgotten.iter().any(|(id, f)| id.seq == index && f.is_absent());
+        if shows.is_some_and(|index| !was_there(index)) {
             let what = format!("{} shows entry {:?}", from.name, answer.index());
             self.find("S6", format!("{what}, and the journal ends with {newest}"));
         }

@@ -25,6 +25,7 @@ mod trace;
 mod world;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -37,10 +38,11 @@ use tokio::task::LocalSet;
 use tokio::time::sleep;
 
 use chance::Chance;
-use client::{Client, LAST_WITHIN_MS, Outcome};
+use client::{Client, Kind, LAST_WITHIN_MS, Outcome};
 use instance::Instance;
 use node::Node;
 use redis::{Redis, Request};
+use trace::trace_line as trace;
 use world::World;
 
 pub use plan::Plan;
@@ -71,6 +73,8 @@ pub struct Report {
     pub trace: Vec<String>,
     /// How much of what happened.
     pub counts: Counts,
+    /// Faults that came, by kind.
+    pub faults: BTreeMap<&'static str, u64>,
 }
 
 /// How much of what happened.
@@ -86,6 +90,8 @@ pub struct Counts {
     pub lost: usize,
     /// Operations of clients.
     pub operations: usize,
+    /// Of them submissions.
+    pub submissions: usize,
     /// Of them acknowledged.
     pub done: usize,
     /// Programs that ran.
@@ -104,7 +110,8 @@ pub fn run(plan: Plan, dir: &Path, keep_trace: bool) -> Report {
     let runtime = runtime.expect("a runtime");
     olympus::aside::all_here();
     let tasks = Rc::new(LocalSet::new());
-    let (findings, counts, traced) = runtime.block_on(tasks.clone().run_until(async move {
+    let of_world = Rc::downgrade(&tasks);
+    let (gone, findings, counts, faults, traced) = runtime.block_on(tasks.run_until(async move {
         trace::begin(keep_trace);
         let (to_redis, calls) = mpsc::unbounded_channel();
         let identity =
@@ -113,7 +120,7 @@ pub fn run(plan: Plan, dir: &Path, keep_trace: bool) -> Report {
         store.begin(identity);
         let world = Rc::new(World {
             chance: Chance::of(seed, "network"),
-            tasks,
+            tasks: of_world,
             store,
             identity,
             redis: Redis::default(),
@@ -126,6 +133,7 @@ pub fn run(plan: Plan, dir: &Path, keep_trace: bool) -> Report {
             heard: RefCell::default(),
             sealed: RefCell::default(),
             findings: RefCell::default(),
+            faults: RefCell::default(),
             dir: dir.to_owned(),
             plan,
         });
@@ -138,11 +146,18 @@ pub fn run(plan: Plan, dir: &Path, keep_trace: bool) -> Report {
         if let Some(panic) = &traced.panic {
             world.find("panic", panic.clone());
         }
-        (world.findings.take(), counts, traced)
+        // What a process has of the world is in its tasks, and those are its instance's: nobody else
+        // ends that circle. What is said from here on belongs to no seed.
+        world.instances.borrow().iter().for_each(|instance| instance.kill());
+        world.nodes.borrow().iter().for_each(|node| node.kill());
+        (Rc::downgrade(&world), world.findings.take(), counts, world.faults.take(), traced)
     }));
-    // Processes end with the runtime; what they would say then belongs to no seed.
+    let timers = runtime.enter();
+    drop(tasks);
+    drop(timers);
     drop(runtime);
-    Report { seed, hash: traced.hash, findings, trace: traced.kept, counts }
+    debug_assert_eq!(gone.strong_count(), 0, "a world outlives its seed");
+    Report { seed, hash: traced.hash, findings, trace: traced.kept, counts, faults }
 }
 
 async fn network(world: Rc<World>, mut calls: mpsc::UnboundedReceiver<Request>) {
@@ -172,13 +187,24 @@ async fn live(world: &Rc<World>) -> Counts {
             drop(left);
         });
     }
+    for number in 0..world.plan.readers {
+        let (client, left) = (Client::new(world, 10 + number), left.clone());
+        world.spawn(async move {
+            client.look().await;
+            drop(left);
+        });
+    }
     drop(left);
     nemesis::begin(world);
-    sleep(Duration::from_millis(world.plan.faults_ms)).await;
+    world.until(world.plan.faults_ms, || false).await;
     nemesis::heal(world);
-    // Everybody has his answer, or has given up.
-    let _ = all_left.recv().await;
-    if world.redis.emptied.get() {
+    if !world.is_proved() {
+        // Everybody has his answer, or has given up.
+        let _ = all_left.recv().await;
+    }
+    if world.is_proved() {
+        // Nothing that follows would be news.
+    } else if world.redis.emptied.get() {
         // Nothing is written any more; an operator restores what there was.
         sleep(CALM).await;
     } else {
@@ -187,12 +213,14 @@ async fn live(world: &Rc<World>) -> Counts {
     let model = check::all(world);
     let operations = world.operations.borrow();
     let done = operations.iter().filter(|o| matches!(o.outcome(), Outcome::Done(_)));
+    let submissions = operations.iter().filter(|o| matches!(o.kind, Kind::Submit(_)));
     Counts {
         entries: model.ids.len(),
         runs: model.runs.len(),
         reigns: model.reigns.len(),
         lost: model.lost.len(),
         operations: operations.len(),
+        submissions: submissions.count(),
         done: done.count(),
         programs: world.programs.borrow().len(),
         ms: trace::now_ms(),
@@ -203,7 +231,7 @@ async fn live(world: &Rc<World>) -> Counts {
 async fn recover(world: &Rc<World>) {
     let leads = || world.instances.borrow().iter().any(|instance| instance.leads());
     operate(world);
-    if world.until(LEADS_WITHIN_MS, leads).await.is_none() {
+    if !world.until(LEADS_WITHIN_MS, leads).await {
         world.find("L1", format!("nobody leads {LEADS_WITHIN_MS} ms after the healing"));
         return;
     }
@@ -215,9 +243,17 @@ async fn recover(world: &Rc<World>) {
     if !matches!(outcome, Outcome::Done(_)) || took_ms > 2 * LAST_WITHIN_MS {
         world.find("L2", format!("a last submission came to {outcome:?} after {took_ms} ms"));
     }
-    let all_ended = || check::Model::of(world).unfinished() == 0;
-    if world.until(ENDED_WITHIN_MS, all_ended).await.is_none() {
-        let left = check::Model::of(world).unfinished();
+    let seen = Cell::new(world.store.newest());
+    let unfinished = Cell::new(check::Model::of(world).unfinished());
+    let all_ended = || {
+        let newest = world.store.newest();
+        if seen.replace(newest) != newest {
+            unfinished.set(check::Model::of(world).unfinished());
+        }
+        unfinished.get() == 0
+    };
+    if !world.until(ENDED_WITHIN_MS, all_ended).await {
+        let left = unfinished.get();
         world.find("L3", format!("{left} runs have not ended after {ENDED_WITHIN_MS} ms"));
     }
     let reigns = check::Model::of(world).reigns.len();
@@ -231,7 +267,7 @@ async fn recover(world: &Rc<World>) {
 
 /// What an operator does: starts what has stopped for good, where Redis forgot.
 fn operate(world: &Rc<World>) {
-    if !world.plan.forgets() {
+    if world.redis.forgotten.borrow().is_empty() {
         for instance in world.instances.borrow().iter().filter(|instance| instance.has_failed()) {
             world.find("L1", format!("{} stopped for good, and nothing was lost", instance.name));
         }
@@ -287,7 +323,7 @@ async fn agree(world: &Rc<World>) {
             }
             let folded = check::fold(world);
             if folded.digest() != seen.value {
-                let what = format!("{} has another state at {}", instance.name, before);
+                let what = format!("{} has another state at {}", instance.name, seen.mark.index);
                 world.find("S5", format!("{what} than the journal says"));
             }
             break;

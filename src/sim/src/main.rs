@@ -4,8 +4,10 @@
 
 #![allow(clippy::print_stdout)]
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::Parser;
 use sim::{Plan, Planted, Report, run};
@@ -32,6 +34,9 @@ struct Args {
     /// Stops at the first seed in which something is found.
     #[arg(long)]
     first: bool,
+    /// Says how far it has come after so many seeds.
+    #[arg(long, default_value_t = 1_000)]
+    every: u64,
     /// Where files of the simulated instances go.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -57,42 +62,91 @@ fn show(report: &Report, args: &Args) {
     }
 }
 
+/// What was lived so far.
+#[derive(Default)]
+struct Lived {
+    seeds: u64,
+    found: u64,
+    ms: u64,
+    submissions: usize,
+    done: usize,
+    runs: usize,
+    programs: usize,
+    take_overs: usize,
+    lost: usize,
+    faults: BTreeMap<&'static str, u64>,
+}
+
+impl Lived {
+    fn add(&mut self, report: &Report) {
+        let counts = report.counts;
+        self.seeds += 1;
+        self.found += u64::from(!report.findings.is_empty());
+        self.ms += counts.ms;
+        self.submissions += counts.submissions;
+        self.done += counts.done;
+        self.runs += counts.runs;
+        self.programs += counts.programs;
+        // The first who leads takes over from nobody.
+        self.take_overs += counts.reigns.saturating_sub(1);
+        self.lost += counts.lost;
+        for (fault, times) in &report.faults {
+            *self.faults.entry(fault).or_default() += times;
+        }
+    }
+
+    fn so_far(&self, from: u64, began: Instant) -> String {
+        let Self { seeds, found, ms, .. } = self;
+        let (seconds, resident) = (began.elapsed().as_secs(), resident_mb());
+        format!(
+            "{seeds} seeds from {from}: {found} with findings; {} s simulated in {seconds} s, \
+             {resident} MiB resident",
+            ms / 1_000
+        )
+    }
+
+    fn all(&self) -> String {
+        let Self { submissions, done, runs, programs, take_overs, lost, .. } = self;
+        let faults = self.faults.iter().map(|(fault, times)| format!("{fault}: {times}"));
+        let faults: Vec<String> = faults.collect();
+        format!(
+            "{submissions} submissions, {done} operations acknowledged, {runs} runs, {programs} \
+             programs, {take_overs} take-overs, {lost} nodes lost\nfaults: {}",
+            faults.join(", ")
+        )
+    }
+}
+
+/// What this process has in memory; 0 where nobody says so.
+fn resident_mb() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let resident = pages.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    resident.unwrap_or(0) * 4 / 1_024
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
     let dir = args.dir.clone().unwrap_or_else(|| {
         std::env::temp_dir().join(format!("tartarus-sim-{}", std::process::id()))
     });
     let (from, seeds) = args.seed.map_or((args.from, args.seeds), |seed| (seed, 1));
-    let (mut found, mut sum) = (0_u64, [0_u64; 6]);
-    let began = std::time::Instant::now();
+    let (mut lived, began) = (Lived::default(), Instant::now());
     for seed in from..from.saturating_add(seeds) {
         let report = run(Plan::of(seed, args.planted), &dir, args.trace);
         // What it wrote is of no use to the next.
         let _ = std::fs::remove_dir_all(&dir);
         show(&report, &args);
-        let counts = report.counts;
-        let of = [counts.ms, counts.done as u64, counts.runs as u64, counts.reigns as u64];
-        let of = of.into_iter().chain([counts.lost as u64, counts.programs as u64]);
-        sum.iter_mut().zip(of).for_each(|(sum, count)| *sum += count);
+        lived.add(&report);
         if args.seed.is_some() {
             println!("seed {seed}: hash {:016x}, {:?}", report.hash, report.counts);
         }
-        if !report.findings.is_empty() {
-            found += 1;
-            if args.first {
-                break;
-            }
+        if !report.findings.is_empty() && args.first {
+            break;
         }
-        if (seed - from + 1) % 1_000 == 0 {
-            println!("{} seeds, {found} with findings", seed - from + 1);
+        if lived.seeds.is_multiple_of(args.every.max(1)) {
+            println!("{}", lived.so_far(from, began));
         }
     }
-    let [ms, done, runs, reigns, lost, programs] = sum;
-    println!(
-        "{seeds} seeds from {from}: {found} with findings; {} s simulated in {} s; {done} operations \
-         acknowledged, {runs} runs, {programs} programs, {reigns} reigns, {lost} nodes lost",
-        ms / 1_000,
-        began.elapsed().as_secs()
-    );
-    if found == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!("{}\n{}", lived.so_far(from, began), lived.all());
+    if lived.found == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

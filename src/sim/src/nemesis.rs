@@ -86,7 +86,27 @@ async fn pause(chance: &Chance, from_ms: u64, to_ms: u64) {
     sleep(Duration::from_millis(chance.between(from_ms, to_ms))).await;
 }
 
+fn name(fault: Fault) -> &'static str {
+    match fault {
+        Fault::KillInstance => "an instance killed",
+        Fault::StopInstance => "an instance stopped",
+        Fault::PauseInstance => "an instance paused",
+        Fault::CutInstance => "an instance cut off",
+        Fault::TurnClock => "a clock turned",
+        Fault::KillRedis => "redis killed",
+        Fault::PauseRedis => "redis paused",
+        Fault::EarlyLease => "the leader's key expired early",
+        Fault::LateLease => "the leader's key expired late",
+        Fault::KillAgent => "an agent killed",
+        Fault::PauseAgent => "an agent paused",
+        Fault::CutAgent => "an agent cut off",
+        Fault::RollBack => "an older backup restored",
+        Fault::Flush => "redis emptied",
+    }
+}
+
 async fn strike(world: &Rc<World>, fault: Fault, chance: &Chance) {
+    world.suffers(name(fault));
     let node = chance.pick(&world.nodes.borrow()).cloned();
     match fault {
         Fault::KillInstance => {

@@ -55,6 +55,8 @@ pub struct Program {
     pub journal_was: u64,
     /// When it ended.
     pub ended_ms: Cell<Option<u64>>,
+    /// Its exit code, where it ended by itself.
+    pub code: Cell<Option<i32>>,
     /// Whether its agent was paused meanwhile: then nobody could stop it in time.
     pub frozen: Cell<bool>,
 }
@@ -419,6 +421,7 @@ async fn run(
         began_ms: now_ms(),
         journal_was: world.store.newest().map_or(0, |id| id.seq),
         ended_ms: Cell::new(None),
+        code: Cell::new(None),
         frozen: Cell::new(node.gate.borrow().as_ref().is_some_and(Gate::is_paused)),
     });
     world.programs.borrow_mut().push(program.clone());
@@ -463,5 +466,6 @@ async fn run(
         }
     };
     program.ended_ms.set(Some(now_ms()));
+    program.code.set(code);
     let _ = reports.send(end(cause, code, program.began_ms));
 }

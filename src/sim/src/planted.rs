@@ -1,9 +1,9 @@
-//! Bugs that such a house could have, planted to prove that the checkers find them.
+//! Bugs that a house like this one might have, planted to prove that the checkers find them.
 //!
 //! Each is planted where the house meets the world: in the journal's port, in its dice, in the terms of
 //! its agents. The house itself is the same program, so nothing here can be on in production.
 
-use crate::plan::{Often, Plan, Tier};
+use crate::plan::{Calls, Often, Plan, Tier};
 
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,10 +49,14 @@ impl Planted {
     /// Turns a plan towards the faults without which the bug does no harm.
     pub(crate) fn favour(self, plan: &mut Plan) {
         match self {
+            // Somebody must ask a new leader while its first entry is on its way.
             Self::DropBarrier => {
-                plan.often.early_lease = 900;
-                plan.calls.slow_ms = 20;
-                plan.instances = 3;
+                plan.often = Often { kill_instance: 1_000, ..Often::default() };
+                plan.calls = Calls { slow_ms: 40, ..Calls::default() };
+                plan.lying_wire = 0;
+                plan.tier = Tier::Always;
+                (plan.instances, plan.clients, plan.readers, plan.nodes) = (3, 2, 3, 1);
+                plan.faults_ms = 8_000;
             }
             Self::ReadBeyondDurable => {
                 plan.calls.lose_request = plan.calls.lose_request.max(20);
@@ -60,16 +64,19 @@ impl Planted {
                 plan.often.early_lease = 1_500;
                 plan.instances = 3;
             }
-            // The journal must lose entries and grow to the same number while an append is on its way.
+            // The journal must lose entries that nobody knows any more, and grow to the same number
+            // while an append is on its way.
             Self::CompareNumbers => {
-                plan.instances = 3;
-                plan.often = Often { roll_back: 500, early_lease: 400, ..Often::default() };
-                plan.roll_back_by = 3;
-                plan.calls = crate::plan::Calls {
-                    slow_ms: 5,
-                    hold_request: 60,
-                    ..crate::plan::Calls::default()
+                (plan.instances, plan.nodes, plan.faults_ms) = (1, 1, 12_000);
+                plan.often = Often {
+                    roll_back: 400,
+                    early_lease: 300,
+                    kill_instance: 900,
+                    ..Often::default()
                 };
+                plan.roll_back_by = 3;
+                plan.calls =
+                    Calls { slow_ms: 5, hold_request: 60, duplicate: 300, ..Calls::default() };
             }
             Self::KnowByNumber => {
                 plan.instances = 3;
@@ -89,11 +96,7 @@ impl Planted {
             Self::NoGrace => plan.often.cut_agent = 1_000,
             Self::DupIsConflict => {
                 // Nothing else, so that nothing else can be the cause.
-                plan.calls = crate::plan::Calls {
-                    slow_ms: 2,
-                    lose_append_reply: 100,
-                    ..crate::plan::Calls::default()
-                };
+                plan.calls = Calls { slow_ms: 2, lose_append_reply: 100, ..Calls::default() };
                 plan.often = Often::default();
                 plan.lying_wire = 0;
                 plan.tier = Tier::Always;

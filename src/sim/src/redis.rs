@@ -5,15 +5,17 @@
 //! Never:  answers what it did not do, unless a bug was planted.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use journal::{Appended, EntryId, Sealed};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::plan::Tier;
 use crate::trace;
+use crate::trace::now_ms;
 use crate::world::World;
 
 /// What becomes of a call.
@@ -57,10 +59,34 @@ pub struct Redis {
     pub lives: Cell<u64>,
     /// The newest entry that is on its disk.
     pub flushed: Cell<u64>,
-    /// What it has forgotten.
-    pub forgotten: RefCell<BTreeSet<EntryId>>,
+    /// What it has forgotten, also where it was given back later.
+    pub forgotten: RefCell<BTreeMap<EntryId, Forgotten>>,
     /// Whether everything was deleted.
     pub emptied: Cell<bool>,
+}
+
+/// An entry that Redis forgot.
+#[derive(Debug)]
+pub struct Forgotten {
+    /// What it said.
+    pub bytes: Bytes,
+    /// From when to when it was not there, each time, in milliseconds; the last may last.
+    absences: Vec<(u64, Option<u64>)>,
+}
+
+impl Forgotten {
+    /// Whether it is not there now.
+    pub fn is_absent(&self) -> bool {
+        self.absences.last().is_some_and(|(_, back)| back.is_none())
+    }
+
+    /// Whether it was not there at some moment between two.
+    pub fn was_absent(&self, from_ms: u64, to_ms: u64) -> bool {
+        let overlaps = |(gone, back): &(u64, Option<u64>)| {
+            *gone <= to_ms && back.is_none_or(|back| back >= from_ms)
+        };
+        self.absences.iter().any(overlaps)
+    }
 }
 
 impl World {
@@ -76,10 +102,12 @@ impl World {
         let held = self.chance.per_mille(calls.hold_request);
         self.way(50, way_us).await;
         if held {
+            self.suffers("a call held");
             trace!("{} {}: held", instance.name, request.what);
             self.way(100_000, 5_000_000).await;
         }
         if self.chance.per_mille(calls.lose_request) {
+            self.suffers("a call lost");
             return self.lose(request, "request lost").await;
         }
         while let Some(until) =
@@ -91,15 +119,18 @@ impl World {
             return (request.deed)(Some(Lost::Unreachable))();
         }
         if self.chance.per_mille(calls.busy) {
+            self.suffers("a call refused");
             return (request.deed)(Some(Lost::Busy))();
         }
         if self.chance.per_mille(calls.read_only) {
+            self.suffers("a call refused");
             return (request.deed)(Some(Lost::ReadOnly))();
         }
         let life = self.redis.lives.get();
         let out = self.execute(&mut request);
         let append = request.append.is_some();
         if append && self.chance.per_mille(calls.duplicate) {
+            self.suffers("an append doubled");
             let world = self.clone();
             self.spawn(async move {
                 world.way(1_000, 800_000).await;
@@ -108,10 +139,12 @@ impl World {
             });
         }
         if append && self.chance.per_mille(calls.lose_append_reply) {
+            self.suffers("a reply lost");
             trace!("{} append: reply lost with the connection", instance.name);
             return;
         }
         if self.chance.per_mille(calls.lose_reply) {
+            self.suffers("a reply lost");
             trace!("{} reply lost", instance.name);
             // The connection stands, and says nothing.
             sleep(Duration::from_secs(8)).await;
@@ -119,6 +152,7 @@ impl World {
         }
         self.way(50, way_us).await;
         if self.chance.per_mille(calls.hold_reply) {
+            self.suffers("a reply held");
             self.way(100_000, 3_000_000).await;
         }
         if instance.cut.get() || self.redis.lives.get() != life {
@@ -147,21 +181,22 @@ impl World {
         if before != after {
             let (seq, hash) = after.map_or((0, 0), |id| (id.seq, id.h64));
             trace!("{} {} -> {seq}-{hash:016x}", request.by, request.what);
-            self.appended(request, after);
+            // It may be one that Redis had forgotten, given back.
+            let mut forgotten = self.redis.forgotten.borrow_mut();
+            let absence = after.and_then(|id| forgotten.get_mut(&id)?.absences.last_mut());
+            if let Some((_, back @ None)) = absence {
+                *back = Some(now_ms());
+            }
+            drop(forgotten);
+            if self.redis.emptied.get() {
+                let what = format!("{}'s {}", request.by, request.what);
+                self.find("S16", format!("{what} wrote {after:?} to a journal that was deleted"));
+            }
         }
         if self.plan.tier == Tier::Always {
             self.redis.flushed.set(after.map_or(0, |id| id.seq));
         }
         out
-    }
-
-    fn appended(&self, request: &Request, after: Option<EntryId>) {
-        if request.append.is_some() && self.redis.emptied.get() {
-            self.find(
-                "S16",
-                format!("{} wrote {:?} to a journal that was deleted", request.by, after),
-            );
-        }
     }
 
     /// Redis is killed: what it had not flushed is gone.
@@ -175,12 +210,16 @@ impl World {
 
     /// Everything after an entry is gone.
     pub fn forget_after(&self, seq: u64) {
-        let gone: Vec<EntryId> =
-            self.store.entries(seq + 1).into_iter().map(|(id, _)| id).collect();
+        let gone = self.store.entries(seq + 1);
         if !gone.is_empty() {
             trace!("redis forgets {} entries after {seq}", gone.len());
         }
-        self.redis.forgotten.borrow_mut().extend(gone);
+        let mut forgotten = self.redis.forgotten.borrow_mut();
+        for (id, bytes) in gone {
+            let entry = forgotten.entry(id);
+            let entry = entry.or_insert_with(|| Forgotten { bytes, absences: Vec::new() });
+            entry.absences.push((now_ms(), None));
+        }
         self.store.roll_back(seq);
         self.redis.flushed.set(self.redis.flushed.get().min(seq));
     }
@@ -193,5 +232,20 @@ pub fn append_lost(lost: Lost) -> Appended {
         Lost::Busy => Appended::Busy("busy".into()),
         Lost::ReadOnly => Appended::WrongServer("read only".into()),
         Lost::Unknown => Appended::Unknown("no reply".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Forgotten;
+
+    #[test]
+    fn what_was_given_back_is_known_to_have_been_away() {
+        let absences = vec![(10, Some(20)), (50, None)];
+        let entry = Forgotten { bytes: Default::default(), absences };
+        let away = [(0, 9), (5, 10), (12, 13), (20, 30), (21, 49), (60, 61)];
+        let away = away.map(|(from_ms, to_ms)| entry.was_absent(from_ms, to_ms));
+        assert_eq!(away, [false, true, true, true, false, true]);
+        assert!(entry.is_absent());
     }
 }

@@ -96,10 +96,10 @@ pub fn say(what: std::fmt::Arguments<'_>) {
 }
 
 /// Adds a line to the trace.
-#[macro_export]
-macro_rules! trace {
+macro_rules! trace_line {
     ($($what:tt)*) => { $crate::trace::say(format_args!($($what)*)) };
 }
+pub(crate) use trace_line;
 
 /// The log of the house.
 struct House;

@@ -1,8 +1,9 @@
 //! The world of a seed: everyone in it, and what is known of what they did.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use journal::{EntryId, Identity, MemoryStore};
@@ -16,12 +17,11 @@ use crate::instance::Instance;
 use crate::node::{Heard, Node, Program};
 use crate::plan::Plan;
 use crate::redis::{Redis, Request};
-use crate::trace::now_ms;
 
 /// What was found to be wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Which rule, as `docs/faults.md` numbers them.
+    /// Which rule: `docs/faults.md` says what each letter and number stands for.
     pub rule: &'static str,
     /// What was seen.
     pub what: String,
@@ -33,8 +33,8 @@ pub struct World {
     pub plan: Plan,
     /// Chance of the network.
     pub chance: Chance,
-    /// Everything that is nobody's process.
-    pub tasks: Rc<LocalSet>,
+    /// Everything that is nobody's process. Its tasks have the world: it must not have them.
+    pub tasks: Weak<LocalSet>,
     /// What Redis has.
     pub store: MemoryStore,
     /// Which journal that is.
@@ -59,6 +59,8 @@ pub struct World {
     pub sealed: RefCell<Vec<SealedAt>>,
     /// What was found.
     pub findings: RefCell<Vec<Finding>>,
+    /// Faults that came, by kind.
+    pub faults: RefCell<BTreeMap<&'static str, u64>>,
     /// Where files go.
     pub dir: PathBuf,
 }
@@ -91,7 +93,9 @@ pub fn set(world: Option<Rc<World>>) {
 impl World {
     /// Begins a task that is nobody's process.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        self.tasks.spawn_local(task);
+        if let Some(tasks) = self.tasks.upgrade() {
+            tasks.spawn_local(task);
+        }
     }
 
     /// Writes a finding down.
@@ -99,6 +103,11 @@ impl World {
         let what = what.into();
         crate::trace!("FOUND {rule}: {what}");
         self.findings.borrow_mut().push(Finding { rule, what });
+    }
+
+    /// Counts a fault that came.
+    pub fn suffers(&self, fault: &'static str) {
+        *self.faults.borrow_mut().entry(fault).or_default() += 1;
     }
 
     /// Whether faults are on.
@@ -111,16 +120,21 @@ impl World {
         sleep(Duration::from_micros(self.chance.between(from_us, to_us))).await;
     }
 
-    /// Waits until something is so, and says within how many milliseconds it was; none if never.
-    pub async fn until(&self, within_ms: u64, is_so: impl Fn() -> bool) -> Option<u64> {
+    /// Whether a planted bug has shown itself: what comes after is of no interest.
+    pub fn is_proved(&self) -> bool {
+        self.plan.planted.is_some() && !self.findings.borrow().is_empty()
+    }
+
+    /// Waits until something is so, and says whether it ever was; no longer than until a planted bug
+    /// has shown itself.
+    pub async fn until(&self, within_ms: u64, is_so: impl Fn() -> bool) -> bool {
         let began = Instant::now();
-        let before = now_ms();
         loop {
             if is_so() {
-                return Some(now_ms() - before);
+                return true;
             }
-            if began.elapsed() > Duration::from_millis(within_ms) {
-                return None;
+            if self.is_proved() || began.elapsed() > Duration::from_millis(within_ms) {
+                return false;
             }
             sleep(Duration::from_millis(250)).await;
         }

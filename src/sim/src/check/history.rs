@@ -1,14 +1,15 @@
 //! What clients heard, held against the journal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use journal::EntryId;
+use bytes::Bytes;
+use journal::{Entry, EntryId, Receipt};
 use uuid::Uuid;
 
 use super::Model;
 use super::model::Run;
-use crate::client::{Done, Kind, Operation, Outcome};
+use crate::client::{Done, Freshness, Kind, Operation, Outcome, What};
 use crate::world::World;
 
 /// S3, S4, S8, S9, S11 and what reads showed.
@@ -25,44 +26,56 @@ pub fn check(world: &Rc<World>, model: &Model) {
                 let made = made.get(&*operation.name).map_or(&[][..], Vec::as_slice);
                 submitted(world, model, operation, *many, made, &excuse);
             }
-            Kind::Cancel(_) | Kind::Policy(_) | Kind::Queue => {
+            Kind::Cancel(_) | Kind::Policy(..) | Kind::Queue(_) => {
                 written(world, model, operation, &excuse);
             }
-            Kind::Read { run, least, .. } => {
-                read(world, model, operation, *run, *least, &excuse);
-            }
+            Kind::Read(what, fresh) => read(world, model, operation, what, *fresh, &excuse),
         }
     }
-    in_order(world, &operations, &excuse);
+    in_order(world, model, &operations);
 }
 
-/// What Redis forgot, and nobody could give back.
+/// What Redis forgot, and nobody could give back: that, and nothing behind it, may be missing.
 struct Excuse {
-    first_forgotten: Option<u64>,
-    emptied: bool,
+    lost: BTreeSet<EntryId>,
 }
 
 impl Excuse {
     fn of(world: &World, model: &Model) -> Self {
-        let there = |id: &EntryId| {
-            model
-                .ids
-                .binary_search_by_key(&id.seq, |id| id.seq)
-                .is_ok_and(|at| model.ids[at] == *id)
-        };
         let forgotten = world.redis.forgotten.borrow();
-        let first_forgotten = forgotten.iter().filter(|id| !there(id)).map(|id| id.seq).min();
-        Self { first_forgotten, emptied: world.redis.emptied.get() }
+        Self { lost: forgotten.keys().filter(|id| !on_chain(model, **id)).copied().collect() }
     }
 
-    /// Whether an entry may be missing.
-    fn covers(&self, seq: u64) -> bool {
-        self.emptied || self.first_forgotten.is_some_and(|first| seq >= first)
+    /// Whether a write may be missing.
+    fn covers(&self, receipt: Option<Receipt>) -> bool {
+        receipt.is_some_and(|receipt| self.lost.contains(&receipt.0))
     }
 
-    fn is_any(&self) -> bool {
-        self.emptied || self.first_forgotten.is_some()
+    /// Whether something is so in a history that ended with a lost entry of a number.
+    fn was_so_at(&self, world: &World, index: u64, is_so: impl Fn(&Model) -> bool) -> bool {
+        let from = EntryId { seq: index, h64: 0 };
+        let tips = self.lost.range(from..).take_while(|id| id.seq == index);
+        tips.into_iter().any(|tip| is_so(&Model::told_by(history(world, *tip))))
     }
+}
+
+/// The entries up to one that was lost, oldest first.
+fn history(world: &World, tip: EntryId) -> Vec<(EntryId, Bytes)> {
+    let forgotten = world.redis.forgotten.borrow();
+    let mut known: Vec<(EntryId, Bytes)> = world.store.entries(0);
+    known.extend(forgotten.iter().map(|(id, entry)| (*id, entry.bytes.clone())));
+    let mut next = Some(tip);
+    let mut entries = Vec::new();
+    while let Some(id) = next {
+        let found = known.iter().find(|(at, _)| *at == id);
+        let Some((_, bytes)) = found else { break };
+        let entry = Entry::parse(id, bytes.clone()).ok();
+        let before = entry.map(|entry| entry.header().prev.h64());
+        next = before.map(|h64| EntryId { seq: id.seq.saturating_sub(1), h64 });
+        entries.push((id, bytes.clone()));
+    }
+    entries.reverse();
+    entries
 }
 
 fn on_chain(model: &Model, id: EntryId) -> bool {
@@ -73,7 +86,7 @@ fn on_chain(model: &Model, id: EntryId) -> bool {
 /// S3: a receipt is on the chain.
 fn receipt(world: &World, model: &Model, name: &str, done: &Done, excuse: &Excuse) {
     match done.receipt {
-        Some(receipt) if on_chain(model, receipt.0) || excuse.covers(receipt.0.seq) => {}
+        Some(receipt) if on_chain(model, receipt.0) || excuse.covers(done.receipt) => {}
         Some(receipt) => {
             world.find("S3", format!("{name} has receipt {receipt}, which is not on the chain"));
         }
@@ -102,7 +115,7 @@ fn submitted(
                 Some(known) => {
                     world.find("S3", format!("{name} was told run {run}, which is {}'s", known.op));
                 }
-                None if excuse.covers(done.index) => {}
+                None if excuse.covers(done.receipt) => {}
                 None => world.find("S3", format!("{name} was told run {run}, which is lost")),
             }
         }
@@ -119,22 +132,39 @@ fn submitted(
     if !may_be_there && !made.is_empty() {
         world.find("S4", format!("{name} was not applied ({tries:?}), and made {}", made.len()));
     }
-    if !made.is_empty() && made.len() != many as usize && !excuse.is_any() {
+    // All of them are one entry.
+    if !made.is_empty() && made.len() != many as usize {
         world.find("S2", format!("{name} asked for {many} runs, and made {}", made.len()));
     }
 }
 
+/// S3: what was acknowledged has happened, where the receipt says so.
 fn written(world: &World, model: &Model, operation: &Operation, excuse: &Excuse) {
     let Outcome::Done(done) = operation.outcome() else { return };
-    receipt(world, model, &operation.name, done, excuse);
-    if let Kind::Policy(name) = &operation.kind
-        && !excuse.covers(done.index)
-        && !model.policies.iter().any(|(put, _, _, seq)| put == name && *seq == done.index)
-    {
-        world.find(
-            "S3",
-            format!("{} put {name} at {}, which is not there", operation.name, done.index),
-        );
+    let Operation { name, kind, .. } = operation;
+    receipt(world, model, name, done, excuse);
+    let Some(at) = done.receipt.map(|receipt| receipt.0.seq) else { return };
+    if excuse.covers(done.receipt) {
+        return;
+    }
+    let happened = match kind {
+        // Two may have been written in one entry.
+        Kind::Policy(policy, stands) => model.law.iter().any(|change| {
+            let same = !*stands || change.version == done.version;
+            change.seq == at
+                && change.policy == *policy
+                && same
+                && change.version.is_some() == *stands
+        }),
+        Kind::Queue(stands) => model.queue_was(*stands, at),
+        Kind::Cancel(run) => {
+            let known = model.runs.get(run);
+            known.is_some_and(|run| run.canceled.is_some_and(|since| since <= at))
+        }
+        Kind::Submit(_) | Kind::Read(..) => true,
+    };
+    if !happened {
+        world.find("S3", format!("{name}: {kind:?} is not there at {at}"));
     }
 }
 
@@ -143,72 +173,92 @@ fn read(
     world: &World,
     model: &Model,
     operation: &Operation,
-    run: Uuid,
-    least: Option<u64>,
+    what: &What,
+    fresh: Freshness,
     excuse: &Excuse,
 ) {
-    let name = &operation.name;
+    let Operation { name, asked_ms, answered_ms, .. } = operation;
     match operation.outcome() {
         Outcome::Done(done) => {
-            if least.is_some_and(|least| done.index < least) {
-                world.find(
-                    "S9",
-                    format!("{name} asked for {least:?}, and was shown {}", done.index),
-                );
+            if fresh.least.is_some_and(|least| done.index < least) {
+                let what = format!("{name} asked for {fresh:?}, and was shown {}", done.index);
+                world.find("S9", what);
             }
-            let Some((_, shown)) = done.runs.first() else { return };
-            let was = model.runs.get(&run).and_then(|run| run.status_at(done.index));
-            if was != Some(shown.as_str()) && !excuse.covers(done.index) {
-                let what = format!("{name} was shown {run} as {shown} at {}", done.index);
-                world.find("S5", format!("{what}, where it was {was:?}"));
+            let is_so = |model: &Model| match what {
+                What::Run(run) => {
+                    let known = model.runs.get(run);
+                    let was = known.and_then(|run| run.status_at(done.index));
+                    was == done.runs.first().map(|(_, status)| status.as_str())
+                }
+                What::Policy(policy) => model.version_at(policy, done.index) == done.version,
+            };
+            if !is_so(model) && !excuse.was_so_at(world, done.index, is_so) {
+                let shown = format!("{:?}, {:?} at {}", done.runs, done.version, done.index);
+                world.find("S5", format!("{name} asked for {what:?}, and was shown {shown}"));
             }
         }
         // It was acknowledged to whoever asks for it now.
-        Outcome::Refused(404) if least.is_some() && !excuse.is_any() => {
-            world.find("S9", format!("{name} does not find {run}, which was acknowledged"));
+        Outcome::Refused(404) if fresh != Freshness::default() => {
+            let What::Run(run) = what else { return };
+            // Where it is nowhere any more, that is found where its receipt is asked for.
+            let Some((seq, _)) = model.runs.get(run).and_then(|run| run.statuses.first()) else {
+                return;
+            };
+            let forgotten = world.redis.forgotten.borrow();
+            let was_absent = forgotten.iter().any(|(id, entry)| {
+                let is_its = id.seq == *seq && on_chain(model, *id);
+                is_its && entry.was_absent(*asked_ms, *answered_ms)
+            });
+            if !was_absent {
+                world.find("S9", format!("{name} does not find {run}, which was acknowledged"));
+            }
         }
         Outcome::Refused(_) | Outcome::NotApplied | Outcome::Unknown => {}
     }
 }
 
-/// S8 and S9: what was asked after an answer comes behind what was answered.
-fn in_order(world: &World, operations: &[Operation], excuse: &Excuse) {
-    // A Redis that has forgotten shows less until it is given back what it lost.
-    if !world.redis.forgotten.borrow().is_empty() {
-        return;
-    }
+/// S8 and S9: what was asked after an answer comes behind what was answered, but for what was not in
+/// Redis meanwhile.
+fn in_order(world: &World, model: &Model, operations: &[Operation]) {
+    let forgotten = world.redis.forgotten.borrow();
     let mut done: Vec<(&Operation, &Done)> = operations
         .iter()
         .filter_map(|operation| match operation.outcome() {
             Outcome::Done(done) => Some((operation, done)),
             _ => None,
         })
-        .filter(|(_, done)| !excuse.covers(done.index))
         .collect();
-    let is_write = |operation: &Operation| !matches!(operation.kind, Kind::Read { .. });
-    let mut writes: Vec<(u64, u64)> = done
+    let is_write = |operation: &Operation| !matches!(operation.kind, Kind::Read(..));
+    let mut writes: Vec<(u64, EntryId)> = done
         .iter()
         .filter(|(operation, _)| is_write(operation))
-        .map(|(operation, done)| {
-            (operation.answered_ms, done.receipt.map_or(done.index, |r| r.0.seq))
-        })
+        .filter_map(|(operation, done)| Some((operation.answered_ms, done.receipt?.0)))
+        .filter(|(_, id)| on_chain(model, *id))
         .collect();
     writes.sort_unstable();
     done.sort_by_key(|(operation, _)| operation.asked_ms);
-    let (mut newest, mut writes) = (0, writes.into_iter().peekable());
+    let mut writes = writes.into_iter().peekable();
+    // The newest that was always there, and those that were not.
+    let (mut newest, mut back) = (0, BTreeSet::new());
     for (operation, done) in done {
-        while let Some((answered_ms, seq)) = writes.peek().copied()
-            && answered_ms < operation.asked_ms
-        {
-            newest = newest.max(seq);
-            writes.next();
+        let Operation { name, asked_ms, answered_ms, .. } = operation;
+        while let Some((_, id)) = writes.next_if(|(answered_ms, _)| answered_ms < asked_ms) {
+            if forgotten.contains_key(&id) {
+                back.insert(id);
+            } else {
+                newest = newest.max(id.seq);
+            }
         }
-        let consistent = matches!(operation.kind, Kind::Read { consistent: true, .. });
+        let there = |id: &EntryId| {
+            forgotten.get(id).is_some_and(|entry| !entry.was_absent(*asked_ms, *answered_ms))
+        };
+        let least = back.iter().rev().find(|id| there(id)).map_or(newest, |id| newest.max(id.seq));
+        let consistent =
+            matches!(operation.kind, Kind::Read(_, Freshness { consistent: true, .. }));
         let rule = if consistent { "S9" } else { "S8" };
-        if (consistent || is_write(operation)) && done.index < newest {
-            let Operation { name, asked_ms, .. } = operation;
+        if (consistent || is_write(operation)) && done.index < least {
             let what = format!("{name} was asked at {asked_ms} ms and stands at {}", done.index);
-            world.find(rule, format!("{what}, and {newest} was answered before"));
+            world.find(rule, format!("{what}, and {least} was answered before"));
         }
     }
 }

@@ -1,12 +1,14 @@
 //! The checkers: what must be so at the end of a seed, whatever happened in it.
 //!
-//! Each knows the rules that `docs/faults.md` numbers and the histories of those who took part, not the
-//! code that it checks; a model of its own stands against the house's folds.
+//! Each knows rules that `docs/faults.md` names, and the histories of those who took part,
+//! not the code that it checks; a model of its own stands against the house's folds.
 
 mod history;
 mod journal;
 mod model;
 mod nodes;
+#[cfg(test)]
+mod tests;
 
 use std::rc::Rc;
 

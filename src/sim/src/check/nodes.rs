@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use domain::event::NodeLostCause;
+use domain::event::{Event, ExitCause, NodeLostCause};
+use domain::ids::Hex;
+use journal::{Entry, EntryId, catalog};
 
 use super::Model;
 use super::model::is_end;
 use crate::node::Program;
+use crate::redis::Forgotten;
 use crate::trace::now_ms;
 use crate::world::{SealedAt, World};
 
@@ -15,7 +18,7 @@ use crate::world::{SealedAt, World};
 pub fn check(world: &Rc<World>, model: &Model) {
     programs(world, model);
     losses(world, model);
-    if world.redis.emptied.get() {
+    if world.redis.emptied.get() || world.is_proved() {
         return;
     }
     for (id, run) in &model.runs {
@@ -25,18 +28,44 @@ pub fn check(world: &Rc<World>, model: &Model) {
     }
 }
 
-/// S12: nothing runs before its assignment is in the journal. S17: no run twice at a time.
+/// Entries with an assignment that Redis forgot, also where they were given back, by its token.
+fn forgotten(entries: &BTreeMap<EntryId, Forgotten>) -> BTreeMap<Hex<16>, &Forgotten> {
+    let mut by_token = BTreeMap::new();
+    for (id, forgotten) in entries {
+        let Ok(entry) = Entry::parse(*id, forgotten.bytes.clone()) else { continue };
+        by_token.extend(catalog::events(&entry).flatten().filter_map(|(_, event)| match event {
+            Event::RunAssigned(assigned) => Some((assigned.token, forgotten)),
+            _ => None,
+        }));
+    }
+    by_token
+}
+
+/// S12: nothing runs before its assignment is in the journal. S17: no run twice at a time. S10: what
+/// an end says is what its program came to.
 fn programs(world: &World, model: &Model) {
     let programs = world.programs.borrow();
+    let entries = world.redis.forgotten.borrow();
+    let forgotten = forgotten(&entries);
+    let was_absent = |program: &Program| {
+        let entry = forgotten.get(&program.of.token);
+        entry.is_some_and(|entry| entry.was_absent(program.began_ms, program.began_ms))
+    };
+    let is_lost =
+        |program: &Program| forgotten.get(&program.of.token).is_some_and(|entry| entry.is_absent());
     let mut of_run: BTreeMap<_, Vec<&Program>> = BTreeMap::new();
+    let mut of_token: BTreeMap<_, &Program> = BTreeMap::new();
     for program in programs.iter() {
         of_run.entry(program.of.run).or_default().push(program);
+        if of_token.insert(program.of.token, program).is_some() {
+            world.find("S12", format!("{} ran one attempt twice: {:?}", program.node, program.of));
+        }
         let assigned = model
             .runs
             .get(&program.of.run.0)
             .and_then(|run| run.attempts.iter().find(|attempt| attempt.token == program.of.token));
         match assigned {
-            Some(attempt) if attempt.assigned > program.journal_was && !world.plan.forgets() => {
+            Some(attempt) if attempt.assigned > program.journal_was && !was_absent(program) => {
                 let what =
                     format!("{} ran {} at {} ms", program.node, program.of.run, program.began_ms);
                 world.find("S12", format!("{what}, before entry {}", attempt.assigned));
@@ -45,11 +74,24 @@ fn programs(world: &World, model: &Model) {
                 world.find("S12", format!("{} ran another's attempt", program.node));
             }
             Some(_) => {}
-            None if world.plan.forgets() => {}
+            None if is_lost(program) => {}
             None => {
                 let what =
                     format!("{} ran {}, which was never assigned", program.node, program.of.run);
                 world.find("S12", what);
+            }
+        }
+    }
+    for (id, run) in &model.runs {
+        for attempt in &run.attempts {
+            let exit = attempt.exit.as_ref().filter(|exit| exit.cause == ExitCause::Exited);
+            let came_to = of_token.get(&attempt.token).and_then(|program| program.code.get());
+            if let Some(exit) = exit
+                && exit.code != came_to
+            {
+                let what =
+                    format!("run {id}: attempt {} ended with {:?}", attempt.number, exit.code);
+                world.find("S10", format!("{what}, and its program with {came_to:?}"));
             }
         }
     }
@@ -59,7 +101,7 @@ fn programs(world: &World, model: &Model) {
         programs.sort_by_key(|program| program.began_ms);
         for pair in programs.windows(2) {
             let ended = pair[0].ended_ms.get().unwrap_or(end);
-            if pair[1].began_ms < ended && !world.plan.forgets() {
+            if pair[1].began_ms < ended && !pair.iter().any(|program| is_lost(program)) {
                 let what = format!("{run} ran on {} until {ended} ms", pair[0].node);
                 world.find(
                     "S17",

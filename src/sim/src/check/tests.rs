@@ -1,0 +1,76 @@
+//! The model's own rules, each broken once.
+
+use domain::Timestamp;
+use domain::event::{End, Exit, ExitCause, FailReason, LostCause, Next};
+
+use super::model::{Change, How, Model, Run};
+
+fn exited(code: i32) -> Exit {
+    Exit { cause: ExitCause::Exited, code: Some(code), signal: None, message: None }
+}
+
+/// What the model says of a run after attempts that went on, and one with which it is over.
+fn broken(mut run: Run, before: &[How<'_>], last: How<'_>, next: Next) -> Option<&'static str> {
+    for how in before {
+        let again = Next::Again { not_before: Timestamp(0) };
+        assert_eq!(run.within_limits(*how, again), None);
+    }
+    run.within_limits(last, next).map(|(rule, _)| rule)
+}
+
+/// A run, how attempts of it ended, how the last did, what was made of it, and what is said of that.
+type Case<'a> = (Run, &'a [How<'a>], How<'a>, Next, Option<&'a str>);
+
+#[test]
+fn a_run_that_is_given_up_too_early_or_tried_too_often_is_found() {
+    let (good, bad) = (exited(0), exited(1));
+    let (succeeds, fails) = (How::Reported(&good), How::Reported(&bad));
+    let (lost, moved) = (How::Lost(LostCause::NodeLost), How::Lost(LostCause::Drained));
+    let again = Next::Again { not_before: Timestamp(0) };
+    let out = Next::End(End::Failed(FailReason::OutOfAttempts));
+    let gone = Next::End(End::Failed(FailReason::NodeLost));
+    let (done, ended) = (Next::End(End::Succeeded), Next::End(End::Canceled));
+    let twice = || Run { most: 2, again: true, ..Run::default() };
+    let never = || Run { most: 2, again: false, ..Run::default() };
+    let unwanted = || Run { canceled: Some(1), ..twice() };
+    let cases: &[Case<'_>] = &[
+        (twice(), &[], succeeds, done, None),
+        (twice(), &[], fails, done, Some("S10")),
+        (twice(), &[], succeeds, again, Some("S10")),
+        (twice(), &[fails], fails, out, None),
+        (twice(), &[fails], fails, again, Some("S10")),
+        (twice(), &[], fails, out, Some("L6")),
+        (twice(), &[lost, lost, lost], lost, out, None),
+        (twice(), &[lost, lost, lost], lost, again, Some("S10")),
+        (twice(), &[lost, lost], lost, out, Some("L6")),
+        (twice(), &[lost, lost, lost, moved], fails, again, None),
+        (twice(), &[], lost, gone, Some("L6")),
+        (never(), &[], lost, gone, None),
+        (never(), &[], lost, again, Some("S10")),
+        (never(), &[], fails, gone, Some("L6")),
+        (twice(), &[], fails, ended, Some("S10")),
+        (unwanted(), &[], fails, ended, None),
+        (unwanted(), &[], fails, again, Some("S10")),
+        (unwanted(), &[], lost, out, Some("L6")),
+    ];
+    for (n, (run, before, last, next, found)) in cases.iter().enumerate() {
+        assert_eq!(broken(run.clone(), before, *last, *next), *found, "case {n}");
+    }
+}
+
+#[test]
+fn the_model_knows_what_was_in_force_at_each_entry() {
+    let change = |policy: &str, version, seq| {
+        let policy = policy.to_owned();
+        Change { policy, version, revision: seq, seq }
+    };
+    let law = vec![change("a", Some(1), 3), change("b", Some(1), 4), change("a", None, 6)];
+    let mut model = Model::default();
+    (model.law, model.queue) = (law, vec![(4, true), (4, false), (7, true)]);
+    let seen: Vec<_> = [2, 3, 5, 6].map(|seq| model.version_at("a", seq)).into();
+    assert_eq!(seen, [None, Some(1), Some(1), None]);
+    // Two may be written in one entry, and both are acknowledged.
+    assert!(model.queue_was(true, 4) && model.queue_was(false, 4));
+    assert!(!model.queue_was(true, 5) && !model.queue_was(true, 3));
+    assert!(model.queue_was(true, 8) && !model.queue_was(false, 8));
+}
