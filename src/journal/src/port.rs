@@ -183,6 +183,15 @@ pub trait Journal: Send + Sync + fmt::Debug {
         Ok(Vec::new())
     }
 
+    /// What endangers the journal by now, one sentence each: [`Journal::open`] looks at how the server
+    /// is set up, and that can be changed while it runs. Nothing where it can't.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    async fn dangers(&self) -> Result<Vec<String>, Trouble> {
+        Ok(Vec::new())
+    }
+
     /// Applies changes to a projection whose cursor is `step.from`, and moves the cursor.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use crate::boot::{self, Plan};
 use crate::config::{AuthMode, Config, ConfigError, Environment};
+use crate::dangers;
 use crate::house::Door;
 use crate::http::{self, AppState, Auth, Ingress};
 use crate::instance_key::{self, KeyError};
@@ -202,6 +203,8 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
     state.pasts = Pasts::over(plan.keeping.as_ref().map(|(keeping, _)| keeping.clone()));
     state.ingress = Ingress::new(files(), cores);
     let state = web::Data::new(state);
+    let (known, count) = (opened.warnings, state.dangers.clone());
+    actix_rt::spawn(dangers::watch(plan.journal.clone(), known, count, stopped.clone()));
     let server = http::serve(listener, state.clone(), cores)
         .map_err(|error| StartError::Machine(format!("the server can't be started: {error}")))?;
     let handle = server.handle();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::Connection;
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::http::{host, id};
 use tests::{until, until_sync};
 
@@ -121,19 +121,36 @@ async fn f26_the_journal_is_gone() {
 
 #[tokio::test]
 async fn f27_redis_evicts() {
-    stops("eviction", |c| {
-        ask(c, &["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
-        ask(c, &["CONFIG", "SET", "maxmemory", "1"]);
-        until_sync("the journal to be evicted", || {
-            let there: u64 =
-                redis::cmd("EXISTS").arg("tartarus:journal").query(c).expect("answered");
-            (there == 0).then_some(())
-        });
-        ask(c, &["CONFIG", "SET", "maxmemory", "0"]);
-    })
-    .await;
-    let seen =
-        "as F26 once the journal is evicted; that the policy was changed is only said at a start";
+    let mut trio = Trio::start().await;
+    trio.write(&[0, 1, 2]).await;
+    trio.leader().await;
+    let mut connection = trio.redis.connect(0);
+    for (policy, dangers) in [("allkeys-lru", 1), ("noeviction", 0), ("allkeys-lru", 1)] {
+        ask(&mut connection, &["CONFIG", "SET", "maxmemory-policy", policy]);
+        for api in trio.apis() {
+            until(&format!("{policy} to be noticed"), || async {
+                let metrics = api.get("/metrics").await.text();
+                let line = format!("tartarus_journal_dangers {dangers}");
+                metrics.lines().any(|found| found == line).then_some(())
+            })
+            .await;
+        }
+    }
+    for instance in &trio.instances {
+        let said = instance.process.said("Redis endangers the journal");
+        let names = |entry: &Value| entry["danger"].as_str().is_some_and(|d| d.contains("allkeys"));
+        assert!(said.len() == 2 && said.iter().all(names), "{said:?}");
+    }
+    ask(&mut connection, &["CONFIG", "SET", "maxmemory", "1"]);
+    until_sync("the journal to be evicted", || {
+        let there: u64 =
+            redis::cmd("EXISTS").arg("tartarus:journal").query(&mut connection).expect("answered");
+        (there == 0).then_some(())
+    });
+    ask(&mut connection, &["CONFIG", "SET", "maxmemory", "0"]);
+    stopped("eviction", &trio).await;
+    let seen = "every instance says so within 5 s, in its log and its metrics; as F26 once the journal \
+                is evicted";
     row("F27", "maxmemory-policy allkeys-lru, and pressure", 1, seen);
 }
 

@@ -177,7 +177,7 @@ pub(super) async fn preflight(
     }
 
     let settings = settings(connection).await?;
-    let replicas: u32 = say("connected_slaves").parse().unwrap_or(0);
+    let replicas = replicas(&info);
     let faults = tier_faults(&info, settings.as_ref(), replicas, config.durability);
     let mut warnings = hints(&info, settings.as_ref(), replicas, config.durability);
     warnings.extend(clock_skew(connection).await?);
@@ -194,6 +194,19 @@ pub(super) async fn preflight(
     }
     let promise = promise(&info, settings.as_ref(), replicas, config.durability);
     Ok(Preflight { version, promise, warnings })
+}
+
+/// What breaks the tier by now.
+pub(super) async fn dangers(
+    connection: &mut Connection,
+    tier: Option<Durability>,
+) -> Result<Vec<String>, RedisError> {
+    let (info, settings) = (info(connection).await?, settings(connection).await?);
+    Ok(tier_faults(&info, settings.as_ref(), replicas(&info), tier))
+}
+
+fn replicas(info: &Pairs) -> u32 {
+    info.get("connected_slaves").and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
 /// Why a preflight ended.
@@ -244,7 +257,7 @@ async fn settings(connection: &mut Connection) -> Result<Option<Pairs>, RedisErr
             | Failure::NoScript
                 if error.code().is_some() =>
             {
-                log::info!(reason:% = describe(&error); "the server's settings cannot be read");
+                log::debug!(reason:% = describe(&error); "the server's settings cannot be read");
                 Ok(None)
             }
             Failure::Denied(_)

@@ -369,6 +369,11 @@ impl Journal for RedisJournal {
         self.beats(&self.keys.instance).await
     }
 
+    async fn dangers(&self) -> Result<Vec<String>, Trouble> {
+        let tier = self.config.durability;
+        self.call(&self.calls, async |to| checks::dangers(to, tier).await).await
+    }
+
     async fn drop_heartbeat(&self, node: &str) -> Result<(), Trouble> {
         let key = format!("{}{node}", self.keys.node);
         self.call(&self.calls, async |to| to.send(cmd("DEL").arg(key)).await).await.map(|_n| ())

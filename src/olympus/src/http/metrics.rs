@@ -95,6 +95,9 @@ pub async fn get(state: web::Data<AppState>) -> HttpResponse {
     let (name, help) = ("tartarus_shed_total", "Requests turned away for want of room.");
     text.head(name, "counter", help);
     text.line(name, state.ingress.shed());
+    let dangers = state.dangers.load(Relaxed);
+    let help = "Settings of Redis that endanger the journal: the log says which.";
+    text.gauge("tartarus_journal_dangers", help, dangers);
     if let Some(open) = open {
         house(&open, &mut text).await;
     }

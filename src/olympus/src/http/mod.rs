@@ -45,7 +45,7 @@ mod templates;
 mod what_if;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::body::MessageBody;
@@ -106,6 +106,8 @@ pub struct AppState {
     pub line_shown: AtomicU64,
     /// Room for what comes in.
     pub ingress: Ingress,
+    /// Settings of Redis that endanger the journal, as they were counted last.
+    pub dangers: Arc<AtomicUsize>,
     /// Places for feeds.
     pub feeds: Feeds,
     /// The place for a what-if, and what was found.
@@ -141,6 +143,7 @@ impl AppState {
             under_way: UnderWay::default(),
             line_shown: AtomicU64::new(0),
             ingress: Ingress::default(),
+            dangers: Arc::default(),
             feeds: Feeds::default(),
             what_ifs: WhatIfs::default(),
             pasts: Pasts::default(),

@@ -1,0 +1,44 @@
+//! Whether Redis is still set up to keep a journal: an operator can change that under a running house.
+//!
+//! Owns:   what was found last.
+//! Says:   a line in the log where something comes or goes, and how much there is, for the metrics.
+//! Never:  stops anything: what is lost is found by the chain.
+//! Fails:  a Redis that does not answer is asked the next time.
+//! Proof:  `f27_redis_evicts` in `tests/tests/faults/journal.rs`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use journal::Journal;
+use tokio::sync::watch;
+
+/// How often Redis is asked.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Looks until this instance stops; `known` was said at the start.
+pub async fn watch(
+    journal: Arc<dyn Journal>,
+    mut known: Vec<String>,
+    count: Arc<AtomicUsize>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut endangered = false;
+    loop {
+        if let Ok(found) = journal.dangers().await {
+            for danger in found.iter().filter(|danger| !known.contains(danger)) {
+                log::warn!(danger = danger.as_str(); "Redis endangers the journal");
+            }
+            if endangered && found.is_empty() {
+                log::info!("Redis is set up to keep the journal again");
+            }
+            endangered = !found.is_empty();
+            count.store(found.len(), Ordering::Relaxed);
+            known = found;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            _ = stop.changed() => return,
+        }
+    }
+}
