@@ -1,9 +1,11 @@
 //! The actor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler, MessageResult, WrapFuture};
+use actix::{
+    Actor, ActorFutureExt as _, Addr, AsyncContext, Context, Handler, MessageResult, WrapFuture,
+};
 use domain::event::NodeLostCause;
 use domain::fleet::Fleet;
 use domain::{NodeId, Sequence};
@@ -44,6 +46,9 @@ pub struct SessionsActor {
     breaker: Breaker,
     /// Nodes that were declared lost, until the journal says so.
     asked: BTreeMap<NodeId, Instant>,
+    /// Those of them that the journal may yet say it of, however long that takes. No heartbeat of
+    /// theirs is acknowledged: their work is as good as given to others.
+    losing: BTreeSet<NodeId>,
     /// How many the breaker held back at the last look.
     held: usize,
     next: u64,
@@ -70,6 +75,7 @@ impl SessionsActor {
             leading: false,
             breaker: Breaker::default(),
             asked: BTreeMap::new(),
+            losing: BTreeSet::new(),
             held: 0,
             next: 1,
             ttl,
@@ -102,13 +108,18 @@ impl SessionsActor {
             still -= 1;
             log::warn!(node = node.as_str(); "declare a node lost: its heartbeat has expired");
             self.asked.insert(node.clone(), now);
-            let registry = self.registry.clone();
+            self.losing.insert(node.clone());
+            let (registry, asked) = (self.registry.clone(), node.clone());
             let lose = async move {
                 let cause = NodeLostCause::HeartbeatExpired;
-                // Refused when it came back meanwhile; otherwise a later tick asks again.
-                let _ = ask(&registry, |reply| LoseNode { node, boot, cause, reply }).await;
+                ask(&registry, |reply| LoseNode { node, boot, cause, reply }).await
             };
-            context.spawn(lose.into_actor(self));
+            // Refused it is heard again, or asked for by a later tick.
+            context.spawn(lose.into_actor(self).map(move |lost, sessions, _| {
+                if lost.is_err() {
+                    sessions.losing.remove(&asked);
+                }
+            }));
         }
         if held > 0 && self.held == 0 {
             log::error!(
@@ -150,6 +161,7 @@ impl Handler<Published> for SessionsActor {
             }
             if let domain::Event::NodeJoined(joined) = event {
                 self.heard.insert(joined.node.clone(), Instant::now());
+                self.losing.remove(&joined.node);
             }
             if let Some(session) = self.fleet.evolve(event).and_then(|n| self.sessions.get(&n)) {
                 session.wants.send_replace(batch.index);
@@ -158,10 +170,12 @@ impl Handler<Published> for SessionsActor {
             // would leave it lost for as long as it lasts.
             if let domain::Event::NodeLost(lost) = event {
                 self.sessions.remove(&lost.node);
+                self.losing.remove(&lost.node);
             }
         }
         let fleet = &self.fleet;
         self.heard.retain(|node, _| fleet.node(node).is_some());
+        self.losing.retain(|node| fleet.node(node).is_some());
         self.asked.retain(|node, _| fleet.node(node).is_some_and(|node| node.is_live()));
     }
 }
@@ -190,12 +204,15 @@ impl Handler<Connect> for SessionsActor {
 }
 
 impl Handler<Heard> for SessionsActor {
-    type Result = ();
+    type Result = bool;
 
-    fn handle(&mut self, Heard { node, session }: Heard, _: &mut Self::Context) {
-        if self.sessions.get(&node).is_some_and(|current| current.number == session) {
+    fn handle(&mut self, Heard { node, session }: Heard, _: &mut Self::Context) -> bool {
+        let current = self.sessions.get(&node).is_some_and(|current| current.number == session);
+        let counts = current && !self.losing.contains(&node);
+        if counts {
             self.heard.insert(node, Instant::now());
         }
+        counts
     }
 }
 

@@ -36,9 +36,10 @@ pub struct Connected {
     pub wants: watch::Receiver<Sequence>,
 }
 
-/// The node was heard, and its heartbeat is written.
+/// The node was heard, and its heartbeat is written. Answers whether its agent may be told so: it may
+/// run what it has for as long as that says.
 #[derive(Debug, Message)]
-#[rtype(result = "()")]
+#[rtype(result = "bool")]
 pub struct Heard {
     /// The node.
     pub node: NodeId,

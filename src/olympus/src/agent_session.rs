@@ -240,8 +240,10 @@ async fn connected_session(
                             // itself in time.
                             beat.write(&house, seen).await.ok()?;
                             let newest = house.witnesses.hear(&house, &node, seen).await;
-                            let _ = house.sessions.send(Heard { node, session }).await;
-                            Some(Ok(ToAgent::HeartbeatAck { n, newest }))
+                            let heard = house.sessions.send(Heard { node, session }).await;
+                            // Of a node that is about to be lost neither: what it would run for as
+                            // long as that says is given to others.
+                            heard.ok()?.then_some(Ok(ToAgent::HeartbeatAck { n, newest }))
                         }.boxed_local());
                     }
                     Frame::Said(said) => talk.report(said).await?,

@@ -38,6 +38,17 @@ fn the_house_holds_its_rules_in_other_seeds_too() {
     clean("second", SEEDS / 2..SEEDS);
 }
 
+/// Seeds in which something was found, each once mended.
+const ONCE: [u64; 1] = [
+    // A heartbeat was acknowledged while the loss of its node was on its way to the journal.
+    1404,
+];
+
+#[test]
+fn what_was_found_once_is_not_found_again() {
+    clean("once", ONCE.into_iter());
+}
+
 #[test]
 fn the_same_seed_is_the_same_again() {
     for seed in 100..104 {
