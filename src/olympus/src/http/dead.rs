@@ -31,10 +31,10 @@ pub async fn list(request: HttpRequest, state: web::Data<AppState>) -> Result<Ht
     let read = || async {
         let (template, tenant) = (template.clone(), tenant.clone());
         let list = |reply| ListDead { redriven, template, tenant, before, limit, reply };
-        read::in_turn(&state, read::get_later(&open.view, list)).await
+        read::get_later(&open.view, list).await
     };
-    let news = |(page, _): &(DeadPage, _), index| page.changed > index;
-    let ((page, _turn), mark) = read::collection(&state, &open, &query.read, read, news).await?;
+    let news = |page: &DeadPage, index| page.changed > index;
+    let ((page, _turn), mark) = read::list(&state, &open, &query.read, read, news).await?;
     let letter = |seen: &RunSeen| Some(DeadLetter::new(show::seen(seen), seen.dead.as_ref()?));
     let list = List {
         items: page.runs.iter().filter_map(letter).collect(),

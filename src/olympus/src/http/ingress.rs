@@ -19,7 +19,7 @@ use api::Malformed;
 use api::limits::{self, BATCH_BODY_MAX, DOCUMENT_BODY_MAX, RUN_BODY_MAX};
 use futures_util::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::problem::{self, Fault};
 
@@ -40,7 +40,8 @@ const WAITING_MAX: usize = CONNECTIONS_MAX / 2;
 /// Long lists and batches that are worked on at a time, for each thread of the server: each takes some
 /// milliseconds of it at a stretch.
 const TURNS_A_THREAD: usize = 2;
-/// So many more wait for their turn, and so long.
+/// So many more wait for their turn, and so long. Beside them, as many of those who said that they wait
+/// (`wait`) as there are turns: one entry wakes all of them at once.
 const TURNS_WAITING_MAX: usize = 64;
 pub const TURN_WITHIN: Duration = Duration::from_secs(5);
 
@@ -105,6 +106,7 @@ pub struct Ingress {
     shed: Count,
     turns: Arc<Semaphore>,
     in_line: Count,
+    patient: Arc<Semaphore>,
     accepted: usize,
 }
 
@@ -122,14 +124,15 @@ impl Ingress {
     pub fn new(files: usize, threads: usize) -> Self {
         let room = files.saturating_sub(OTHER_FILES).max(OTHER_FILES);
         let accepted = room.min(CONNECTIONS_MAX + CONNECTIONS_MAX / SERVED_FOR_ONE_MORE);
-        let count = Count::default;
+        let (count, turns) = (Count::default, TURNS_A_THREAD * threads.max(1));
         Self {
             connections: count(),
             body_bytes: count(),
             waiting: count(),
             shed: count(),
-            turns: Arc::new(Semaphore::new(TURNS_A_THREAD * threads.max(1))),
+            turns: Arc::new(Semaphore::new(turns)),
             in_line: count(),
+            patient: Arc::new(Semaphore::new(turns)),
             accepted,
         }
     }
@@ -141,15 +144,43 @@ impl Ingress {
     /// # Errors
     /// Too many wait for theirs, or it did not come.
     pub async fn turn(&self) -> Result<OwnedSemaphorePermit, Fault> {
-        if let Some(_in_line) = self.in_line.take_up_to(1, TURNS_WAITING_MAX)
-            && let Ok(turn) = timeout(TURN_WITHIN, self.turns.clone().acquire_owned()).await
-        {
-            tokio::task::yield_now().await;
-            // Nobody closes it.
-            return turn.map_err(|_| problem::unanswered());
-        }
-        self.shed.0.fetch_add(1, Ordering::Relaxed);
-        Err(problem::overloaded("as many long lists and batches as it can"))
+        let taken = match self.in_line.take_up_to(1, TURNS_WAITING_MAX) {
+            Some(_in_line) => timeout(TURN_WITHIN, self.taken()).await.ok(),
+            None => None,
+        };
+        self.begun(taken).await
+    }
+
+    /// The turn of a long list whose caller waits until then anyway, and is one of those of whom there
+    /// are only so many: however long the line is.
+    ///
+    /// # Errors
+    /// It had not come [`TURN_WITHIN`] after that.
+    pub async fn turn_by(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Fault> {
+        let taken = async {
+            let _before_the_line = self.patient.acquire().await;
+            self.taken().await
+        };
+        let taken = timeout_at(deadline + TURN_WITHIN, taken).await.ok();
+        self.begun(taken).await
+    }
+
+    async fn taken(&self) -> Option<OwnedSemaphorePermit> {
+        // Nobody closes it.
+        self.turns.clone().acquire_owned().await.ok()
+    }
+
+    /// Begins a turn that was taken in time.
+    async fn begun(
+        &self,
+        taken: Option<Option<OwnedSemaphorePermit>>,
+    ) -> Result<OwnedSemaphorePermit, Fault> {
+        let Some(turn) = taken else {
+            self.shed.0.fetch_add(1, Ordering::Relaxed);
+            return Err(problem::overloaded("as many long lists and batches as it can"));
+        };
+        tokio::task::yield_now().await;
+        turn.ok_or_else(problem::unanswered)
     }
 
     /// Connections that are accepted at a time: all the files they may take.
@@ -332,13 +363,48 @@ mod tests {
         assert!(ingress.turn().await.is_ok());
     }
 
+    #[tokio::test]
+    async fn who_waits_anyway_is_not_turned_away_and_does_not_stand_before_everybody() {
+        let ingress = Ingress::new(usize::MAX, 1);
+        let turns = (ingress.turn().await.expect("one"), ingress.turn().await.expect("two"));
+        let by = Instant::now() + Duration::from_secs(60);
+        let mut patient: Vec<_> =
+            (0..3 * TURNS_WAITING_MAX).map(|_| Box::pin(ingress.turn_by(by))).collect();
+        for turn in &mut patient {
+            assert!(futures_util::poll!(turn).is_pending(), "however many there are");
+        }
+        let mut next = Box::pin(ingress.turn());
+        assert!(futures_util::poll!(&mut next).is_pending());
+        drop(turns);
+        let before = async {
+            let mut before = 0;
+            for turn in patient {
+                drop(turn.await.expect("a turn"));
+                before += 1;
+            }
+            before
+        };
+        let mut before = Box::pin(before);
+        let next = tokio::select! {
+            biased;
+            next = &mut next => next,
+            before = &mut before => panic!("behind {before} who wait anyway"),
+        };
+        drop(next.expect("a turn"));
+        assert_eq!(before.await, 3 * TURNS_WAITING_MAX);
+        assert_eq!(ingress.shed(), 0);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_turn_that_does_not_come_is_not_waited_for_without_end() {
         let ingress = Ingress::new(usize::MAX, 1);
         let _turns = (ingress.turn().await.expect("one"), ingress.turn().await.expect("two"));
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         let asked = timeout(TURN_WITHIN * 2, ingress.turn()).await.expect("an end");
         assert!(asked.is_err() && began.elapsed() >= TURN_WITHIN && ingress.shed() == 1);
+        let by = Instant::now() + Duration::from_secs(60);
+        let asked = timeout(Duration::from_secs(120), ingress.turn_by(by)).await.expect("an end");
+        assert!(asked.is_err() && Instant::now() >= by + TURN_WITHIN && ingress.shed() == 2);
     }
 
     #[test]

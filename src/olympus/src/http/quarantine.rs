@@ -32,12 +32,11 @@ pub async fn list(request: HttpRequest, state: web::Data<AppState>) -> Result<Ht
     let read = || async {
         let tenant = tenant.clone();
         let list = |reply| ListQuarantine { stand, tenant, before, limit, reply };
-        read::in_turn(&state, read::get_later(&open.view, list)).await
+        read::get_later(&open.view, list).await
     };
-    let news = |(page, _): &(QuarantinePage, _), index| {
-        page.entries.iter().any(|(_, seen)| seen.run.index > index)
-    };
-    let ((page, _turn), mark) = read::collection(&state, &open, &query.read, read, news).await?;
+    let news =
+        |page: &QuarantinePage, index| page.entries.iter().any(|(_, seen)| seen.run.index > index);
+    let ((page, _turn), mark) = read::list(&state, &open, &query.read, read, news).await?;
     let list = List {
         items: page.entries.iter().map(|(entry, seen)| shown(entry, seen)).collect(),
         next_cursor: page.next.map(|run| run.0.simple().to_string()),

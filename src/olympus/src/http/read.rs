@@ -84,17 +84,6 @@ pub async fn body(
     read
 }
 
-/// Reads a long list in its turn, which stays with what was read until that is answered or thrown
-/// away: whoever waits for a change, or for a past to be folded, keeps nobody else waiting.
-pub async fn in_turn<T>(
-    state: &AppState,
-    reading: impl Future<Output = Result<Seen<T>, Fault>>,
-) -> Result<((T, OwnedSemaphorePermit), Mark), Fault> {
-    let turn = state.ingress.turn().await?;
-    let Seen { value, mark } = reading.await?;
-    Ok(((value, turn), mark))
-}
-
 /// Kinds of bodies that are read: JSON and YAML, under whatever name a plain client gives them.
 fn is_text(content_type: &str) -> bool {
     let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -246,6 +235,32 @@ pub async fn collection<T, F: Future<Output = Result<(T, Mark), Fault>>>(
         }
         sleep_until(turn.min(deadline)).await;
     }
+}
+
+/// Reads a long list as [`collection`] does, each time in its turn, which stays with what was read until
+/// that is answered or thrown away: whoever waits for a change, or for a past to be folded, keeps nobody
+/// else waiting.
+pub async fn list<T, F: Future<Output = Result<Seen<T>, Fault>>>(
+    state: &AppState,
+    windows: &Windows,
+    query: &ReadQuery,
+    mut read: impl FnMut() -> F,
+    changed: impl Fn(&T, u64) -> bool,
+) -> Result<((T, OwnedSemaphorePermit), Mark), Fault> {
+    let deadline = query.wait.map(|wait| Instant::now() + wait.to_std());
+    let in_turn = || {
+        let reading = read();
+        async move {
+            let turn = match deadline {
+                Some(deadline) => state.ingress.turn_by(deadline).await?,
+                None => state.ingress.turn().await?,
+            };
+            let Seen { value, mark } = reading.await?;
+            Ok(((value, turn), mark))
+        }
+    };
+    let changed = |(found, _): &(T, _), index| changed(found, index);
+    collection(state, windows, query, in_turn, changed).await
 }
 
 /// Reads a part of the house as [`collection`] does; it is news where the part has changed.

@@ -131,11 +131,10 @@ pub async fn list(request: HttpRequest, state: web::Data<AppState>) -> Result<Ht
     let read = || async {
         let filter = filter.clone();
         let list = |reply| ListRuns { filter, before, limit, reply };
-        read::in_turn(&state, read::get_later(&open.view, list)).await
+        read::get_later(&open.view, list).await
     };
-    let news =
-        |(page, _): &(RunPage, _), index| page.runs.iter().any(|seen| seen.run.index > index);
-    let ((page, _turn), mark) = read::collection(&state, &open, &query.read, read, news).await?;
+    let news = |page: &RunPage, index| page.runs.iter().any(|seen| seen.run.index > index);
+    let ((page, _turn), mark) = read::list(&state, &open, &query.read, read, news).await?;
     let list = List {
         items: page.runs.iter().map(show::seen).collect(),
         next_cursor: page.next.map(|run| run.0.simple().to_string()),

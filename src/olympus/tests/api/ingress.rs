@@ -23,14 +23,14 @@ async fn until(house: &House, path: &str, good: impl Fn(&Answer) -> bool) {
     tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("{path} in time"));
 }
 
-/// Sends so many requests, each on a connection of its own, and returns when all of them are there.
-async fn crowd(house: &House, of: usize, path: &str) -> JoinSet<()> {
+/// Sends so many requests, each on a connection of its own, and returns when all of them are there: what
+/// they are answered.
+async fn crowd(house: &House, of: usize, path: &str) -> JoinSet<u16> {
     let mut crowd = JoinSet::new();
     for _ in 0..of {
         let request = house.request(Method::GET, path);
-        crowd.spawn_local(async move {
-            let _ = request.send().await;
-        });
+        crowd
+            .spawn_local(async move { request.send().await.expect("an answer").status().as_u16() });
     }
     until(house, "/metrics", |answer| {
         let found = answer.text.lines().find_map(|line| line.strip_prefix("tartarus_connections "));
@@ -65,20 +65,22 @@ async fn a_submission_that_waits_for_its_end_gives_the_room_of_its_body_back() {
 }
 
 #[actix_web::test]
-async fn a_list_that_waits_takes_nobodys_turn() {
+async fn a_list_that_waits_takes_nobodys_turn_and_is_never_turned_away() {
     let house = House::new().await;
     let run = house.run(&hello()).await;
     let index = house.get(&format!("/v1/runs/{run}")).await.json()["index"].clone();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    // All that may have a turn or wait for one, and one more.
-    let many = 2 * cores + 64 + 1;
-    for path in
-        [format!("/v1/runs?index={index}&wait=1m"), "/v1/queue/dead?min_index=99999".to_owned()]
-    {
-        let waiting = crowd(&house, many, &path).await;
-        house.get("/v1/runs").await.expect(200);
-        house.post("/v1/runs:batch", &json!({"runs": [hello()]})).await.expect(200);
-        drop(waiting);
-    }
+    // Twice all that may have a turn or wait for one.
+    let many = 2 * (2 * cores + 64);
+    let waiting = crowd(&house, many, &format!("/v1/runs?index={index}&wait=1m")).await;
+    house.get("/v1/runs").await.expect(200);
+    // The one entry that all of them wait for.
+    house.post("/v1/runs:batch", &json!({"runs": [hello()]})).await.expect(200);
+    let answers = waiting.join_all().await;
+    assert_eq!(answers.iter().filter(|status| **status != 200).count(), 0, "{answers:?}");
+    let waiting = crowd(&house, many, "/v1/queue/dead?min_index=99999").await;
+    house.get("/v1/runs").await.expect(200);
+    house.post("/v1/runs:batch", &json!({"runs": [hello()]})).await.expect(200);
+    drop(waiting);
     house.stop().await;
 }
