@@ -39,7 +39,7 @@ pub struct Fixture {
     subscribers: Option<Subscribers>,
     tail: Tail,
     mark: Mark,
-    boot: Uuid,
+    pub boot: Uuid,
     _dir: tempfile::TempDir,
 }
 

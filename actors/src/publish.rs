@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix::{Message, Recipient};
 use domain::{Event, Sequence};
-use uuid::Uuid;
 
 use crate::answer::Receipt;
 
@@ -24,8 +23,9 @@ pub struct Batch {
     pub hash: journal::ChainHash,
     /// Epoch of its writer.
     pub epoch: u64,
-    /// The process that wrote it.
-    pub boot: Uuid,
+    /// Whether these very actors decided it and wrote it. What a follower reads may be of its own process
+    /// too: of a reign that is over, which it had not read when it began to follow.
+    pub written_here: bool,
     /// What has happened.
     pub events: Vec<Event>,
     /// Bytes of the entry.

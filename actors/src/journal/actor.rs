@@ -210,7 +210,7 @@ impl JournalActor {
             receipt: self.mark.receipt,
             hash,
             epoch: sealed.entry().header().epoch,
-            boot: self.boot,
+            written_here: true,
             events,
             bytes: sealed.bytes().len() as u64,
         };

@@ -160,9 +160,9 @@ impl Handler<Published> for NotaryActor {
         self.hashes.push_back(self.head.id().h64);
         for event in &batch.events {
             if let Event::LeaderStarted(started) = event {
-                self.announced =
-                    started.boot == self.boot && started.key == Some(self.key.public());
-                if started.boot == self.boot && !self.announced {
+                let leads = batch.written_here && started.boot == self.boot;
+                self.announced = leads && started.key == Some(self.key.public());
+                if leads && !self.announced {
                     log::warn!(
                         "no checkpoint is signed in this reign: the journal is of a level without \
                          keys; `tartarus level` says what raising it takes"

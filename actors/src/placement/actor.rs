@@ -153,7 +153,7 @@ impl Handler<Published> for PlacementActor {
         for event in &batch.events {
             self.line.evolve(event, |_| {});
             if let Event::LeaderStarted(started) = event {
-                self.leading = started.boot == self.boot;
+                self.leading = batch.written_here && started.boot == self.boot;
             }
             if let Some(node) = self.fleet.evolve(event) {
                 self.room.touch(&self.fleet, &node);

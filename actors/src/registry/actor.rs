@@ -178,15 +178,15 @@ impl Handler<Published> for RegistryActor {
     type Result = ();
 
     fn handle(&mut self, Published(batch): Published, _: &mut Self::Context) {
-        // What it decided itself, it has folded. All else is another leader's, or the journal's own
-        // first entry, which makes it leader.
-        if self.leading && batch.boot == self.boot {
+        // What it decided itself, it has folded. All else is another leader's, or of an earlier reign of
+        // this process, or the journal's own first entry, which makes it leader.
+        if self.leading && batch.written_here {
             return;
         }
         for event in &batch.events {
             self.world.evolve(batch.index, event);
             if let Event::LeaderStarted(started) = event {
-                self.leading = started.boot == self.boot;
+                self.leading = batch.written_here && started.boot == self.boot;
                 self.ids = RunIds::after(self.world.runs.newest());
             }
         }

@@ -1,12 +1,17 @@
 //! Output commit: nothing leaves before it is durable, refusals and repeats included.
 
-use domain::{Refusal, RunId};
+use std::sync::Arc;
+
+use domain::event::{LeaderStarted, QueuePaused};
+use domain::{Command, Event, Refusal, RunId, Timestamp};
 use journal::memory::{Fault, Weather};
+use journal::{ChainHash, EntryId, Receipt};
 use uuid::Uuid;
 
 use super::messages::{Cancel, Enact};
 use crate::answer::{Failure, ask};
 use crate::fixture::{Fixture, judged, origin, replay};
+use crate::publish::{Batch, Published};
 use crate::view::Until;
 
 #[actix::test]
@@ -115,4 +120,41 @@ async fn what_was_decided_gives_its_share_of_the_door_back() {
     let house = Fixture::leading().await;
     house.submit().await;
     assert_eq!(house.undurable.load(), (0, 0));
+}
+
+#[actix::test]
+async fn what_this_process_wrote_in_a_reign_that_is_over_is_folded_when_it_is_read_again() {
+    let mut house = Fixture::wired().await;
+    let at = Timestamp(1);
+    let started = LeaderStarted {
+        at,
+        epoch: 1,
+        boot: house.boot,
+        url: "http://test".into(),
+        version: "test".into(),
+        key: None,
+        reads_level: 0,
+    };
+    let read = [
+        Event::LeaderStarted(started.into()),
+        Event::QueuePaused(QueuePaused { at, origin: origin() }),
+    ];
+    for (seq, event) in (2..).zip(read) {
+        let batch = Batch {
+            index: seq,
+            receipt: Receipt(EntryId { seq, h64: seq }),
+            hash: ChainHash([9; 32]),
+            epoch: 1,
+            written_here: false,
+            events: vec![event],
+            bytes: 1,
+        };
+        house.registry.send(Published(Arc::new(batch))).await.expect("an actor");
+    }
+    house.lead().await;
+    let before = house.store.store().newest();
+    let command = Command::PauseQueue { origin: origin() };
+    let paused = ask(&house.registry, |reply| Enact { command, reply }).await;
+    assert!(paused.is_ok(), "{paused:?}");
+    assert_eq!(house.store.store().newest(), before, "it stands already");
 }

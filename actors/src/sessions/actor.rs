@@ -157,7 +157,7 @@ impl Handler<Published> for SessionsActor {
         for event in &batch.events {
             if let domain::Event::LeaderStarted(started) = event {
                 self.since = Instant::now();
-                self.leading = started.boot == self.boot;
+                self.leading = batch.written_here && started.boot == self.boot;
             }
             if let domain::Event::NodeJoined(joined) = event {
                 self.heard.insert(joined.node.clone(), Instant::now());

@@ -29,7 +29,7 @@ async fn a_node_that_is_lost_must_say_hello_again() {
         receipt: Receipt(EntryId { seq: 9, h64: 9 }),
         hash: ChainHash([9; 32]),
         epoch: 1,
-        boot: Uuid::nil(),
+        written_here: true,
         events: vec![Event::NodeLost(lost)],
         bytes: 1,
     };

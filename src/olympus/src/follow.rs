@@ -369,7 +369,7 @@ fn batch(entry: &Entry) -> Result<Batch, Stuck> {
         receipt: Receipt(entry.id()),
         hash: entry.position().hash,
         epoch: header.epoch,
-        boot: header.boot,
+        written_here: false,
         bytes: entry.bytes().len() as u64,
         events: events.map_err(|unreadable| Stuck::Ever(unreadable.to_string()))?,
     })
