@@ -35,7 +35,7 @@ use olympus_actors::view::TakeDigest;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use chance::Chance;
 use client::{Client, Kind, LAST_WITHIN_MS, Outcome};
@@ -57,6 +57,9 @@ const LEADS_WITHIN_MS: u64 = 12_000;
 const ENDED_WITHIN_MS: u64 = 90_000;
 /// L4: every follower is at the end of the journal so soon.
 const FOLLOWS_WITHIN_MS: u64 = 5_000;
+/// A call that was held or lost before the healing may be late by so much, and is a reason until then
+/// to take the leader for gone.
+const AFTERMATH: Duration = Duration::from_secs(6);
 /// L5: nobody else leads for so long when nothing happens.
 const CALM: Duration = Duration::from_secs(8);
 
@@ -198,6 +201,7 @@ async fn live(world: &Rc<World>) -> Counts {
     nemesis::begin(world);
     world.until(world.plan.faults_ms, || false).await;
     nemesis::heal(world);
+    let calm_from = Instant::now() + AFTERMATH;
     if !world.is_proved() {
         // Everybody has his answer, or has given up.
         let _ = all_left.recv().await;
@@ -208,7 +212,7 @@ async fn live(world: &Rc<World>) -> Counts {
         // Nothing is written any more; an operator restores what there was.
         sleep(CALM).await;
     } else {
-        recover(world).await;
+        recover(world, calm_from).await;
     }
     let model = check::all(world);
     let operations = world.operations.borrow();
@@ -228,7 +232,7 @@ async fn live(world: &Rc<World>) -> Counts {
 }
 
 /// The second phase: everything must come to rest, soon.
-async fn recover(world: &Rc<World>) {
+async fn recover(world: &Rc<World>, calm_from: Instant) {
     let leads = || world.instances.borrow().iter().any(|instance| instance.leads());
     operate(world);
     if !world.until(LEADS_WITHIN_MS, leads).await {
@@ -256,6 +260,7 @@ async fn recover(world: &Rc<World>) {
         let left = unfinished.get();
         world.find("L3", format!("{left} runs have not ended after {ENDED_WITHIN_MS} ms"));
     }
+    sleep_until(calm_from).await;
     let reigns = check::Model::of(world).reigns.len();
     sleep(CALM).await;
     let now = check::Model::of(world).reigns.len();
