@@ -10,7 +10,7 @@ use domain::ids::Hex;
 use domain::judge::{Request, judge};
 use domain::submission::{Demand, Retry};
 use domain::{Court, Inputs, Judged, NodeId, RunId, World};
-use journal::{Chain, Cursor, Faults, InstanceKey, Journal, MemoryJournal, Tail, Writer};
+use journal::{Chain, Cursor, Faults, Health, InstanceKey, Journal, MemoryJournal, Tail, Writer};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
@@ -35,6 +35,8 @@ pub struct Fixture {
     pub undurable: Arc<Undurable>,
     pub notary: Addr<NotaryActor>,
     pub key: Arc<InstanceKey>,
+    /// Of the writer, once there is one.
+    pub health: Option<watch::Receiver<Health>>,
     level: u32,
     subscribers: Option<Subscribers>,
     tail: Tail,
@@ -116,6 +118,7 @@ impl Fixture {
             undurable,
             notary,
             key,
+            health: None,
             level,
             subscribers,
             tail,
@@ -139,6 +142,7 @@ impl Fixture {
         let (tail, mark, level) = (self.tail, self.mark, self.level);
         let chain = Chain::lead_from(tail, self.boot);
         let writer = Writer::new(self.store.clone(), tail);
+        self.health = Some(writer.health());
         let (url, version, key) = ("http://test".into(), "test".into(), Some(self.key.public()));
         let lead = Lead { chain, writer, mark, subscribers, url, version, key, level, reply };
         self.journal.send(lead).await.expect("a journal actor");

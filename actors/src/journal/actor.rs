@@ -35,11 +35,15 @@ pub struct JournalActor {
     export_dir: PathBuf,
     fallen: watch::Sender<Option<Fallen>>,
     stopping: bool,
+    /// Whether something was written since the journal's end was looked at last.
+    wrote: bool,
+    /// Whether nothing but a look is under way, for which nobody waits.
+    looking: bool,
 }
 
 /// How often the end of the journal is looked at while nothing is written: followers that have read
 /// more than there is wait for it.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The entry that a journal begins with, and that holds nothing.
 const GENESIS: Sequence = 1;
 
@@ -72,6 +76,8 @@ impl JournalActor {
             export_dir,
             fallen,
             stopping: false,
+            wrote: false,
+            looking: false,
         }
     }
 
@@ -129,6 +135,7 @@ impl JournalActor {
     /// Answers that write nothing leave when it is known that nobody else has written since.
     fn confirm(&mut self, releases: Vec<Release>, context: &mut Context<Self>) {
         let Some(mut writer) = self.writer.take() else { return };
+        self.looking = releases.is_empty();
         let asking = async move {
             let outcome = writer.confirm().await;
             (writer, outcome, releases)
@@ -136,7 +143,10 @@ impl JournalActor {
         context.spawn(asking.into_actor(self).map(
             |(writer, outcome, releases), actor, context| {
                 actor.writer = Some(writer);
+                actor.looking = false;
                 match outcome {
+                    // It was a look, and has been told to stop meanwhile.
+                    _ if actor.fallen.borrow().is_some() => {}
                     Outcome::Committed => {
                         releases.into_iter().for_each(|release| release.out(Ok(actor.mark)));
                     }
@@ -204,6 +214,7 @@ impl JournalActor {
     fn durable(&mut self, flight: Flight) {
         let Flight { sealed, events, releases } = flight;
         let hash = sealed.entry().position().hash;
+        self.wrote = true;
         self.mark = Mark { index: sealed.seq(), receipt: sealed.receipt() };
         let batch = Batch {
             index: self.mark.index,
@@ -248,7 +259,8 @@ impl Actor for JournalActor {
     fn started(&mut self, context: &mut Self::Context) {
         // Nobody else can give back what Redis lost while there is nothing to write.
         context.run_interval(LOOK_EVERY, |actor, context| {
-            if actor.outbox.is_empty() && actor.fallen.borrow().is_none() {
+            let idle = !std::mem::take(&mut actor.wrote) && actor.outbox.is_empty();
+            if idle && actor.fallen.borrow().is_none() {
                 actor.confirm(Vec::new(), context);
             }
         });
@@ -300,6 +312,10 @@ impl Handler<Stop> for JournalActor {
 
     fn handle(&mut self, Stop: Stop, context: &mut Self::Context) {
         self.stopping = true;
+        // A journal that does not answer is waited for where it was asked to write something.
+        if self.looking && self.outbox.is_empty() {
+            return self.fall(Fallen::Stopped);
+        }
         self.append(context);
     }
 }

@@ -1,7 +1,8 @@
 //! Mnemosyne, the journal actor: group commit.
 //!
 //! Owns:   the writer's end of the chain, the outbox of what was decided and is not durable, and
-//!         the level of features that events are written at.
+//!         the level of features that events are written at. While there is nothing to write it looks at
+//!         the journal's end, which may have been lost.
 //! Hears:  [`Commit`] from the registry.
 //! Says:   [`Published`](crate::Published) to every subscriber, then the held answers, in order.
 //! Never:  decides anything but its own first entry, `leader.started` (in a new journal with its
@@ -16,5 +17,5 @@ mod messages;
 #[cfg(test)]
 mod tests;
 
-pub use actor::JournalActor;
+pub use actor::{JournalActor, LOOK_EVERY};
 pub use messages::*;

@@ -1,6 +1,7 @@
 //! Group commit, and the ends of a role.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::command::{Command, Guard};
 use domain::event::LeaderStarted;
@@ -8,11 +9,12 @@ use domain::ids::Hex;
 use domain::judge::{Inputs, Request, judge};
 use domain::kept::{LEVEL, MEMORY};
 use domain::{Court, Event, Refusal, Sequence, Timestamp};
-use journal::memory::Fault;
+use journal::memory::{Fault, Weather};
 use journal::{BATCH_CUT_BYTES, Batch, Chain, Cursor, Entry, Journal, MemoryJournal, catalog};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::LOOK_EVERY;
 use super::messages::{Fallen, Stop};
 use crate::answer::{Failure, ask};
 use crate::fixture::{Fixture, judged, origin, replay, request};
@@ -135,9 +137,25 @@ async fn a_journal_that_loses_its_tail_is_given_it_back_though_nobody_writes() {
     let whole = house.store.store().ids();
     house.store.store().roll_back(whole[whole.len() - 2].seq);
     assert_ne!(house.store.store().ids(), whole);
-    while house.store.store().ids() != whole {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    let given_back = async {
+        while house.store.store().ids() != whole {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LOOK_EVERY * 30, given_back).await.expect("given back");
+}
+
+#[actix::test]
+async fn an_idle_leader_stops_at_once_though_the_journal_does_not_answer() {
+    let mut house = Fixture::leading().await;
+    house.faults.set_weather(Weather::Severed);
+    let health = house.health.as_mut().expect("a writer");
+    let looked = health.wait_for(|health| !health.accepts());
+    tokio::time::timeout(LOOK_EVERY * 30, looked).await.expect("it looks").expect("a writer");
+    house.journal.send(Stop).await.expect("an actor");
+    let stopped = house.fallen.wait_for(Option::is_some);
+    let fallen = tokio::time::timeout(LOOK_EVERY, stopped).await.expect("at once");
+    assert_eq!(*fallen.expect("a sender"), Some(Fallen::Stopped));
 }
 
 /// A journal as the version before levels left it.

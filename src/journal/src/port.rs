@@ -100,6 +100,25 @@ pub trait Journal: Send + Sync + fmt::Debug {
     /// Tries once to append. For [`Writer`](crate::Writer) and tests of the contract.
     async fn append(&self, sealed: &Sealed) -> Appended;
 
+    /// Looks whether the journal ends with `committed`, and answers as an append would that has to
+    /// go behind it: it is `Committed`, or there is a `Conflict`, or the journal can't be written.
+    /// Nothing is written.
+    async fn confirm(&self, committed: EntryId) -> Appended {
+        match self.head().await {
+            Ok(head) if head == committed => Appended::Committed { duplicate: true },
+            Ok(head) => Appended::Conflict { head },
+            Err(CheckError::Refused(refusal)) => {
+                Appended::Damaged(Refused::Check(Arc::new(refusal)))
+            }
+            Err(CheckError::Trouble(trouble)) => match trouble {
+                Trouble::Unreachable(reason) => Appended::Unreachable(reason),
+                Trouble::Busy(reason) => Appended::Busy(reason),
+                Trouble::WrongServer(reason) => Appended::WrongServer(reason),
+                Trouble::Denied(reason) => Appended::Damaged(Refused::Reply(reason)),
+            },
+        }
+    }
+
     /// Removes entries before `first`, at most [`TRIM_STEP`](crate::limits::TRIM_STEP) of the oldest, where the entry `logged`
     /// is in this very journal and says that they may leave; says which is the oldest then. To be
     /// repeated until that is `first`.

@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep};
 use crate::chain::{Sealed, Tail};
 use crate::ids::EntryId;
 use crate::limits::{REFUSED_BACKOFF, RING_BYTES, UNKNOWN_BACKOFF};
-use crate::port::{Appended, CheckError, Journal, Refused, Settled};
+use crate::port::{Appended, Journal, Refused, Settled};
 
 /// A commit that waits longer than this for replicas makes the writer degraded: new work is then
 /// refused instead of piled up.
@@ -169,25 +169,41 @@ impl Writer {
     /// come in the order they were sealed in. Dropping the future leaves the batch in doubt; the
     /// same entry may then be committed again.
     pub async fn commit(&mut self, sealed: &Sealed) -> Outcome {
-        if let Some(ended) = self.ended() {
-            return ended;
+        self.insist(Some(sealed)).await
+    }
+
+    /// Looks where the journal ends, as a batch would: asked before an answer leaves that writes
+    /// nothing, which was decided from what this writer knows, and now and then while there is nothing
+    /// to write. Committed means that nobody else has written since, and that nothing is missing: a
+    /// journal that lost its tail is given it back.
+    pub async fn confirm(&mut self) -> Outcome {
+        self.insist(None).await
+    }
+
+    async fn insist(&mut self, sealed: Option<&Sealed>) -> Outcome {
+        if let Some(reason) = &self.ended {
+            return Outcome::Failed(FailStop { reason: reason.clone(), held: Vec::new() });
         }
         let mut trying = Trying::default();
         loop {
-            match self.journal.append(sealed).await {
+            let tried = match sealed {
+                Some(sealed) => self.journal.append(sealed).await,
+                None => self.journal.confirm(self.committed).await,
+            };
+            match tried {
                 Appended::Committed { duplicate } => {
-                    if duplicate {
+                    if let Some(sealed) = sealed.filter(|_| duplicate) {
                         log::info!(entry:% = sealed.id(), tries = trying.tries; "found the lost reply of an append");
                     }
                     break;
                 }
                 Appended::Conflict { head } if head.seq < self.committed.seq => {
-                    if let Err(outcome) = self.put_back(Some(sealed), head, &mut trying).await {
+                    if let Err(outcome) = self.put_back(sealed, head, &mut trying).await {
                         return outcome;
                     }
                 }
-                Appended::Conflict { head } => return self.conflict(Some(sealed), head).await,
-                Appended::Damaged(refused) => return self.fail(Some(sealed), refused.into()),
+                Appended::Conflict { head } => return self.conflict(sealed, head).await,
+                Appended::Damaged(refused) => return self.fail(sealed, refused.into()),
                 Appended::Busy(reason) | Appended::WrongServer(reason) => {
                     self.degraded(&mut trying, reason);
                     trying.pause(REFUSED_BACKOFF).await;
@@ -198,47 +214,13 @@ impl Writer {
                 }
             }
         }
-        self.settle(sealed).await;
-        self.keep(sealed);
-        self.committed = sealed.id();
-        self.set_health(Health::Leading);
-        Outcome::Committed
-    }
-
-    /// Looks where the journal ends: asked before an answer leaves that writes nothing, which was
-    /// decided from what this writer knows, and now and then while there is nothing to write.
-    /// Committed means that nobody else has written since, and that nothing is missing: a journal that
-    /// lost its tail is given it back.
-    pub async fn confirm(&mut self) -> Outcome {
-        if let Some(ended) = self.ended() {
-            return ended;
-        }
-        let mut trying = Trying::default();
-        loop {
-            match self.journal.head().await {
-                Ok(head) if head == self.committed => break,
-                Ok(head) if head.seq < self.committed.seq => {
-                    if let Err(outcome) = self.put_back(None, head, &mut trying).await {
-                        return outcome;
-                    }
-                }
-                Ok(head) => return self.conflict(None, head).await,
-                Err(CheckError::Refused(refusal)) => {
-                    return self.fail(None, Refused::Check(Arc::new(refusal)).into());
-                }
-                Err(CheckError::Trouble(trouble)) => {
-                    self.suspect(&mut trying, trouble.to_string().into());
-                    trying.pause(UNKNOWN_BACKOFF).await;
-                }
-            }
+        if let Some(sealed) = sealed {
+            self.settle(sealed).await;
+            self.keep(sealed);
+            self.committed = sealed.id();
         }
         self.set_health(Health::Leading);
         Outcome::Committed
-    }
-
-    fn ended(&self) -> Option<Outcome> {
-        let reason = self.ended.clone()?;
-        Some(Outcome::Failed(FailStop { reason, held: Vec::new() }))
     }
 
     async fn settle(&self, sealed: &Sealed) {
@@ -279,7 +261,11 @@ impl Writer {
             match self.journal.append(kept).await {
                 Appended::Committed { .. } => self.settle(kept).await,
                 Appended::Damaged(refused) => return Err(self.fail(sealed, refused.into())),
-                Appended::Conflict { .. } => break,
+                // Another look says who is there.
+                Appended::Conflict { .. } => {
+                    trying.pause(REFUSED_BACKOFF).await;
+                    break;
+                }
                 Appended::Busy(reason)
                 | Appended::WrongServer(reason)
                 | Appended::Unreachable(reason)
@@ -396,7 +382,7 @@ impl Trying {
     fn note(&mut self, reason: &Arc<str>) {
         self.tries += 1;
         if self.last.as_ref() != Some(reason) {
-            log::warn!(reason:% = reason, tries = self.tries; "the journal does not take an entry yet");
+            log::warn!(reason:% = reason, tries = self.tries; "the journal does not answer as it should yet");
             self.last = Some(reason.clone());
         }
     }

@@ -415,8 +415,8 @@ impl Rooms {
             let mut last = true;
             loop {
                 looks.tick().await;
-                // An idle writer does not notice that Redis is away; the leader's key does, and
-                // heartbeats are not written then.
+                // The leader's key, which is renewed more often than an idle writer looks, notices
+                // first that Redis is away, and heartbeats are not written then.
                 let usable = health.borrow().accepts()
                     && held.borrow().is_valid_at(tokio::time::Instant::now());
                 if usable != last {

@@ -21,6 +21,7 @@ use journal::{
     Appended, CheckError, Claim, Cursor, Entry, EntryFault, EntryId, Journal, Lease, NotAcquired,
     ReadError, Receipt, Sealed, Tail, Trouble, catalog,
 };
+use olympus_actors::journal::LOOK_EVERY;
 use olympus_actors::publish::{Batch, Subscribers};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -34,6 +35,7 @@ const CLAIM_EVERY: Duration = Duration::from_millis(150);
 const READ_EVERY: Duration = Duration::from_millis(20);
 /// A journal that ends before what was read of it is given so long to be given it back by its leader.
 const PUT_BACK_WITHIN: Duration = Duration::from_secs(10);
+const _: () = assert!(PUT_BACK_WITHIN.as_millis() >= 5 * LOOK_EVERY.as_millis());
 /// Bytes of entries that are kept to give them back, should Redis have lost them with the leader: an
 /// append-only file that is written through each second loses some two seconds.
 const RING_BYTES: usize = 16 << 20;

@@ -141,6 +141,30 @@ impl RedisJournal {
         }
     }
 
+    /// Runs the script of appends. A connection is not used again whose reply is not clean, or says that
+    /// something is not as it was.
+    async fn compare_and_append(&self, prev: &str, new: &str, bytes: &[u8]) -> Appended {
+        let mut connection = match self.append_link().await {
+            Ok(connection) => connection,
+            Err(attempt) => return attempt.into(),
+        };
+        let args = [prev.as_bytes(), new.as_bytes(), bytes];
+        let keys = [self.keys.journal.as_str(), &self.keys.head];
+        let appended = match connection.run(&scripts::APPEND, &keys, &args).await {
+            Ok(reply) => reply::appended(&reply),
+            Err(error) => Failure::of(&error).appended(),
+        };
+        match &appended {
+            Appended::Committed { .. } | Appended::Busy(_) => {}
+            Appended::Conflict { .. }
+            | Appended::Damaged(_)
+            | Appended::WrongServer(_)
+            | Appended::Unreachable(_)
+            | Appended::Unknown(_) => self.appends.set(None).await,
+        }
+        appended
+    }
+
     async fn append_link(&self) -> Result<Connection, Attempt> {
         if let Some(connection) = self.appends.live().await {
             return Ok(connection);
@@ -243,27 +267,17 @@ impl Journal for RedisJournal {
     }
 
     async fn append(&self, sealed: &Sealed) -> Appended {
-        let mut connection = match self.append_link().await {
-            Ok(connection) => connection,
-            Err(attempt) => return attempt.into(),
-        };
         let (prev, new) = (sealed.prev_id().to_string(), sealed.id().to_string());
-        let args = [prev.as_bytes(), new.as_bytes(), sealed.bytes()];
-        let keys = [self.keys.journal.as_str(), &self.keys.head];
-        let appended = match connection.run(&scripts::APPEND, &keys, &args).await {
-            Ok(reply) => reply::appended(&reply),
-            Err(error) => Failure::of(&error).appended(),
-        };
-        match &appended {
-            Appended::Committed { duplicate: false } => *self.carried() = Some(sealed.id()),
-            Appended::Committed { duplicate: true } | Appended::Busy(_) => {}
-            Appended::Conflict { .. }
-            | Appended::Damaged(_)
-            | Appended::WrongServer(_)
-            | Appended::Unreachable(_)
-            | Appended::Unknown(_) => self.appends.set(None).await,
+        let appended = self.compare_and_append(&prev, &new, sealed.bytes()).await;
+        if appended == (Appended::Committed { duplicate: false }) {
+            *self.carried() = Some(sealed.id());
         }
         appended
+    }
+
+    async fn confirm(&self, committed: EntryId) -> Appended {
+        // Behind no entry at all: it is there, or it is not.
+        self.compare_and_append("", &committed.to_string(), &[]).await
     }
 
     async fn trim(&self, first: Sequence, logged: EntryId) -> Result<Sequence, Trouble> {
