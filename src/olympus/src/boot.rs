@@ -50,6 +50,8 @@ use crate::witness::Witnesses;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Pause before a journal that could not be read is read again.
 const READ_AGAIN: Duration = Duration::from_millis(250);
+/// And another instance is asked again for a snapshot, which it reads and sends whole.
+const LENT_AGAIN: Duration = Duration::from_secs(5);
 
 /// The last checkpoint of a reign may take so long: a journal that does not answer keeps nobody from
 /// stopping.
@@ -172,7 +174,7 @@ async fn replay(
             recovered = recovering => recovered,
             _ = stop.wait_for(|stop| *stop) => return Ok(None),
         };
-        match recovered {
+        let (why, again) = match recovered {
             Ok(recovered) => {
                 log::info!(
                     snapshot = recovered.snapshot, events = recovered.events, index = recovered.mark.index,
@@ -186,23 +188,18 @@ async fn replay(
             Err(RecoverError::OutOfReach(why)) if !started => {
                 return Err(RecoverError::OutOfReach(why));
             }
-            Err(
-                error @ (RecoverError::Trouble(_)
-                | RecoverError::NotNow(_)
-                | RecoverError::OutOfReach(_)),
-            ) => {
-                let why = error.to_string();
-                if said.as_ref() != Some(&why) {
-                    log::warn!(error = why; "could not read the journal");
-                    shut(door, why.clone());
-                    said = Some(why);
-                }
-            }
+            Err(RecoverError::Trouble(trouble)) => (trouble.to_string(), READ_AGAIN),
+            Err(RecoverError::NotNow(why) | RecoverError::OutOfReach(why)) => (why, LENT_AGAIN),
             Err(refused @ RecoverError::Refused(_)) => return Err(refused),
+        };
+        if said.as_ref() != Some(&why) {
+            log::warn!(error = why.as_str(); "could not replay the journal yet");
+            shut(door, why.clone());
+            said = Some(why);
         }
         tokio::select! {
             biased;
-            () = tokio::time::sleep(READ_AGAIN) => {}
+            () = tokio::time::sleep(again) => {}
             _ = stop.wait_for(|stop| *stop) => return Ok(None),
         }
     }

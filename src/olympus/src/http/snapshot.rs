@@ -7,10 +7,12 @@ use std::io::Read as _;
 use actix_web::body::SizedStream;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
+use domain::ids::Sequence;
 use futures_util::stream;
+use olympus_actors::view::Summarize;
 
 use super::problem::{self, Fault};
-use super::{AppState, answer, runs};
+use super::{AppState, answer, read, runs};
 use crate::aside::aside;
 
 /// So much of it is in memory at a time.
@@ -25,8 +27,12 @@ pub async fn newest(
     let Some(snapshots) = state.pasts.snapshots() else {
         return Err(problem::not_found("a journal in memory has no snapshots"));
     };
+    // One that the journal names: nobody else would believe another.
+    let kept = read::get(&state.open()?.view, Summarize).await?.kept;
+    let named: Vec<Sequence> = kept.snapshots().map(|taken| taken.index).collect();
     let opened = aside(move || {
-        let found = snapshots.candidates(None, None).into_iter().next()?;
+        let mut all = snapshots.candidates(None, None).into_iter();
+        let found = all.find(|found| named.contains(&found.id.seq))?;
         let file = File::open(&found.path).ok()?;
         let bytes = file.metadata().ok()?.len();
         Some((found.id.seq, file, bytes))

@@ -70,13 +70,19 @@ pub async fn fetch(
             loaded.digest
         )));
     }
-    let found = incoming.adopt(id).map_err(now)?;
+    let found = incoming.adopt(id).map_err(|error| not_kept(keeping, error))?;
     log::info!(index, leader = leader.as_str(), path:% = found.path.display(); "take a lent snapshot");
     Ok(found)
 }
 
 fn now(error: impl Display) -> NotLent {
     NotLent::Now(error.to_string())
+}
+
+/// A disk that takes nothing takes nothing the next time.
+fn not_kept(keeping: &Keeping, error: impl Display) -> NotLent {
+    let dir = keeping.snapshots.dir().display();
+    NotLent::AtAll(format!("what was lent can't be kept in {dir}: {error}"))
 }
 
 /// Asks whoever leads, until somebody is there; what comes back is not looked at yet.
@@ -93,11 +99,13 @@ async fn ask(
         .build()
         .map_err(now)?;
     let until = Instant::now() + LEADER_WITHIN;
-    let mut asked = String::new();
+    let (mut asked, mut silent) = (String::new(), None);
     while Instant::now() < until {
         // The key of a process that is gone lives on for a moment; also of this one's before.
         let leader = journal.leader().await?.map(|claim| claim.url);
-        if let Some(leader) = leader.filter(|url| *url != keeping.url) {
+        let leader = leader.filter(|url| *url != keeping.url);
+        silent.clone_from(&leader);
+        if let Some(leader) = leader {
             if asked != leader {
                 log::info!(leader = leader.as_str(); "ask for a snapshot");
                 asked.clone_from(&leader);
@@ -117,7 +125,10 @@ async fn ask(
         }
         sleep(LOOK).await;
     }
-    Err(NotLent::AtAll("no other instance leads, which could lend one".into()))
+    Err(match silent {
+        Some(leader) => now(format!("{leader} leads, and can't be reached")),
+        None => NotLent::AtAll("no other instance leads, which could lend one".into()),
+    })
 }
 
 async fn receive(
@@ -131,9 +142,12 @@ async fn receive(
         200 => {}
         401 => return Err(none("it asks for a token: set its TARTARUS_BOOTSTRAP_TOKEN here too")),
         404 => return Err(none("it has none")),
-        other => return Err(now(format!("{leader} answered {other}"))),
+        busy @ (429 | 500..) => return Err(now(format!("{leader} answered {busy}"))),
+        other => {
+            return Err(none(&format!("it answered {other}: look at its TARTARUS_ADVERTISE_URL")));
+        }
     }
-    let mut incoming = keeping.snapshots.receive().map_err(now)?;
+    let mut incoming = keeping.snapshots.receive().map_err(|error| not_kept(keeping, error))?;
     let mut parts = answer.bytes_stream();
     while let Some(part) = parts.next().await {
         if over.load(Ordering::Relaxed) {
@@ -141,7 +155,7 @@ async fn receive(
         }
         let part = part.map_err(now)?;
         let written = aside(move || incoming.write(&part).map(|()| incoming)).await;
-        incoming = written.map_err(now)?.map_err(now)?;
+        incoming = written.map_err(now)?.map_err(|error| not_kept(keeping, error))?;
     }
     Ok(incoming)
 }
