@@ -21,7 +21,7 @@ pub async fn submit(
 ) -> Result<HttpResponse, Fault> {
     runs::no_query(&request)?;
     let body = read::body(&request, payload, api::limits::check_batch_body).await?;
-    let turn = state.ingress.turn().await?;
+    let turn = state.ingress.batch().await?;
     let key = submit::key_use(&request, &body)?;
     let asked = api::parse::<Batch>(&body)?.check()?;
     let open = state.open_for_writes()?;
@@ -49,8 +49,10 @@ pub async fn submit(
         let request = |position| Some((position, Request::try_from(anew(position)?).ok()?));
         positions.iter().copied().filter_map(request).collect()
     };
-    let asked = Asked { requests: good, turn: Some(turn) };
+    let asked = Asked { requests: good, turn };
     let Decided { said, mark } = decide(&state, open, asked, key, caller.origin(), again).await?;
+    // The answers of a thousand runs are long work, too; it is done, so that it is turned away no more.
+    let _turn = state.ingress.turn_to_go_on().await;
     let mut said: Vec<(u32, Said)> = said;
     if let Some(reused) = reused_by_all(&mut said, answers.iter().filter(|a| a.is_none()).count()) {
         return Err(reused);

@@ -203,7 +203,12 @@ async fn hand_on(
 /// How long a leader that works may take for the answer to a write.
 fn may_take(path: &str, query: &str) -> Duration {
     let waits = SubmitQuery::parse(query).ok().and_then(|query| query.wait);
-    let works = if path.ends_with("/what-if") { what_if::WITHIN } else { DECIDED_WITHIN };
+    let works = match path {
+        // Its answers wait for a turn of their own.
+        "/v1/runs:batch" => DECIDED_WITHIN + TURN_WITHIN,
+        _ if path.ends_with("/what-if") => what_if::WITHIN,
+        _ => DECIDED_WITHIN,
+    };
     TURN_WITHIN + works + waits.map_or(Duration::ZERO, api::Duration::to_std) + WAY
 }
 
@@ -382,6 +387,7 @@ mod tests {
             ("/v1/runs", "", 15),
             ("/v1/runs", "wait=30s", 45),
             ("/v1/runs", "wait=1h", 315),
+            ("/v1/runs:batch", "", 20),
             ("/v1/policies/p", "dry_run=true", 15),
             ("/v1/policies/p/what-if", "", 250),
         ] {

@@ -97,6 +97,27 @@ impl Drop for Held {
     }
 }
 
+/// The turn of what works, waits and works again; where it is of no line, nothing.
+#[derive(Debug, Default)]
+pub struct Turn {
+    held: Option<OwnedSemaphorePermit>,
+    of: Option<Ingress>,
+}
+
+impl Turn {
+    /// Gives it up, for what is waited for takes no processor.
+    pub fn rest(&mut self) {
+        self.held = None;
+    }
+
+    /// Takes it again, as [`Ingress::turn_to_go_on`] does.
+    pub async fn go_on(&mut self) {
+        if let (None, Some(of)) = (&self.held, &self.of) {
+            self.held = of.turn_to_go_on().await;
+        }
+    }
+}
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Ingress {
@@ -163,6 +184,22 @@ impl Ingress {
         };
         let taken = timeout_at(deadline + TURN_WITHIN, taken).await.ok();
         self.begun(taken).await
+    }
+
+    /// The turn of a batch, which is given up while the batch waits for something.
+    ///
+    /// # Errors
+    /// As [`Self::turn`].
+    pub async fn batch(&self) -> Result<Turn, Fault> {
+        Ok(Turn { held: Some(self.turn().await?), of: Some(self.clone()) })
+    }
+
+    /// The turn of what is done already, or under way, and can't be turned away any more: however long
+    /// the line is, and after [`TURN_WITHIN`] without one.
+    pub async fn turn_to_go_on(&self) -> Option<OwnedSemaphorePermit> {
+        let turn = timeout(TURN_WITHIN, self.taken()).await.ok();
+        tokio::task::yield_now().await;
+        turn?
     }
 
     async fn taken(&self) -> Option<OwnedSemaphorePermit> {
@@ -361,6 +398,34 @@ mod tests {
         assert!(ingress.turn().await.is_err());
         drop((turns, waiting));
         assert!(ingress.turn().await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_gives_up_its_turn_and_takes_it_again_however_long_the_line_is() {
+        let ingress = Ingress::new(usize::MAX, 1);
+        let mut batch = ingress.batch().await.expect("one");
+        let other = ingress.turn().await.expect("two");
+        let mut line: Vec<_> = (0..TURNS_WAITING_MAX).map(|_| Box::pin(ingress.turn())).collect();
+        for turn in &mut line {
+            assert!(futures_util::poll!(turn).is_pending());
+        }
+        batch.rest();
+        let first = line.remove(0).await.expect("that of the batch");
+        let mut next = Box::pin(ingress.turn());
+        assert!(futures_util::poll!(&mut next).is_pending(), "the line is full again");
+        assert!(ingress.turn().await.is_err());
+        let mut again = Box::pin(batch.go_on());
+        assert!(futures_util::poll!(&mut again).is_pending(), "it stands in line");
+        drop((other, first, line, next));
+        again.await;
+        let third = ingress.turn().await.expect("beside the batch's");
+        assert_eq!((ingress.turns.available_permits(), ingress.shed()), (0, 1));
+        let began = Instant::now();
+        assert!(ingress.turn_to_go_on().await.is_none() && began.elapsed() >= TURN_WITHIN);
+        drop((batch, third));
+        let mut none = Turn::default();
+        none.go_on().await;
+        assert_eq!((ingress.turns.available_permits(), ingress.shed()), (2, 1));
     }
 
     #[tokio::test]

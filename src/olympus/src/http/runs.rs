@@ -45,7 +45,7 @@ pub async fn submit(
         let anew = api::parse::<RunRequest>(&body).ok().and_then(|r| Request::try_from(r).ok());
         positions.iter().copied().zip(anew).collect()
     };
-    let asked = Asked { requests: vec![(0, asked)], turn: None };
+    let asked = Asked { requests: vec![(0, asked)], turn: ingress::Turn::default() };
     let decided = decide(&state, open.clone(), asked, key, caller.origin(), again).await?;
     // What comes may be waited for for minutes.
     ingress::give_back(&request);

@@ -19,9 +19,9 @@ use olympus_actors::answer::ask;
 use olympus_actors::judge::{Conclude, Judge, JudgeActor, Reopen};
 use olympus_actors::registry::{Admit, Admitted};
 use olympus_actors::view::JudgingFacts;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
+use super::ingress::Turn;
 use super::judging::Witness;
 use super::problem::{self, Fault};
 use super::{AppState, Open, courier, read};
@@ -53,9 +53,8 @@ pub struct Decided {
 pub struct Asked {
     /// What is asked for.
     pub requests: Vec<(u32, Request)>,
-    /// The turn that the call took, until they are judged: what comes then is waited for, and takes no
-    /// processor.
-    pub turn: Option<OwnedSemaphorePermit>,
+    /// The turn that the call took: it rests while what comes is waited for, and takes no processor.
+    pub turn: Turn,
 }
 
 /// The idempotency key of a request with this body.
@@ -99,13 +98,13 @@ async fn judge_and_admit(
     origin: Origin,
     again: impl Fn(&[u32]) -> Vec<(u32, Request)>,
 ) -> Result<Decided, Fault> {
-    let Asked { mut requests, mut turn } = asked;
+    let Asked { mut requests, turn } = asked;
     let mut decided = Decided { said: Vec::with_capacity(requests.len()), mark: None };
     let mut revision = 0;
     let mut witness = None;
+    let mut bench = Bench { open: &open, judge: &judge, quarantine_on, turn };
     for round in 0..=JUDGED_AGAIN {
-        let bench = Bench { open: &open, judge: &judge, quarantine_on };
-        let judged = bench.judge(requests, revision, &mut witness, turn.take()).await?;
+        let judged = bench.judge(requests, revision, &mut witness).await?;
         let mut positions = Vec::with_capacity(judged.len());
         let mut items = Vec::with_capacity(judged.len());
         for (position, judged) in judged {
@@ -141,6 +140,7 @@ async fn judge_and_admit(
         if stale.is_empty() {
             return Ok(decided);
         }
+        bench.turn.go_on().await;
         requests = again(&stale);
     }
     Ok(decided)
@@ -151,22 +151,22 @@ struct Bench<'b> {
     open: &'b Open,
     judge: &'b Addr<JudgeActor>,
     quarantine_on: bool,
+    turn: Turn,
 }
 
 impl Bench<'_> {
-    /// Judges requests, in the order of their positions.
+    /// Judges requests, in the order of their positions; then the turn rests.
     async fn judge(
-        &self,
+        &mut self,
         requests: Vec<(u32, Request)>,
         revision: u64,
         witness: &mut Option<Witness>,
-        turn: Option<OwnedSemaphorePermit>,
     ) -> Result<Vec<(u32, Result<Judged, Unjudgeable>)>, Fault> {
         let quarantine_on = self.quarantine_on;
         let heard =
             read::get_later(self.judge, |reply| Judge { requests, quarantine_on, revision, reply });
         let heard = heard.await.map_err(|_| gone())?;
-        drop(turn);
+        self.turn.rest();
         let mut judged = Vec::with_capacity(heard.len());
         let mut cases = Vec::new();
         for (position, heard) in heard {
@@ -186,14 +186,16 @@ impl Bench<'_> {
 
     /// Sees what cases want to be seen, and has them judged on it.
     async fn conclude(
-        &self,
+        &mut self,
         cases: Vec<(u32, Case)>,
         witness: &mut Option<Witness>,
     ) -> Result<Vec<(u32, Judged)>, Fault> {
         let witness = witness.get_or_insert_with(Witness::new);
         let cases = witness.see(self.open, self.quarantine_on, cases).await?;
-        let judged = read::get_later(self.judge, |reply| Conclude { cases, reply });
-        judged.await.map_err(|_| gone())
+        self.turn.go_on().await;
+        let judged = read::get_later(self.judge, |reply| Conclude { cases, reply }).await;
+        self.turn.rest();
+        judged.map_err(|_| gone())
     }
 }
 
@@ -223,8 +225,8 @@ pub async fn dry_run(
     quarantine_on: bool,
 ) -> Result<Foreseen, Fault> {
     let judge = open.judges.here();
-    let bench = Bench { open, judge: &judge, quarantine_on };
-    let judged = bench.judge(vec![(0, request)], 0, &mut None, None).await?;
+    let mut bench = Bench { open, judge: &judge, quarantine_on, turn: Turn::default() };
+    let judged = bench.judge(vec![(0, request)], 0, &mut None).await?;
     let judged = judged.into_iter().next().ok_or_else(unanswered)?.1?;
     let court = open.judges.court();
     let policy = court.law().policies.get(&judged.judgement().policy.name);
@@ -260,7 +262,7 @@ pub async fn judge_again(
     let judge = open.judges.here();
     let reopened = read::get_later(&judge, |reply| Reopen { run, anew, revision, reply });
     let case = reopened.await.map_err(|_| gone())??;
-    let bench = Bench { open, judge: &judge, quarantine_on };
+    let mut bench = Bench { open, judge: &judge, quarantine_on, turn: Turn::default() };
     let judged = bench.conclude(vec![(0, case)], &mut None).await?;
     judged.into_iter().next().map(|(_, judged)| judged).ok_or_else(unanswered)
 }
