@@ -20,7 +20,7 @@ pub async fn submit(
     caller: Caller,
 ) -> Result<HttpResponse, Fault> {
     runs::no_query(&request)?;
-    let body = read::body(&request, payload, api::limits::check_batch_body).await?;
+    let body = read::body(&request, payload).await?;
     let turn = state.ingress.batch().await?;
     let key = submit::key_use(&request, &body)?;
     let asked = api::parse::<Batch>(&body)?.check()?;

@@ -54,7 +54,7 @@ pub async fn redrive(
     caller: Caller,
 ) -> Result<HttpResponse, Fault> {
     runs::no_query(&request)?;
-    let body = read::body(&request, payload, api::limits::check_reason_body).await?;
+    let body = read::body(&request, payload).await?;
     RedriveRequest::parse(&body)?;
     let dead = read::run_id(&id)?;
     // What it is about stands in the path.

@@ -26,7 +26,7 @@ use reqwest::Client;
 use tokio::time::{sleep, timeout};
 
 use super::answer::{INDEX, REQUEST_ID};
-use super::ingress::{TURN_WITHIN, body_limit};
+use super::ingress::TURN_WITHIN;
 use super::problem::{self, Fault};
 use super::submit::DECIDED_WITHIN;
 use super::{AppState, read, what_if};
@@ -141,8 +141,7 @@ pub async fn write(
     let sent = async {
         let payload = request.extract::<web::Payload>().await;
         let payload = payload.map_err(|error| problem::malformed(error.to_string()))?;
-        let (_, check) = body_limit(request.path());
-        let body = read::body(request.request(), payload, check).await?;
+        let body = read::body(request.request(), payload).await?;
         hand_on(state, request.request(), leader, id, body).await
     };
     let sent = sent.await;

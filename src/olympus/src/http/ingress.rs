@@ -16,7 +16,7 @@ use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use actix_web::{HttpMessage as _, HttpRequest};
 use api::Malformed;
-use api::limits::{self, BATCH_BODY_MAX, DOCUMENT_BODY_MAX, RUN_BODY_MAX};
+use api::limits::{self, BATCH_BODY_MAX, DOCUMENT_BODY_MAX, REASON_BODY_MAX, RUN_BODY_MAX};
 use futures_util::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -292,7 +292,7 @@ impl Default for Ingress {
 
 /// How much of a body may come; nothing is kept of more than its route takes.
 fn body_bytes(request: &ServiceRequest) -> usize {
-    let (headers, (most, _)) = (request.headers(), body_limit(request.path()));
+    let (headers, (most, _)) = (request.headers(), body_limit(request.request()));
     if headers.contains_key(TRANSFER_ENCODING) {
         return most;
     }
@@ -303,13 +303,21 @@ fn body_bytes(request: &ServiceRequest) -> usize {
 /// What refuses a body that is too large.
 type Check = fn(usize) -> Result<(), Malformed>;
 
-/// The largest body that a route takes, and what refuses a larger one.
-pub fn body_limit(path: &str) -> (usize, Check) {
-    match path {
+/// The largest body that a request's route takes, and what refuses a larger one. The path is what
+/// routes are found by: without the escapes that it may have come with.
+pub fn body_limit(request: &HttpRequest) -> (usize, Check) {
+    match request.match_info().as_str() {
         "/v1/runs" => (RUN_BODY_MAX, limits::check_run_body),
         "/v1/runs:batch" => (BATCH_BODY_MAX, limits::check_batch_body),
+        path if carries_a_reason(path) => (REASON_BODY_MAX, limits::check_reason_body),
         _ => (DOCUMENT_BODY_MAX, limits::check_document_body),
     }
+}
+
+fn carries_a_reason(path: &str) -> bool {
+    let run = path.strip_prefix("/v1/runs/");
+    run.is_some_and(|run| run.ends_with("/release") || run.ends_with("/reject"))
+        || path.starts_with("/v1/queue/dead/") && path.ends_with("/redrive")
 }
 
 /// Gives back the share of a body that is of no more use.
@@ -478,7 +486,12 @@ mod tests {
         for (path, most) in [
             ("/v1/runs", RUN_BODY_MAX),
             ("/v1/runs:batch", BATCH_BODY_MAX),
+            ("/v1/runs%3Abatch", BATCH_BODY_MAX),
             ("/v1/runs/x/cancel", DOCUMENT_BODY_MAX),
+            ("/v1/runs/x/release", REASON_BODY_MAX),
+            ("/v1/runs/x/reject", REASON_BODY_MAX),
+            ("/v1/queue/dead/x/redrive", REASON_BODY_MAX),
+            ("/v1/policies/reject", DOCUMENT_BODY_MAX),
         ] {
             let request = actix_web::test::TestRequest::post().uri(path);
             let request = request.insert_header((TRANSFER_ENCODING, "chunked"));

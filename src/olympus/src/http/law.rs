@@ -94,7 +94,7 @@ pub async fn document<T: DeserializeOwned>(
     request: &HttpRequest,
     payload: web::Payload,
 ) -> Result<T, Fault> {
-    let body = read::body(request, payload, api::limits::check_document_body).await?;
+    let body = read::body(request, payload).await?;
     Ok(api::document::read(&body)?)
 }
 

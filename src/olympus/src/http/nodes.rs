@@ -71,7 +71,7 @@ pub async fn drain(
     state: web::Data<AppState>,
     caller: Caller,
 ) -> Result<HttpResponse, Fault> {
-    let body = read::body(&request, payload, api::limits::check_document_body).await?;
+    let body = read::body(&request, payload).await?;
     let deadline_ms = DrainRequest::read(&body)?.deadline_ms()?;
     let origin = caller.origin();
     change(&request, &state, &id, |node| Command::DrainNode { node, deadline_ms, origin }).await
@@ -96,7 +96,7 @@ pub async fn label(
     state: web::Data<AppState>,
     caller: Caller,
 ) -> Result<HttpResponse, Fault> {
-    let body = read::body(&request, payload, api::limits::check_document_body).await?;
+    let body = read::body(&request, payload).await?;
     let labels = read_labels(&body)?;
     check_labels(&labels)?;
     let origin = caller.origin();

@@ -163,7 +163,7 @@ async fn asked(
     id: &str,
 ) -> Result<(RunId, Box<str>), Fault> {
     runs::no_query(request)?;
-    let body = read::body(request, payload, api::limits::check_reason_body).await?;
+    let body = read::body(request, payload).await?;
     Ok((read::run_id(id)?, Word::parse(&body)?.into_reason()?))
 }
 

@@ -7,7 +7,7 @@ use actix::prelude::SendError;
 use actix::{Actor, Addr, Handler, Message};
 use actix_web::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use actix_web::{HttpMessage as _, HttpRequest, web};
-use api::{Malformed, ReadQuery};
+use api::ReadQuery;
 use bytes::{Bytes, BytesMut};
 use domain::{RunId, Sequence};
 use futures_util::StreamExt as _;
@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 
-use super::ingress::{DRAIN_BYTES, Held};
+use super::ingress::{DRAIN_BYTES, Held, body_limit};
 use super::problem::{self, Fault};
 use super::{AppState, Open, at};
 use crate::house::Windows;
@@ -30,12 +30,8 @@ const LIST_EVERY: Duration = Duration::from_millis(250);
 /// A body must have come by then: 256 KiB in 30 s is slower than any link in use.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Reads a body that `check` finds small enough.
-pub async fn body(
-    request: &HttpRequest,
-    mut payload: web::Payload,
-    check: fn(usize) -> Result<(), Malformed>,
-) -> Result<Bytes, Fault> {
+/// Reads a body that its route finds small enough.
+pub async fn body(request: &HttpRequest, mut payload: web::Payload) -> Result<Bytes, Fault> {
     if let Some(kind) = request.headers().get(CONTENT_TYPE) {
         let kind = kind.to_str().unwrap_or_default();
         if !is_text(kind) {
@@ -44,6 +40,7 @@ pub async fn body(
     }
     let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let length = length.and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
+    let (_, check) = body_limit(request);
     let reading = async {
         let mut refused = check(length).err();
         let (mut first, mut all, mut seen) = (Bytes::new(), BytesMut::new(), 0);

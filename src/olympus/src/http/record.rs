@@ -65,7 +65,7 @@ pub async fn raise(
     state: web::Data<AppState>,
     caller: Caller,
 ) -> Result<HttpResponse, Fault> {
-    let body = read::body(&request, payload, api::limits::check_document_body).await?;
+    let body = read::body(&request, payload).await?;
     let RaiseRequest { level, force } = RaiseRequest::read(&body)?;
     runs::no_query(&request)?;
     let open = state.open_for_writes()?;

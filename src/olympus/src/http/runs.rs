@@ -30,7 +30,7 @@ pub async fn submit(
     caller: Caller,
 ) -> Result<HttpResponse, Fault> {
     let query = SubmitQuery::parse(request.query_string())?;
-    let body = read::body(&request, payload, api::limits::check_run_body).await?;
+    let body = read::body(&request, payload).await?;
     let key = submit::key_use(&request, &body)?;
     let asked = Request::try_from(api::parse::<RunRequest>(&body)?)?;
     if query.dry_run {
