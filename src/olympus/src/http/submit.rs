@@ -17,6 +17,7 @@ use domain::{Judged, Refusal};
 use olympus_actors::Mark;
 use olympus_actors::answer::ask;
 use olympus_actors::judge::{Conclude, Judge, JudgeActor, Reopen};
+use olympus_actors::policy::GetLaw;
 use olympus_actors::registry::{Admit, Admitted};
 use olympus_actors::view::JudgingFacts;
 use tokio::time::timeout;
@@ -226,7 +227,9 @@ pub async fn dry_run(
 ) -> Result<Foreseen, Fault> {
     let judge = open.judges.here();
     let mut bench = Bench { open, judge: &judge, quarantine_on, turn: Turn::default() };
-    let judged = bench.judge(vec![(0, request)], 0, &mut None).await?;
+    // Whoever has the answer to a change of the law is judged by it.
+    let law = read::get(&open.policy, GetLaw).await?.value;
+    let judged = bench.judge(vec![(0, request)], law.revision, &mut None).await?;
     let judged = judged.into_iter().next().ok_or_else(unanswered)?.1?;
     let court = open.judges.court();
     let policy = court.law().policies.get(&judged.judgement().policy.name);
