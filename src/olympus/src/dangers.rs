@@ -1,7 +1,7 @@
 //! Whether Redis is still set up to keep a journal: an operator can change that under a running house.
 //!
 //! Owns:   what was found last.
-//! Says:   a line in the log where something comes or goes, and how much there is, for the metrics.
+//! Says:   a line in the log for each that comes or goes, and how many there are, for the metrics.
 //! Never:  stops anything: what is lost is found by the chain.
 //! Fails:  a Redis that does not answer is asked the next time.
 //! Proof:  `f27_redis_evicts` in `tests/tests/faults/journal.rs`.
@@ -23,17 +23,17 @@ pub async fn watch(
     count: Arc<AtomicUsize>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut endangered = false;
+    let mut before = Vec::new();
     loop {
         if let Ok(found) = journal.dangers().await {
             for danger in found.iter().filter(|danger| !known.contains(danger)) {
                 log::warn!(danger = danger.as_str(); "Redis endangers the journal");
             }
-            if endangered && found.is_empty() {
-                log::info!("Redis is set up to keep the journal again");
+            for danger in before.iter().filter(|danger: &&String| !found.contains(danger)) {
+                log::info!(danger = danger.as_str(); "Redis endangers the journal no more");
             }
-            endangered = !found.is_empty();
             count.store(found.len(), Ordering::Relaxed);
+            before.clone_from(&found);
             known = found;
         }
         tokio::select! {
