@@ -251,17 +251,22 @@ impl Source {
     }
 
     /// The newest entry, where the source can say it before it is read. None of a journal that can't
-    /// be believed about it: what is wrong with it is said where it is read.
+    /// be believed about it: an audit says why.
     ///
     /// # Errors
     /// The journal does not answer.
     pub async fn head(&self) -> Result<Option<EntryId>, Unreadable> {
+        Ok(self.end().await?.and_then(Result::ok))
+    }
+
+    /// The same, and why the journal can't be believed about it.
+    pub(crate) async fn end(&self) -> Result<Option<Result<EntryId, Refusal>>, Unreadable> {
         let Self::Journal(from) = self else { return Ok(None) };
         let Some(journal) = &from.journal else { return Ok(None) };
         match journal.head().await {
-            Ok(head) => Ok(Some(head)),
+            Ok(head) => Ok(Some(Ok(head))),
+            Err(CheckError::Refused(refusal)) => Ok(Some(Err(refusal))),
             Err(CheckError::Trouble(trouble)) => Err(trouble.into()),
-            Err(CheckError::Refused(_)) => Ok(None),
         }
     }
 

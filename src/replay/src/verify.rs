@@ -101,7 +101,11 @@ pub async fn verify_with(
     mut seen: impl FnMut(Sequence, Option<Sequence>),
 ) -> Result<Report, Unreadable> {
     let began = Instant::now();
-    let head = source.head().await?;
+    let (head, unsaid) = match source.end().await? {
+        Some(Ok(head)) => (Some(head), None),
+        Some(Err(refusal)) => (None, Some(refusal)),
+        None => (None, None),
+    };
     // An export is of what was asked for; it proves what it holds.
     let part = matches!(source, Source::File(_));
     let audit = Audit { head, part, vouched: Vouched::new(trust), ..Audit::default() };
@@ -120,6 +124,11 @@ pub async fn verify_with(
         };
     };
     audit.at_the_end();
+    // What is wrong with the entries themselves is said by them.
+    if let Some(refusal) = unsaid.filter(|_| audit.findings.is_empty()) {
+        let sequence = audit.last.map(|id| id.seq).unwrap_or_default();
+        audit.wrong(Place { sequence, n: None }, refusal.to_string());
+    }
     let vouching = std::mem::take(&mut audit.vouched).at_the_end();
     for finding in &vouching.findings {
         audit.found(finding.clone());

@@ -165,6 +165,11 @@ async fn what_was_changed_in_redis_is_found() {
     let verify = format!("replay verify --redis {}", server.addr());
     tartarus(&verify).expect(0);
     let head: String = redis::cmd("GET").arg("tartarus:head").query(&mut redis).expect("a head");
+    let () = redis::cmd("DEL").arg("tartarus:head").query(&mut redis).expect("deleted");
+    let said = tartarus(&verify).expect(1);
+    assert!(said.stdout.contains("tartarus:head"), "{}", said.stdout);
+    let () = redis::cmd("SET").arg(&["tartarus:head", &head]).query(&mut redis).expect("set");
+    tartarus(&verify).expect(0);
     let _: u64 =
         redis::cmd("XDEL").arg(&["tartarus:journal", &head]).query(&mut redis).expect("deleted");
     let said = tartarus(&verify).expect(1);
