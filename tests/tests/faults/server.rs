@@ -102,7 +102,7 @@ async fn r03_redis_loads_its_data() {
     let all = trio
         .instances
         .iter()
-        .flat_map(|instance| instance.process.said("the journal does not take an entry yet"));
+        .flat_map(|instance| instance.process.said("the journal does not answer as it should yet"));
     let loading = all.filter(|said| said["reason"].to_string().contains("LOADING")).count();
     assert!(loading > 0, "nobody has met it");
     trio.redis.until_ready().expect("it has loaded");
