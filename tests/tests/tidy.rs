@@ -20,7 +20,6 @@ const LONG: &[(&str, &str)] = &[
         "one table of states and one function over it, read side by side",
     ),
     ("src/agent/src/reconcile/tests.rs", "a list of sentences about that table"),
-    ("src/domain/src/event.rs", "every shape the journal writes, as docs/events.md lists them"),
 ];
 
 /// Files that may lift a ban of `clippy.toml`, and why. The bound that makes an unbounded push safe
