@@ -54,7 +54,7 @@ const LINKS: &[(&str, &[&str])] = &[
     ("agent", &["api", "domain", "sandbox", "secret"]),
     ("olympus-actors", &["domain", "journal"]),
     ("replay", &["api", "domain", "journal"]),
-    ("olympus", &["api", "domain", "journal", "olympus-actors", "replay"]),
+    ("olympus", &["api", "domain", "journal", "olympus-actors", "replay", "secret"]),
     ("tartarus", &["agent", "api", "client", "domain", "olympus", "replay", "sandbox", "secret"]),
     ("bench", &["api", "domain", "journal", "olympus", "replay", "sandbox"]),
     ("sim", &["agent", "api", "domain", "journal", "olympus", "olympus-actors"]),

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use domain::ids::NodeId;
 use domain::submission::Demand;
-pub use secret::Secret;
+use secret::Secret;
 
 use crate::capacity;
 use crate::discovery::{Find, Redis, Url, Urls};

@@ -14,10 +14,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use redis::{ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo};
+use secret::Secret;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::http::Uri;
-
-use crate::config::Secret;
 
 /// For all of one question to Redis: longer than a hiccup, shorter than an operator's patience.
 const REDIS_PATIENCE: Duration = Duration::from_secs(3);

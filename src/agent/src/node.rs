@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::session::{AttemptRef, Refused, ToAgent};
+use secret::Secret;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -22,7 +23,6 @@ use uuid::Uuid;
 
 use crate::attempt::{self, Order};
 use crate::clock::since_boot_ms;
-use crate::config::Secret;
 use crate::discovery::{Find, Url};
 use crate::obeyed;
 use crate::reconcile::{Action, Cause, Core, Input};

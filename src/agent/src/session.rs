@@ -12,6 +12,7 @@ use std::time::Duration;
 use api::session::{FromAgent, MAX_FRAME_BYTES, PATH, ToAgent};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
+use secret::Secret;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -23,7 +24,6 @@ use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 
-use crate::config::Secret;
 use crate::discovery::{Find, NotFound, Url};
 
 /// For name look-up, connection and upgrade together: what a person waits before calling it dead.

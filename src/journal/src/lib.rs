@@ -86,6 +86,6 @@ pub use port::{
     Journal, OpenError, Opened, Ops, Page, Place, PolicyOp, Projected, Promise, QueueMember,
     QueueOp, ReadError, Refusal, Refused, Settled, Step, Trouble,
 };
-pub use redis::{Address, RedisConfig, RedisJournal, Secret};
+pub use redis::{Address, RedisConfig, RedisJournal};
 pub use signature::{InstanceKey, PublicKey};
 pub use writer::{FailReason, FailStop, Health, Outcome, SteppedDown, Writer, export};

@@ -5,7 +5,8 @@ mod support;
 
 use std::time::Duration;
 
-use journal::{Cursor, Durability, Journal, OpenError, Promise, RedisConfig, RedisJournal, Secret};
+use journal::{Cursor, Durability, Journal, OpenError, Promise, RedisConfig, RedisJournal};
+use secret::Secret;
 use support::{RedisServer, lead, seal};
 
 async fn refused(config: RedisConfig) -> OpenError {

@@ -15,7 +15,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use journal::{ClusterId, Durability, RedisConfig, Secret};
+use journal::{ClusterId, Durability, RedisConfig};
+use secret::Secret;
 
 pub use effective::Effective;
 pub use journal::Address;

@@ -28,7 +28,7 @@ use domain::ids::Sequence;
 use domain::kept::{Kept, MEMORY};
 use domain::pieces::STATE_VERSION;
 use domain::{Command, Event, Timestamp};
-use journal::{EntryId, Identity, Journal, Secret, Trouble};
+use journal::{EntryId, Identity, Journal, Trouble};
 use olympus_actors::registry::{Enact, RegistryActor};
 use olympus_actors::view::{Summarize, ViewActor};
 use olympus_actors::{Failure, Mark, ask};
@@ -36,6 +36,7 @@ use replay::Snapshots;
 use replay::archive::ArchiveError;
 use replay::snapshot::BadSnapshot;
 use replay::source::Unreadable;
+use secret::Secret;
 use tokio::time::sleep;
 
 use self::archive::Archiver;

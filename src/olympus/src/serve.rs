@@ -13,13 +13,12 @@ use std::sync::Arc;
 
 use actix_web::web;
 use domain::Law;
-use journal::{
-    ClusterId, Expected, Journal, MemoryJournal, OpenError, Opened, RedisJournal, Secret,
-};
+use journal::{ClusterId, Expected, Journal, MemoryJournal, OpenError, Opened, RedisJournal};
 use olympus_actors::clock::Wall;
 use olympus_actors::dice::Dice;
 use olympus_actors::registry::Limits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use secret::Secret;
 use tokio::sync::watch;
 use uuid::Uuid;
 

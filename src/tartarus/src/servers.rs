@@ -152,7 +152,7 @@ async fn end(served: Served, agent: Option<agent::Handle>) -> Result<(), Failure
 
 async fn start_agent(served: &Served, data_dir: &Path) -> Result<agent::Handle, Failure> {
     let bad = |message: String| Failure::Code { code: USAGE, message };
-    let token = token_for(served)?.map(agent::config::Secret::new);
+    let token = token_for(served)?.map(secret::Secret::new);
     let config = agent::Config::embedded(&variable, &served.url, token, data_dir.to_owned())
         .map_err(|e| bad(e.to_string()))?;
     agent::start(config).await.map_err(|e| bad(e.to_string()))

@@ -15,12 +15,13 @@ use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
-use agent::config::{Demanded, Secret};
+use agent::config::Demanded;
 use agent::discovery::Find;
 use agent::{Config, Handle};
 use domain::ids::NodeId;
 use domain::submission::Demand;
 use libtest_mimic::{Arguments, Failed, Trial};
+use secret::Secret;
 use tokio::time::timeout;
 
 use crate::olympus::{Olympus, PATIENCE};

@@ -3,13 +3,13 @@
 use std::process::Stdio;
 
 use agent::StartError;
-use agent::config::Secret;
 use agent::discovery::{Find, Redis};
 use api::session::{
     Action, FromAgent, PROTOCOL, RefusalCode, Refused, ReportKind, ToAgent, WINDOW_BYTES,
 };
 use domain::event::ExitCause;
 use domain::submission::OnLost;
+use secret::Secret;
 use tokio::io::AsyncBufReadExt;
 use uuid::Uuid;
 

@@ -120,7 +120,7 @@ pub enum WaitReason {
     BackingOff,
     /// No quarantine node is live.
     WaitingForQuarantineNode,
-    /// Nothing that is live could hold it, even when empty: [`never`] says why.
+    /// Nothing that is live could hold it, even when empty: [`never()`] says why.
     NeverFits,
     /// Only nodes that take no more work could hold it.
     Draining,

@@ -52,7 +52,6 @@ use crate::port::{
     Appended, CheckError, Claim, Claimed, Claiming, Content, Expected, Heartbeat, Journal,
     OpenError, Opened, Place, Projected, Refusal, Settled, Step, Trouble,
 };
-pub use secret::Secret;
 
 /// Pause between two tries at start.
 const OPEN_PAUSE: Duration = Duration::from_millis(100);

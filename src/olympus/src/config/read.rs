@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use journal::{Address, ClusterId, Durability, Secret};
+use journal::{Address, ClusterId, Durability};
+use secret::Secret;
 
 use crate::keep::{DEFAULT_ARCHIVE_BYTES, DEFAULT_SNAPSHOT_BYTES, DEFAULT_SNAPSHOT_EVERY};
 

@@ -172,7 +172,7 @@ async fn hand_on(
     id: &HeaderValue,
     body: Bytes,
 ) -> Result<HttpResponse, Fault> {
-    let (url, most) = (leader.url.clone(), may_take(request.path(), request.query_string()));
+    let (url, most) = (leader.url.clone(), may_take(path(request), request.query_string()));
     let unknown = |why: &str| problem::unknown(&format!("{url} {why}"));
     let asked = |of: String, body| async move {
         let asking = async { whole(ask(state, request, &of, Some(id), body).await?).await };
@@ -199,6 +199,11 @@ async fn hand_on(
     }
 }
 
+/// The path that routes are found by: without the escapes that it may have come with.
+fn path(request: &HttpRequest) -> &str {
+    request.match_info().as_str()
+}
+
 /// How long a leader that works may take for the answer to a write.
 fn may_take(path: &str, query: &str) -> Duration {
     let waits = SubmitQuery::parse(query).ok().and_then(|query| query.wait);
@@ -221,7 +226,7 @@ async fn whole(answer: HttpResponse) -> Result<HttpResponse, Fault> {
 
 /// Whether a write may be sent twice and is applied once.
 fn has_a_key(request: &HttpRequest) -> bool {
-    matches!(request.path(), "/v1/runs" | "/v1/runs:batch")
+    matches!(path(request), "/v1/runs" | "/v1/runs:batch")
         && request.headers().contains_key(api::headers::IDEMPOTENCY_KEY)
 }
 
@@ -377,6 +382,20 @@ mod tests {
                 let shown = format!("{leader:?} in {now:?}");
                 assert_eq!(leader.replaced_by(now).as_deref(), next, "{shown}");
             }
+        }
+    }
+
+    #[test]
+    fn a_key_is_one_of_a_submission_however_its_path_is_written() {
+        for (uri, has) in [
+            ("/v1/runs", true),
+            ("/v1/runs:batch?wait=1s", true),
+            ("/v1/runs%3Abatch", true),
+            ("/v1/runs/x/cancel", false),
+        ] {
+            let request = actix_web::test::TestRequest::post().uri(uri);
+            let request = request.insert_header((api::headers::IDEMPOTENCY_KEY, "k"));
+            assert_eq!(has_a_key(&request.to_http_request()), has, "{uri}");
         }
     }
 

@@ -81,6 +81,23 @@ async fn a_snapshot_and_the_tail_are_the_whole_journal() {
 }
 
 #[tokio::test]
+async fn what_was_never_finished_is_swept_away_and_nothing_beside_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = snapshots(dir.path());
+    let (tail, world) = prefixes(&journal(&day().0).await).await.pop().expect("a day");
+    let (whole, _, _) = store.store(tail, &world).expect("stored");
+    let (mut one, two) = (store.receive().expect("a file"), store.receive().expect("another"));
+    one.write(&bytes_of(tail, &world)).expect("written");
+    assert!(one.load().is_ok() && two.load().is_err(), "each has a file of its own");
+    let parts = || fs::read_dir(store.dir()).expect("a directory").count() - 1;
+    assert_eq!(parts(), 2);
+    // As a kill leaves them.
+    std::mem::forget((one, two));
+    store.sweep().expect("swept");
+    assert_eq!((parts(), store.list().expect("listed")), (0, vec![whole]));
+}
+
+#[tokio::test]
 async fn whatever_is_changed_or_cut_off_is_found() {
     let (tail, world) = prefixes(&journal(&day().0).await).await.pop().expect("a day");
     let good = bytes_of(tail, &world);
