@@ -19,10 +19,11 @@ struct State {
 }
 
 impl Gate {
-    /// Pauses, or goes on.
-    pub fn pause(&self, paused: bool) {
-        self.0.paused.set(paused);
+    /// Pauses, or goes on. Gives back whether it was paused before.
+    pub fn pause(&self, paused: bool) -> bool {
+        let before = self.0.paused.replace(paused);
         self.wake();
+        before
     }
 
     /// Whether it is paused.

@@ -46,6 +46,9 @@ use crate::world::{SealedAt, World, current};
 const BEGAN_US: u64 = 1_790_000_000_000_000;
 /// A supervisor starts a process that has ended again after so long.
 const START_AGAIN: Duration = Duration::from_millis(500);
+/// An answer may be held for 3 s, and its reader paused for 5: so late one may stop for what was given
+/// back meanwhile.
+const SEEN_LATE_MS: u64 = 8_000;
 /// Names, for the trace.
 const NAMES: [&str; 4] = ["i0", "i1", "i2", "i3"];
 
@@ -160,28 +163,29 @@ impl Instance {
         self.house().is_some_and(|house| matches!(house.role, Role::Leader))
     }
 
-    /// SIGSTOP, SIGCONT.
-    pub fn pause(&self, paused: bool) {
-        if let Some(process) = &*self.process.borrow() {
+    /// SIGSTOP, SIGCONT. Says whether that changed anything.
+    pub fn pause(&self, paused: bool) -> bool {
+        self.process.borrow().as_ref().is_some_and(|process| {
             trace!("{} {}", self.name, if paused { "paused" } else { "goes on" });
-            process.gate.pause(paused);
-        }
+            process.gate.pause(paused) != paused
+        })
     }
 
-    /// SIGKILL.
-    pub fn kill(&self) {
-        if let Some(process) = self.process.take() {
+    /// SIGKILL. Says whether it ran.
+    pub fn kill(&self) -> bool {
+        let process = self.process.take().inspect(|process| {
             trace!("{} killed", self.name);
             process.gate.kill();
-        }
+        });
+        process.is_some()
     }
 
-    /// SIGTERM.
-    pub fn stop(&self) {
-        if let Some(process) = &*self.process.borrow() {
+    /// SIGTERM. Says whether that is news to it.
+    pub fn stop(&self) -> bool {
+        self.process.borrow().as_ref().is_some_and(|process| {
             trace!("{} asked to stop", self.name);
-            process.stop.send_replace(true);
-        }
+            !process.stop.send_replace(true)
+        })
     }
 
     /// Turns its clock on the wall.
@@ -212,16 +216,20 @@ impl Instance {
         let (tasks, gate) = (Rc::new(LocalSet::new()), Gate::default());
         tasks.spawn_local(live(self.clone(), world.clone(), life, boot, door.clone(), stopped));
         let (running, polled) = (tasks.clone(), gate.clone());
+        let (watched, of) = (door.clone(), world.clone());
         let process = Process { boot, tasks, gate, door, app: None, stop };
         self.process.replace(Some(process));
         let name = self.name;
         world.spawn(async move {
-            let mut seat = Seat::default();
+            let (mut seat, mut has_failed) = (Seat::default(), false);
             let all = async move { running.run_until(std::future::pending::<()>()).await };
             let step = |poll: &mut dyn FnMut() -> std::task::Poll<()>| {
                 seat.swap();
                 let polled = within(name, poll);
                 seat.swap();
+                if watched.is_failed() && !std::mem::replace(&mut has_failed, true) {
+                    of.stops_for_good(name);
+                }
                 polled
             };
             polled.run(Box::pin(all), step).await;
@@ -446,6 +454,16 @@ impl World {
         Ok(answer)
     }
 
+    /// L1: nobody stops writing for good where nothing is missing.
+    fn stops_for_good(&self, name: &str) {
+        let now = now_ms();
+        let since = now.saturating_sub(SEEN_LATE_MS);
+        let forgotten = self.redis.forgotten.borrow();
+        if !forgotten.values().any(|entry| entry.was_absent(since, now)) {
+            self.find("L1", format!("{name} stopped for good, and nothing was missing"));
+        }
+    }
+
     /// S6: nothing leaves an instance that is not durable, but what Redis had and forgot.
     fn leaves(&self, from: &Instance, answer: &Answer, reads: bool) {
         let newest = self.store.newest().map_or(0, |id| id.seq);
@@ -458,7 +476,9 @@ impl World {
                 self.find("S6", format!("{what}, and the journal ends with {newest}"));
             }
         }
-        let shows = answer.index().filter(|index| reads && answer.status == 200 && *index > newest);
+        // That there is nothing is shown at an entry too.
+        let shows = reads && matches!(answer.status, 200 | 404);
+        let shows = answer.index().filter(|index| shows && *index > newest);
         let was_there = |index| forgotten.iter().any(|(id, f)| id.seq == index && f.is_absent());
         if shows.is_some_and(|index| !was_there(index)) {
             let what = format!("{} shows entry {:?}", from.name, answer.index());

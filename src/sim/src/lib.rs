@@ -24,24 +24,22 @@ mod redis;
 mod trace;
 mod world;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ::journal::{ClusterId, Identity, MemoryStore};
 use olympus_actors::view::TakeDigest;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use chance::Chance;
 use client::{Client, Kind, LAST_WITHIN_MS, Outcome};
 use instance::Instance;
 use node::Node;
-use redis::{Redis, Request};
+use redis::Request;
 use trace::trace_line as trace;
 use world::World;
 
@@ -117,30 +115,7 @@ pub fn run(plan: Plan, dir: &Path, keep_trace: bool) -> Report {
     let (gone, findings, counts, faults, traced) = runtime.block_on(tasks.run_until(async move {
         trace::begin(keep_trace);
         let (to_redis, calls) = mpsc::unbounded_channel();
-        let identity =
-            Identity { cluster: ClusterId(Chance::of(seed, "cluster").uuid()), incarnation: 1 };
-        let store = MemoryStore::default();
-        store.begin(identity);
-        let world = Rc::new(World {
-            chance: Chance::of(seed, "network"),
-            tasks: of_world,
-            store,
-            identity,
-            redis: Redis::default(),
-            to_redis,
-            instances: RefCell::default(),
-            nodes: RefCell::default(),
-            healed: Cell::new(false),
-            operations: RefCell::default(),
-            programs: RefCell::default(),
-            heard: RefCell::default(),
-            sealed: RefCell::default(),
-            findings: RefCell::default(),
-            faults: RefCell::default(),
-            dir: dir.to_owned(),
-            plan,
-        });
-        world.redis.flushed.set(1);
+        let world = World::new(plan, dir, of_world, to_redis);
         world::set(Some(world.clone()));
         world.spawn(network(world.clone(), calls));
         let counts = live(&world).await;
@@ -151,8 +126,7 @@ pub fn run(plan: Plan, dir: &Path, keep_trace: bool) -> Report {
         }
         // What a process has of the world is in its tasks, and those are its instance's: nobody else
         // ends that circle. What is said from here on belongs to no seed.
-        world.instances.borrow().iter().for_each(|instance| instance.kill());
-        world.nodes.borrow().iter().for_each(|node| node.kill());
+        world.kill_all();
         (Rc::downgrade(&world), world.findings.take(), counts, world.faults.take(), traced)
     }));
     let timers = runtime.enter();
@@ -270,13 +244,8 @@ async fn recover(world: &Rc<World>, calm_from: Instant) {
     agree(world).await;
 }
 
-/// What an operator does: starts what has stopped for good, where Redis forgot.
+/// What an operator does: starts what has stopped for good.
 fn operate(world: &Rc<World>) {
-    if world.redis.forgotten.borrow().is_empty() {
-        for instance in world.instances.borrow().iter().filter(|instance| instance.has_failed()) {
-            world.find("L1", format!("{} stopped for good, and nothing was lost", instance.name));
-        }
-    }
     let this = world.clone();
     world.spawn(async move {
         loop {

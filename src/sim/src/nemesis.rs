@@ -3,9 +3,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use futures_util::FutureExt as _;
+use journal::{Journal as _, MemoryJournal};
+use tokio::time::sleep;
 
 use crate::chance::Chance;
+use crate::redis::Forgotten;
 use crate::trace;
 use crate::world::World;
 
@@ -105,13 +108,25 @@ fn name(fault: Fault) -> &'static str {
     }
 }
 
+/// Whether the leader's key is held.
+fn is_led(world: &World) -> bool {
+    let held = MemoryJournal::over(world.store.clone());
+    // A memory journal waits for nothing.
+    matches!(held.leader().now_or_never(), Some(Ok(Some(_))))
+}
+
 async fn strike(world: &Rc<World>, fault: Fault, chance: &Chance) {
-    world.suffers(name(fault));
+    // What comes to one that it can do nothing to does not count.
+    let came = |came: bool| {
+        if came {
+            world.suffers(name(fault));
+        }
+    };
     let node = chance.pick(&world.nodes.borrow()).cloned();
     match fault {
         Fault::KillInstance => {
             if let Some(victim) = victim(world, chance) {
-                victim.kill();
+                came(victim.kill());
                 pause(chance, 10, 2_500).await;
                 if world.faulty() && !victim.is_alive() {
                     victim.start(world);
@@ -121,12 +136,12 @@ async fn strike(world: &Rc<World>, fault: Fault, chance: &Chance) {
         Fault::StopInstance => {
             // It is started again by whoever watches it.
             if let Some(victim) = victim(world, chance) {
-                victim.stop();
+                came(victim.stop());
             }
         }
         Fault::PauseInstance => {
             if let Some(victim) = victim(world, chance) {
-                victim.pause(true);
+                came(victim.pause(true));
                 pause(chance, 100, 5_000).await;
                 victim.pause(false);
             }
@@ -134,7 +149,7 @@ async fn strike(world: &Rc<World>, fault: Fault, chance: &Chance) {
         Fault::CutInstance => {
             if let Some(victim) = victim(world, chance) {
                 trace!("{} cut off", victim.name);
-                victim.cut.set(true);
+                came(!victim.cut.replace(true));
                 pause(chance, 100, 5_000).await;
                 trace!("{} not cut off any more", victim.name);
                 victim.cut.set(false);
@@ -145,29 +160,31 @@ async fn strike(world: &Rc<World>, fault: Fault, chance: &Chance) {
                 let far = [100_000_u64, 2_000_000, 3_600_000_000];
                 let most = chance.pick(&far).copied().unwrap_or(1);
                 let by = i64::try_from(chance.below(most)).unwrap_or(0);
+                came(by != 0);
                 victim.turn_clock(if chance.per_mille(500) { by } else { -by });
             }
         }
         Fault::KillRedis => {
             trace!("redis killed");
-            world.kill_redis(chance.between(30, 2_000));
+            came(world.kill_redis(chance.between(30, 2_000)));
         }
         Fault::PauseRedis => {
             trace!("redis paused");
-            let for_ms = Duration::from_millis(chance.between(50, 3_500));
-            world.redis.paused_until.set(Some(Instant::now() + for_ms));
+            came(world.redis.pause(chance.between(50, 3_500)));
         }
         Fault::EarlyLease => {
             trace!("the leader's key expires early");
+            came(is_led(world));
             world.store.expire_lease();
         }
         Fault::LateLease => {
             trace!("the leader's key expires late");
+            came(is_led(world));
             world.store.stretch_lease(Duration::from_millis(chance.between(100, 2_000)));
         }
         Fault::KillAgent => {
             if let Some(node) = node {
-                node.kill();
+                came(node.kill());
                 pause(chance, 100, 3_000).await;
                 if world.faulty() {
                     node.start(world);
@@ -176,14 +193,14 @@ async fn strike(world: &Rc<World>, fault: Fault, chance: &Chance) {
         }
         Fault::PauseAgent => {
             if let Some(node) = node {
-                node.pause(world, true);
+                came(node.pause(world, true));
                 pause(chance, 100, world.plan.ttl_ms * 2).await;
                 node.pause(world, false);
             }
         }
         Fault::CutAgent => {
             if let Some(node) = node {
-                node.cut.set(true);
+                came(!node.cut.replace(true));
                 node.break_link();
                 pause(chance, 50, world.plan.ttl_ms * 2).await;
                 node.cut.set(false);
@@ -194,12 +211,12 @@ async fn strike(world: &Rc<World>, fault: Fault, chance: &Chance) {
             let by = chance.between(1, world.plan.roll_back_by);
             trace!("an older backup takes the place of redis' data");
             world.redis.lives.set(world.redis.lives.get() + 1);
-            world.forget_after(newest.saturating_sub(by).max(1));
+            came(world.forget_after(newest.saturating_sub(by).max(1)));
         }
         Fault::Flush => {
             if !world.redis.emptied.replace(true) {
                 trace!("redis is emptied");
-                world.forget_after(0);
+                came(world.forget_after(0));
             }
         }
     }
@@ -218,17 +235,69 @@ pub fn heal(world: &Rc<World>) {
             instance.start(world);
         }
     }
+    let is_missing = world.redis.forgotten.borrow().values().any(Forgotten::is_absent);
     for node in world.nodes.borrow().iter() {
         node.cut.set(false);
         node.pause(world, false);
         // Agents obey no epoch below the highest they saw: after a restore from an older backup an
         // operator lets them forget it (docs/operations.md).
-        if !world.redis.forgotten.borrow().is_empty() {
+        if is_missing {
             node.kill();
             node.forget();
         }
         if !node.is_alive() {
             node.start(world);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::rc::{Rc, Weak};
+
+    use tokio::runtime::Builder;
+    use tokio::sync::mpsc;
+
+    use super::{Fault, strike};
+    use crate::chance::Chance;
+    use crate::instance::Instance;
+    use crate::node::Node;
+    use crate::plan::Plan;
+    use crate::world::World;
+
+    #[test]
+    fn only_faults_that_do_something_count() {
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+        let (to_redis, _) = mpsc::unbounded_channel();
+        let world = World::new(Plan::of(0, None), Path::new(""), Weak::new(), to_redis);
+        world.instances.borrow_mut().push(Rc::new(Instance::new(0, 0, Path::new(""))));
+        world.nodes.borrow_mut().push(Rc::new(Node::new(0, 0)));
+        // Nobody starts again what is dead.
+        world.healed.set(true);
+        let faults = [
+            Fault::KillInstance,
+            Fault::StopInstance,
+            Fault::PauseInstance,
+            Fault::KillAgent,
+            Fault::PauseAgent,
+            Fault::EarlyLease,
+            Fault::LateLease,
+            Fault::RollBack,
+            Fault::PauseRedis,
+            Fault::PauseRedis,
+            Fault::CutAgent,
+            Fault::KillRedis,
+            Fault::KillRedis,
+            Fault::Flush,
+            Fault::Flush,
+        ];
+        runtime.unwrap().block_on(async {
+            for fault in faults {
+                strike(&world, fault, &Chance::of(0, "strikes")).await;
+            }
+        });
+        let came = ["redis paused", "an agent cut off", "redis killed", "redis emptied"];
+        assert_eq!(*world.faults.borrow(), came.map(|name| (name, 1)).into());
     }
 }

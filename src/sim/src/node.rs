@@ -116,14 +116,15 @@ impl Node {
         }
     }
 
-    /// SIGKILL of its agent, and with it of what it runs.
-    pub fn kill(&self) {
+    /// SIGKILL of its agent, and with it of what it runs. Says whether it ran.
+    pub fn kill(&self) -> bool {
         self.break_link();
         self.life.set(self.life.get() + 1);
-        if let Some(gate) = self.gate.take() {
+        let gate = self.gate.take().inspect(|gate| {
             trace!("{} agent killed", self.name);
             gate.kill();
-        }
+        });
+        gate.is_some()
     }
 
     /// Its data directory is emptied.
@@ -136,15 +137,15 @@ impl Node {
         self.gate.borrow().is_some()
     }
 
-    /// SIGSTOP and SIGCONT of its agent.
-    pub fn pause(&self, world: &World, paused: bool) {
-        if let Some(gate) = &*self.gate.borrow() {
+    /// SIGSTOP and SIGCONT of its agent. Says whether that changed anything.
+    pub fn pause(&self, world: &World, paused: bool) -> bool {
+        self.gate.borrow().as_ref().is_some_and(|gate| {
             trace!("{} agent {}", self.name, if paused { "paused" } else { "goes on" });
-            gate.pause(paused);
             let programs = world.programs.borrow();
             let its = programs.iter().filter(|p| p.node == self.name && p.ended_ms.get().is_none());
             its.for_each(|program| program.frozen.set(true));
-        }
+            gate.pause(paused) != paused
+        })
     }
 
     /// Its connection is lost.

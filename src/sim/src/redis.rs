@@ -71,7 +71,7 @@ pub struct Forgotten {
     /// What it said.
     pub bytes: Bytes,
     /// From when to when it was not there, each time, in milliseconds; the last may last.
-    absences: Vec<(u64, Option<u64>)>,
+    pub absences: Vec<(u64, Option<u64>)>,
 }
 
 impl Forgotten {
@@ -86,6 +86,23 @@ impl Forgotten {
             *gone <= to_ms && back.is_none_or(|back| back >= from_ms)
         };
         self.absences.iter().any(overlaps)
+    }
+}
+
+impl Redis {
+    fn is_up(&self) -> bool {
+        self.down_until.get().is_none_or(|until| until <= Instant::now())
+    }
+
+    fn paused(&self) -> Option<Instant> {
+        self.paused_until.get().filter(|until| *until > Instant::now())
+    }
+
+    /// SIGSTOP for so long. Says whether that changed anything.
+    pub fn pause(&self, for_ms: u64) -> bool {
+        let went_on = self.is_up() && self.paused().is_none();
+        self.paused_until.set(Some(Instant::now() + Duration::from_millis(for_ms)));
+        went_on
     }
 }
 
@@ -110,12 +127,10 @@ impl World {
             self.suffers("a call lost");
             return self.lose(request, "request lost").await;
         }
-        while let Some(until) =
-            self.redis.paused_until.get().filter(|until| *until > Instant::now())
-        {
+        while let Some(until) = self.redis.paused() {
             sleep_until(until).await;
         }
-        if self.redis.down_until.get().is_some_and(|until| until > Instant::now()) {
+        if !self.redis.is_up() {
             return (request.deed)(Some(Lost::Unreachable))();
         }
         if self.chance.per_mille(calls.busy) {
@@ -199,19 +214,22 @@ impl World {
         out
     }
 
-    /// Redis is killed: what it had not flushed is gone.
-    pub fn kill_redis(&self, down_ms: u64) {
+    /// Redis is killed: what it had not flushed is gone. Says whether it ran.
+    pub fn kill_redis(&self, down_ms: u64) -> bool {
         self.redis.lives.set(self.redis.lives.get() + 1);
+        let ran = self.redis.is_up();
         self.redis.down_until.set(Some(Instant::now() + Duration::from_millis(down_ms)));
         if self.plan.tier == Tier::Everysec {
             self.forget_after(self.redis.flushed.get());
         }
+        ran
     }
 
-    /// Everything after an entry is gone.
-    pub fn forget_after(&self, seq: u64) {
+    /// Everything after an entry is gone. Says whether there was anything.
+    pub fn forget_after(&self, seq: u64) -> bool {
         let gone = self.store.entries(seq + 1);
-        if !gone.is_empty() {
+        let is_any = !gone.is_empty();
+        if is_any {
             trace!("redis forgets {} entries after {seq}", gone.len());
         }
         let mut forgotten = self.redis.forgotten.borrow_mut();
@@ -222,6 +240,7 @@ impl World {
         }
         self.store.roll_back(seq);
         self.redis.flushed.set(self.redis.flushed.get().min(seq));
+        is_any
     }
 }
 

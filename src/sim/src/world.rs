@@ -2,11 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use journal::{EntryId, Identity, MemoryStore};
+use journal::{ClusterId, EntryId, Identity, MemoryStore};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
@@ -91,10 +91,55 @@ pub fn set(world: Option<Rc<World>>) {
 }
 
 impl World {
+    /// One in which nothing has happened yet. `tasks` run what is nobody's process, and calls of the
+    /// journal go `to_redis`.
+    pub fn new(
+        plan: Plan,
+        dir: &Path,
+        tasks: Weak<LocalSet>,
+        to_redis: mpsc::UnboundedSender<Request>,
+    ) -> Rc<Self> {
+        let cluster = ClusterId(Chance::of(plan.seed, "cluster").uuid());
+        let identity = Identity { cluster, incarnation: 1 };
+        let store = MemoryStore::default();
+        store.begin(identity);
+        let redis = Redis::default();
+        redis.flushed.set(1);
+        Rc::new(Self {
+            chance: Chance::of(plan.seed, "network"),
+            tasks,
+            store,
+            identity,
+            redis,
+            to_redis,
+            instances: RefCell::default(),
+            nodes: RefCell::default(),
+            healed: Cell::new(false),
+            operations: RefCell::default(),
+            programs: RefCell::default(),
+            heard: RefCell::default(),
+            sealed: RefCell::default(),
+            findings: RefCell::default(),
+            faults: RefCell::default(),
+            dir: dir.to_owned(),
+            plan,
+        })
+    }
+
     /// Begins a task that is nobody's process.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         if let Some(tasks) = self.tasks.upgrade() {
             tasks.spawn_local(task);
+        }
+    }
+
+    /// Kills every process.
+    pub fn kill_all(&self) {
+        for instance in self.instances.borrow().iter() {
+            instance.kill();
+        }
+        for node in self.nodes.borrow().iter() {
+            node.kill();
         }
     }
 

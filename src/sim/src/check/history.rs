@@ -38,12 +38,20 @@ pub fn check(world: &Rc<World>, model: &Model) {
 /// What Redis forgot, and nobody could give back: that, and nothing behind it, may be missing.
 struct Excuse {
     lost: BTreeSet<EntryId>,
+    /// In which entries that were forgotten a run was born, also where they were given back.
+    born: BTreeMap<Uuid, Vec<EntryId>>,
 }
 
 impl Excuse {
     fn of(world: &World, model: &Model) -> Self {
         let forgotten = world.redis.forgotten.borrow();
-        Self { lost: forgotten.keys().filter(|id| !on_chain(model, **id)).copied().collect() }
+        let lost = forgotten.keys().filter(|id| !on_chain(model, **id)).copied().collect();
+        let mut born: BTreeMap<Uuid, Vec<EntryId>> = BTreeMap::new();
+        for (id, entry) in forgotten.iter() {
+            let alone = Model::told_by(vec![(*id, entry.bytes.clone())]);
+            alone.runs.into_keys().for_each(|run| born.entry(run).or_default().push(*id));
+        }
+        Self { lost, born }
     }
 
     /// Whether a write may be missing.
@@ -200,16 +208,15 @@ fn read(
         // It was acknowledged to whoever asks for it now.
         Outcome::Refused(404) if fresh != Freshness::default() => {
             let What::Run(run) = what else { return };
-            // Where it is nowhere any more, that is found where its receipt is asked for.
-            let Some((seq, _)) = model.runs.get(run).and_then(|run| run.statuses.first()) else {
-                return;
-            };
             let forgotten = world.redis.forgotten.borrow();
-            let was_absent = forgotten.iter().any(|(id, entry)| {
-                let is_its = id.seq == *seq && on_chain(model, *id);
-                is_its && entry.was_absent(*asked_ms, *answered_ms)
-            });
-            if !was_absent {
+            let was_there = match excuse.born.get(run) {
+                Some(births) => {
+                    births.iter().any(|id| !forgotten[id].was_absent(*asked_ms, *answered_ms))
+                }
+                // Where it never was, that is found where its receipt is asked for.
+                None => model.runs.contains_key(run),
+            };
+            if was_there {
                 world.find("S9", format!("{name} does not find {run}, which was acknowledged"));
             }
         }
@@ -233,26 +240,27 @@ fn in_order(world: &World, model: &Model, operations: &[Operation]) {
         .iter()
         .filter(|(operation, _)| is_write(operation))
         .filter_map(|(operation, done)| Some((operation.answered_ms, done.receipt?.0)))
-        .filter(|(_, id)| on_chain(model, *id))
         .collect();
     writes.sort_unstable();
     done.sort_by_key(|(operation, _)| operation.asked_ms);
     let mut writes = writes.into_iter().peekable();
     // The newest that was always there, and those that were not.
-    let (mut newest, mut back) = (0, BTreeSet::new());
+    let (mut newest, mut at_times) = (0, BTreeSet::new());
     for (operation, done) in done {
         let Operation { name, asked_ms, answered_ms, .. } = operation;
         while let Some((_, id)) = writes.next_if(|(answered_ms, _)| answered_ms < asked_ms) {
-            if forgotten.contains_key(&id) {
-                back.insert(id);
-            } else {
+            // One that is in no history was never there: that is found where its receipt is.
+            if on_chain(model, id) && !forgotten.contains_key(&id) {
                 newest = newest.max(id.seq);
+            } else {
+                at_times.insert(id);
             }
         }
         let there = |id: &EntryId| {
             forgotten.get(id).is_some_and(|entry| !entry.was_absent(*asked_ms, *answered_ms))
         };
-        let least = back.iter().rev().find(|id| there(id)).map_or(newest, |id| newest.max(id.seq));
+        let least = at_times.iter().rev().find(|id| there(id));
+        let least = least.map_or(newest, |id| newest.max(id.seq));
         let consistent =
             matches!(operation.kind, Kind::Read(_, Freshness { consistent: true, .. }));
         let rule = if consistent { "S9" } else { "S8" };

@@ -3,6 +3,8 @@
 //! Each knows rules that `docs/faults.md` names, and the histories of those who took part,
 //! not the code that it checks; a model of its own stands against the house's folds.
 
+#[cfg(test)]
+mod forgotten_tests;
 mod history;
 mod journal;
 mod model;

@@ -177,16 +177,10 @@ impl How<'_> {
     }
 }
 
-fn ends_as(how: How<'_>, next: Next) -> &'static str {
+fn ends_as(next: Next) -> &'static str {
     match next {
         Next::Again { .. } => "PENDING",
-        Next::End(End::Succeeded) => {
-            if how.is_success() {
-                "SUCCEEDED"
-            } else {
-                "SUCCEEDED without exit code 0"
-            }
-        }
+        Next::End(End::Succeeded) => "SUCCEEDED",
         Next::End(End::Failed(_)) => "FAILED",
         Next::End(End::Canceled) => "CANCELED",
     }
@@ -299,7 +293,7 @@ impl Model {
         let built_in = (LOCKDOWN_DEFAULT, 0);
         let right = self.in_force.first_key_value();
         let right = right.map_or(built_in, |(name, version)| (name.as_str(), *version));
-        let newest = self.law.last().map_or(*revision, |change| change.revision);
+        let newest = self.law.last().map_or(0, |change| change.revision);
         if (&*policy.name, policy.version) != right || *revision != newest {
             let what = format!("{seq} is judged by {policy:?} of revision {revision}");
             self.wrong.push(("P-1", format!("{what}, and not by {right:?} of {newest}")));
@@ -347,7 +341,7 @@ impl Model {
         how: How<'_>,
         next: Next,
     ) {
-        let to = ends_as(how, next);
+        let to = ends_as(next);
         let Some(known) = self.turn(seq, run, &["SCHEDULED", "RUNNING"], to) else { return };
         let lived = known.is_live(number, node);
         if let Some(live) = known.live() {

@@ -97,11 +97,11 @@ fn programs(world: &World, model: &Model) {
     }
     let end = now_ms();
     for (run, mut programs) in of_run {
-        programs.retain(|program| !program.frozen.get());
+        programs.retain(|program| !program.frozen.get() && !is_lost(program));
         programs.sort_by_key(|program| program.began_ms);
         for pair in programs.windows(2) {
             let ended = pair[0].ended_ms.get().unwrap_or(end);
-            if pair[1].began_ms < ended && !pair.iter().any(|program| is_lost(program)) {
+            if pair[1].began_ms < ended {
                 let what = format!("{run} ran on {} until {ended} ms", pair[0].node);
                 world.find(
                     "S17",
