@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use domain::court::Wants;
 use domain::dead::Letter;
 use domain::event::Principal;
 use domain::explain::{Explained, Standing};
-use domain::judge::{HeatCause, Judge, Judgement, Objection, Opinion};
+use domain::judge::{Basis, HeatCause, Judge, Judgement, Objection, Opinion};
 use domain::law::HeatTable;
 use domain::placement::WaitReason;
 use domain::runs;
@@ -38,7 +39,7 @@ pub struct Explanation {
     pub policy: PolicyExplained,
     /// Each judge's own answer.
     pub judges: Vec<JudgeExplained>,
-    /// Time and counters that rules and quotas were applied to, where there are any.
+    /// Time and counters that rules and quotas were applied to, where they read any.
     pub inputs: Option<InputsExplained>,
     /// The nearest request with a better verdict, found by judging it.
     pub nearest_miss: Option<MissExplained>,
@@ -132,17 +133,32 @@ pub struct RuleExplained {
     pub fault: Option<String>,
 }
 
-/// What rules and quotas were applied to.
+/// What rules and quotas were applied to. What none of them read was not recorded: it is absent
+/// here, never 0.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputsExplained {
-    /// `now` of the rules.
-    pub now: Time,
+    /// `now` of the rules; none where they read neither it nor the tenant.
+    pub now: Option<Time>,
     /// The journal entry at which `tenant` was read.
-    pub index: u64,
-    /// What the tenant had then.
-    pub tenant: TenantExplained,
-    /// What it had in the instant of admission: what quotas are held against.
+    pub index: Option<u64>,
+    /// What the tenant had then; none where no rule reads it.
+    pub tenant: Option<TenantExplained>,
+    /// What it had in the instant of admission, which quotas are held against; none where Minos
+    /// was not asked.
     pub at_admission: Option<TenantExplained>,
+}
+
+impl InputsExplained {
+    /// What was recorded, as far as it was looked at; none where nothing was.
+    fn new(basis: &Basis, looked_at: Wants) -> Option<Self> {
+        let inputs = Self {
+            now: (looked_at.now || looked_at.tenant).then(|| basis.at.into()),
+            index: looked_at.tenant.then_some(basis.index),
+            tenant: looked_at.tenant.then(|| basis.tenant.into()),
+            at_admission: basis.admitted.map(Into::into),
+        };
+        (inputs.now.is_some() || inputs.at_admission.is_some()).then_some(inputs)
+    }
 }
 
 /// What a tenant had.
@@ -268,12 +284,10 @@ impl Explanation {
             quarantined: shown.quarantined,
             policy: policy(judgement, why),
             judges: judgement.opinions.iter().map(|opinion| judge(opinion, why)).collect(),
-            inputs: judgement.basis.as_deref().map(|basis| InputsExplained {
-                now: basis.at.into(),
-                index: basis.index,
-                tenant: basis.tenant.into(),
-                at_admission: basis.admitted.map(Into::into),
-            }),
+            inputs: judgement
+                .basis
+                .as_deref()
+                .and_then(|basis| InputsExplained::new(basis, why.looked_at)),
             nearest_miss: why.miss.as_ref().map(|miss| MissExplained {
                 verdict: miss.verdict,
                 changes: miss.changes.clone(),

@@ -6,7 +6,7 @@
 //! Never:  guesses: a miss is only told when judging it again said so.
 //! Proof:  `tests/tests/live/explain.rs`.
 
-use crate::court::Court;
+use crate::court::{Court, Wants};
 use crate::ids::Timestamp;
 use crate::judge::{Inputs, Judge, Judgement, Limited, Objection, RuleFault, judge_resolved};
 use crate::law::{Current, HeatTable, Law, LawBook, OnViolation, Policy, Rule, Verdict};
@@ -29,6 +29,8 @@ pub struct Explained {
     pub thresholds: HeatTable,
     /// What would have had a better verdict.
     pub miss: Option<Miss>,
+    /// What its judges looked at: nothing else was recorded, and nothing else may be told.
+    pub looked_at: Wants,
 }
 
 /// What a rule said.
@@ -74,7 +76,8 @@ pub fn explain(law: Law, run: &Run) -> Explained {
     let template = &run.submission().template;
     let thresholds = law.heat.clone();
     let court = Court::from(law);
-    let policy = court.statute_for(template).policy();
+    let statute = court.statute_for(template);
+    let policy = statute.policy();
     let pattern = policy.templates.iter().filter(|pattern| glob(pattern, template));
     let pattern = pattern.max_by_key(|pattern| specificity(pattern)).cloned();
     let version = judgement.policy.version;
@@ -86,6 +89,7 @@ pub fn explain(law: Law, run: &Run) -> Explained {
         thresholds,
         miss: miss(&court, &rules, run.submission(), judgement),
         on_violation: policy.on_violation,
+        looked_at: statute.wants(),
     }
 }
 

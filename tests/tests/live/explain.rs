@@ -120,3 +120,54 @@ async fn the_command_line_tells_it_to_a_person_and_unknown_runs_are_named() {
     let nobody = "00000000-0000-7000-8000-000000000000";
     house.api.get(&format!("/v1/runs/{nobody}/explain")).await.problem(404, "not_found");
 }
+
+/// What one rule, or quota, makes of `inputs` for the third run of a tenant within a minute, and
+/// what a terminal shows under `given` and `admitted`.
+async fn third_run(policy: Value) -> (Value, Vec<String>) {
+    let house = House::memory().await;
+    house.api.put("/v1/policies/p", &policy).await.expect(201);
+    house.api.submit(&host(&["true"])).await;
+    house.api.submit(&host(&["true"])).await;
+    let run = id(&house.api.submit(&host(&["true"])).await);
+    let told = tartarus(&["explain", &run], &[("TARTARUS_ADDR", &house.api.url)]).expect(0);
+    let seen = |line: &&str| line.starts_with("  given") || line.starts_with("  admitted");
+    let lines = told.stdout.lines().filter(seen).map(str::to_owned).collect();
+    (why(&house, &run).await["inputs"].clone(), lines)
+}
+
+fn ruled(when: &str) -> Value {
+    let rule = json!({"name": "r", "when": when, "verdict": "reject", "reason": "so"});
+    json!({"match": {"templates": ["host"]}, "rules": [rule]})
+}
+
+#[tokio::test]
+async fn what_no_judge_looked_at_is_not_told_as_if_it_were_nothing() {
+    let (inputs, lines) = third_run(ruled("request.priority > 90")).await;
+    assert_eq!((inputs, lines), (Value::Null, vec![]));
+
+    let (inputs, lines) = third_run(ruled("now < timestamp(\"2020-01-31T00:00:00Z\")")).await;
+    let now = inputs["now"].as_str().expect("a time").to_owned();
+    assert!(!now.starts_with("1970"), "{now}");
+    let expected = json!({"now": now, "index": null, "tenant": null, "at_admission": null});
+    assert_eq!(inputs, expected);
+    assert_eq!(lines, [format!("  given    now {now}")]);
+}
+
+#[tokio::test]
+async fn what_a_judge_looked_at_is_told_with_where_it_was_read() {
+    const HAD: &str = "tenant had 0 running, 2 pending, 1000 mCPU and 256 MiB asked for, 2 \
+                       submissions in a minute";
+    let held = json!({"running": 0, "pending": 2, "cpu_milli": 1000, "mem_mb": 256,
+                      "last_minute": 2});
+    let (inputs, lines) = third_run(ruled("tenant.running > 90")).await;
+    assert_eq!((&inputs["tenant"], &inputs["at_admission"]), (&held, &Value::Null));
+    let (now, index) = (&inputs["now"], &inputs["index"]);
+    let (now, index) = (now.as_str().expect("a time"), index.as_u64().expect("an entry"));
+    assert!(index > 0, "{inputs}");
+    assert_eq!(lines, [format!("  given    now {now}, {HAD} (entry {index})")]);
+
+    let quotas = json!({"match": {"templates": ["host"]}, "quotas": {"per_minute": 90}});
+    let (inputs, lines) = third_run(quotas).await;
+    let expected = json!({"now": null, "index": null, "tenant": null, "at_admission": held});
+    assert_eq!((inputs, lines), (expected, vec![format!("  admitted {HAD}")]));
+}

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use api::Duration;
-use api::explain::{Explanation, InputsExplained, JudgeExplained, RuleExplained};
+use api::explain::{Explanation, InputsExplained, JudgeExplained, RuleExplained, TenantExplained};
 use client::Client;
 
 use crate::connect::block_on;
@@ -73,7 +73,7 @@ fn told(why: &Explanation) -> String {
         judged(judge, &mut say);
     }
     if let Some(inputs) = &why.inputs {
-        say("  given", &given(inputs));
+        given(inputs, &mut say);
     }
     if let Some(miss) = &why.nearest_miss {
         say("Nearest", &miss.message);
@@ -142,18 +142,26 @@ fn judged(judge: &JudgeExplained, say: &mut impl FnMut(&str, &str)) {
     }
 }
 
-fn given(inputs: &InputsExplained) -> String {
-    let tenant = inputs.at_admission.unwrap_or(inputs.tenant);
+/// What the judges saw beside the request: what rules read, and what Minos held quotas against.
+fn given(inputs: &InputsExplained, say: &mut impl FnMut(&str, &str)) {
+    let InputsExplained { now, index, tenant, at_admission } = inputs;
+    let now = now.map(|now| format!("now {now}"));
+    let entry = index.map(|index| format!(" (entry {index})")).unwrap_or_default();
+    let read = tenant.as_ref().map(|tenant| format!("{}{entry}", had(tenant)));
+    let read: Vec<String> = now.into_iter().chain(read).collect();
+    if !read.is_empty() {
+        say("  given", &read.join(", "));
+    }
+    if let Some(tenant) = at_admission {
+        say("  admitted", &had(tenant));
+    }
+}
+
+fn had(tenant: &TenantExplained) -> String {
+    let TenantExplained { running, pending, cpu_milli, mem_mb, last_minute } = tenant;
     format!(
-        "now {}, tenant had {} running, {} pending, {} mCPU and {} MiB asked for, {} submissions \
-         in a minute (entry {})",
-        inputs.now,
-        tenant.running,
-        tenant.pending,
-        tenant.cpu_milli,
-        tenant.mem_mb,
-        tenant.last_minute,
-        inputs.index
+        "tenant had {running} running, {pending} pending, {cpu_milli} mCPU and {mem_mb} MiB asked \
+         for, {last_minute} submissions in a minute"
     )
 }
 
