@@ -3,10 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use api::Time;
+use api::event::Place;
+use api::query::At;
 use client::{Client, DEFAULT_ADDR, Patience};
 use secret::Secret;
 
 use crate::exit::Failure;
+use crate::print::{self, Format};
 
 /// A person waits no longer than this for an Olympus that is not there; one that restarts may be
 /// back by then.
@@ -39,6 +43,23 @@ pub fn token() -> Result<Option<String>, Failure> {
             Err(why) => Err(Failure::Usage(format!("TARTARUS_TOKEN_FILE={path:?}: {why}"))),
         },
         (direct, None) => Ok(direct),
+    }
+}
+
+/// The moment that ages in a table are counted to: now, or the one that is looked at.
+///
+/// # Errors
+/// Olympus can't be reached.
+pub async fn clock(client: &Client, at: Option<At>, format: Format) -> Result<Time, Failure> {
+    let now = print::now();
+    match (at, format) {
+        (None, _) | (Some(_), Format::Json | Format::Yaml) => Ok(now),
+        (Some(At::Time(time)), _) => Ok(time),
+        (Some(At::Sequence(sequence)), _) => {
+            let event = client.event(Place { sequence, n: Some(0) }).await?;
+            // Before the first entry there is nothing that could have an age.
+            Ok(event.map_or(now, |event| event.time))
+        }
     }
 }
 

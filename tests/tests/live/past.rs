@@ -90,3 +90,39 @@ async fn the_past_is_read_as_the_present_was_and_says_what_led_to_it() {
     let text = tartarus(&format!("replay step {run} --redis {redis}")).expect(0).stdout;
     assert!(text.contains("[4/4]") && text.contains("status: RUNNING → FAILED"), "{text}");
 }
+
+/// The cell of the first row under a heading; words in a heading or a cell are two spaces apart.
+fn cell(table: &str, heading: &str) -> String {
+    let mut lines = table.lines();
+    let at = lines.next().expect("a heading").find(heading).expect("that heading");
+    let row = lines.next().expect("a row");
+    row[at..].split("  ").next().expect("a cell").to_owned()
+}
+
+#[tokio::test]
+async fn an_age_is_counted_to_the_moment_that_is_looked_at() {
+    let house = House::memory().await;
+    let typhon = house.agent("t1").labels("tartarus.io/typhon=true").start(&house.api).await;
+    let mut request = host(&["true"]);
+    request["metadata"] = json!({"quarantine": "true"});
+    house.api.post("/v1/queue/pause", &json!({})).await.expect(200);
+    let run = house.api.submit(&request).await;
+    let (sequence, created) = (index(&run), run["created_at"].as_str().expect("a time"));
+    let addr = house.api.url.clone();
+    let told = |args: &[&str]| tests::tartarus(args, &[("TARTARUS_ADDR", &addr)]).expect(0).stdout;
+    tests::until_sync("a run that is older than a second", || {
+        (cell(&told(&["ps"]), "AGE") != "0s").then_some(())
+    });
+    let sequence = sequence.to_string();
+    for point in [&*sequence, created] {
+        assert_eq!(cell(&told(&["ps", "--at", point]), "AGE"), "0s", "{point}");
+        let ledger = told(&["quarantine", "list", "--at", point]);
+        assert_eq!(cell(&ledger, "AGE"), "0s", "{point}: {ledger}");
+        let line = told(&["queue", "status", "--at", point]);
+        let waited = |line: &str| line.starts_with("oldest wait") && line.ends_with(" 0s");
+        assert!(line.lines().any(waited), "{point}: {line}");
+        let fleet = told(&["node", "list", "--at", point]);
+        assert!(fleet.contains("t1"), "{point}: {fleet}");
+    }
+    drop(typhon);
+}

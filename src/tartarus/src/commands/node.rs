@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use api::Node;
 use api::fleet::Overlay;
+use api::{Node, Time};
 use client::Client;
 
 use crate::cli::NodeVerb;
-use crate::connect::block_on;
+use crate::connect::{block_on, clock};
 use crate::exit::{DONE, Failure};
 use crate::print::{Columns, Format, age, now, print};
 
@@ -22,8 +22,11 @@ pub fn run(client: &Client, verb: NodeVerb, format: Format) -> Result<u8, Failur
     match verb {
         NodeVerb::List(when) => {
             let client = client.clone().at(when.at);
-            let nodes = block_on(async { Ok(client.nodes().await?) })?;
-            print(format, &nodes, || columns(&nodes))?;
+            let (nodes, now) = block_on(async {
+                let nodes = client.nodes().await?;
+                Ok((nodes, clock(&client, when.at, format).await?))
+            })?;
+            print(format, &nodes, || columns(&nodes, now))?;
         }
         NodeVerb::Drain { id, deadline, wait } => {
             let node = block_on(async {
@@ -47,7 +50,7 @@ pub fn run(client: &Client, verb: NodeVerb, format: Format) -> Result<u8, Failur
 }
 
 fn show(format: Format, node: Node) -> Result<(), Failure> {
-    print(format, &node, || columns(std::slice::from_ref(&node)))
+    print(format, &node, || columns(std::slice::from_ref(&node), now()))
 }
 
 /// The node, once nothing runs there.
@@ -76,8 +79,7 @@ fn overlay(node: Node, changes: Vec<(String, Option<String>)>) -> Overlay {
     labels.into_iter().map(|(key, value)| (key.into(), value.map(Into::into))).collect()
 }
 
-fn columns(nodes: &[Node]) -> Columns {
-    let now = now();
+fn columns(nodes: &[Node], now: Time) -> Columns {
     let row = |node: &Node| {
         let (has, gave) = (&node.capacity, &node.allocated);
         let labels: Vec<String> = node.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();

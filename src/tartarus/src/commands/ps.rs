@@ -1,13 +1,13 @@
 //! `tartarus ps`: runs, newest first.
 
 use api::query::{Page, ReadQuery};
-use api::{Run, RunsQuery};
+use api::{Run, RunsQuery, Time};
 use client::Client;
 
 use crate::cli::PsArgs;
-use crate::connect::block_on;
+use crate::connect::{block_on, clock};
 use crate::exit::{DONE, Failure};
-use crate::print::{Columns, Format, age, cut, now, print};
+use crate::print::{Columns, Format, age, cut, print};
 use crate::terminal::Terminal;
 
 /// A command is cut here; `-o wide` shows more, `inspect` all of it.
@@ -41,18 +41,20 @@ pub fn run(
     // One more than asked for tells whether there are more.
     let ask = most.saturating_add(1);
     let client = client.clone().at(args.when.at);
-    let mut runs = block_on(async { Ok(client.runs_up_to(&query, ask).await?) })?;
+    let (mut runs, now) = block_on(async {
+        let runs = client.runs_up_to(&query, ask).await?;
+        Ok((runs, clock(&client, args.when.at, format).await?))
+    })?;
     let more = runs.len() > most;
     runs.truncate(most);
-    print(format, &runs, || columns(&runs, format))?;
+    print(format, &runs, || columns(&runs, format, now))?;
     if more {
         terminal.note(&format!("there are more than {most}: --limit shows them"));
     }
     Ok(DONE)
 }
 
-fn columns(runs: &[Run], format: Format) -> Columns {
-    let now = now();
+fn columns(runs: &[Run], format: Format, now: Time) -> Columns {
     let width = if format == Format::Wide { COMMAND_WIDTH_WIDE } else { COMMAND_WIDTH };
     let text = |text: Option<&str>| text.unwrap_or("-").to_owned();
     let number = |n: Option<i32>| n.map_or("-".to_owned(), |n| n.to_string());

@@ -1,13 +1,12 @@
 //! `tartarus quarantine`: what judges sent there, and the two ways out.
 
-use api::Quarantined;
-use api::Run;
+use api::{Quarantined, Run, Time};
 use client::Client;
 
 use crate::cli::{QuarantineVerb, WordArgs};
-use crate::connect::block_on;
+use crate::connect::{block_on, clock};
 use crate::exit::{DONE, Failure};
-use crate::print::{Columns, Format, age, now, print};
+use crate::print::{Columns, Format, age, print};
 
 /// Does what the verb says.
 ///
@@ -18,8 +17,11 @@ pub fn run(client: &Client, verb: QuarantineVerb, format: Format) -> Result<u8, 
         QuarantineVerb::List { status, tenant, when } => {
             let client = client.clone().at(when.at);
             let stand = status.map(|stand| stand.as_str());
-            let all = block_on(async { Ok(client.quarantine(stand, tenant.as_deref()).await?) })?;
-            print(format, &all, || columns(&all))?;
+            let (all, now) = block_on(async {
+                let all = client.quarantine(stand, tenant.as_deref()).await?;
+                Ok((all, clock(&client, when.at, format).await?))
+            })?;
+            print(format, &all, || columns(&all, now))?;
         }
         QuarantineVerb::Release(WordArgs { id, reason }) => {
             let run = block_on(async { Ok(client.release(&id, reason.as_deref()).await?) })?;
@@ -39,8 +41,7 @@ fn resolved(run: &Run) -> Columns {
     Columns { head: vec!["ID", "STATUS", "POOL", "REASON"], narrow: 4, rows: vec![row] }
 }
 
-fn columns(all: &[Quarantined]) -> Columns {
-    let now = now();
+fn columns(all: &[Quarantined], now: Time) -> Columns {
     let text = |text: Option<&str>| text.unwrap_or("-").to_owned();
     let row = |entry: &Quarantined| {
         let by: Vec<&str> =
