@@ -45,7 +45,7 @@ pub enum Failure {
         message: String,
     },
     /// Olympus refused or can't be reached.
-    #[error(transparent)]
+    #[error("{}", here(&.0.to_string()))]
     Client(#[from] Error),
     /// A journal, or an export of one, that says nothing.
     #[error(transparent)]
@@ -85,7 +85,7 @@ impl Failure {
                     Error::Refused(_) => REFUSED,
                     Error::Unavailable { .. } | Error::Unknown { .. } => FAILED,
                 };
-                Self::Code { code, message: error.to_string() }
+                Self::Code { code, message: here(&error.to_string()) }
             }
             Self::Output(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
                 Self::failed(format!("cannot write the output: {error}"))
@@ -103,6 +103,31 @@ impl Failure {
         }
         code.into()
     }
+}
+
+/// What Olympus tells every client to call, and what does the same on a command line. Its codes say
+/// what is wrong, and not what to look at: these are its own words.
+const HERE: &[(&str, &str)] = &[
+    ("GET /v1/runs", "`tartarus ps`"),
+    ("GET /v1/nodes", "`tartarus node list`"),
+    ("GET /v1/policies", "`tartarus policy list`"),
+    ("GET /v1/templates", "`tartarus template list`"),
+    ("GET /v1/queue/dead", "`tartarus queue dead`"),
+    (
+        "send \"Authorization: Bearer TOKEN\"; clients read TARTARUS_TOKEN",
+        "set TARTARUS_TOKEN or TARTARUS_TOKEN_FILE",
+    ),
+];
+
+/// The words of Olympus, for one who sits at a command line.
+pub fn here(words: &str) -> String {
+    let named = |(call, command): &(&str, &str)| {
+        let (before, after) = words.split_once(call)?;
+        // "GET /v1/runs/ID" is another call than "GET /v1/runs".
+        let whole = !after.starts_with(|c: char| c.is_alphanumeric() || "/:?".contains(c));
+        whole.then(|| format!("{before}{command}{after}"))
+    };
+    HERE.iter().find_map(named).unwrap_or_else(|| words.to_owned())
 }
 
 impl From<BadAddress> for Failure {
@@ -188,6 +213,18 @@ mod tests {
             ("RUNNING", None, None, None, 125),
         ] {
             assert_eq!(of_run(&run(status, reason, exit, signal)), code, "{status} {reason:?}");
+        }
+    }
+
+    #[test]
+    fn a_call_of_the_api_is_named_as_the_command_that_does_it() {
+        for (words, told) in [
+            ("list runs with GET /v1/runs", "list runs with `tartarus ps`"),
+            ("GET /v1/nodes, or not", "`tartarus node list`, or not"),
+            ("read GET /v1/runs/7/logs", "read GET /v1/runs/7/logs"),
+            ("as it is", "as it is"),
+        ] {
+            assert_eq!(here(words), told);
         }
     }
 

@@ -120,3 +120,33 @@ async fn a_policy_has_a_history_that_can_be_compared_and_restored() {
     assert!(refused.stderr.contains("rules[0] \"r\" line 1, column"), "{}", refused.stderr);
     cli(&house, &["policy", "diff", "nobody"], &[]).await.expect(1);
 }
+
+#[tokio::test]
+async fn where_a_call_of_the_api_would_help_the_command_is_named() {
+    let house = House::memory().await;
+    let nobody = "00000000-0000-7000-8000-000000000000";
+    let run = id(&house.api.submit_command(&["true"]).await);
+    for (args, words, command) in [
+        (&["inspect", nobody][..], "does not exist", "tartarus ps"),
+        (&["inspect", "nonsense"], "does not exist", "tartarus ps"),
+        (&["explain", nobody], "does not exist", "tartarus ps"),
+        (&["kill", nobody], "does not exist", "tartarus ps"),
+        (&["policy", "get", "none"], "does not exist", "tartarus policy list"),
+        (&["template", "get", "none"], "does not exist", "tartarus template list"),
+        (&["node", "drain", "none"], "does not exist", "tartarus node list"),
+        (&["queue", "redrive", &run], "is no dead letter", "tartarus queue dead"),
+    ] {
+        let said = cli(&house, args, &[]).await.expect(1);
+        let said = said.stderr + &said.stdout;
+        let named = format!("with `{command}`");
+        assert!(said.contains(words) && said.contains(&named), "{args:?}: {said}");
+        assert!(!said.contains("/v1/"), "{args:?}: {said}");
+    }
+    let env = [("TARTARUS_AUTH", "token"), ("TARTARUS_BOOTSTRAP_TOKEN", TOKEN)];
+    let house = House::with(None, &env).await;
+    let said = cli(&house, &["ps"], &[]).await.expect(1).stderr;
+    assert!(
+        said.contains("a token is needed: set TARTARUS_TOKEN or TARTARUS_TOKEN_FILE"),
+        "{said}"
+    );
+}

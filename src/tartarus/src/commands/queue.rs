@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::cli::{DeadArgs, QueueVerb, RedriveArgs};
 use crate::connect::block_on;
-use crate::exit::{DONE, ERROR, Failure};
+use crate::exit::{DONE, ERROR, Failure, here};
 use crate::print::{Columns, Format, age, now, print};
 use crate::terminal::Terminal;
 
@@ -155,7 +155,7 @@ fn redriven(done: &[Redriven]) -> Columns {
         let (run, status, message) = match (&done.run, &done.problem) {
             (Some(run), _) => (run.id.clone(), run.status.to_string(), String::new()),
             (None, problem) => {
-                let detail = problem.as_ref().map(|problem| problem.detail.clone());
+                let detail = problem.as_ref().map(|problem| here(&problem.detail));
                 ("-".to_owned(), "refused".to_owned(), detail.unwrap_or_default())
             }
         };
