@@ -148,6 +148,14 @@ async fn a_password_is_needed_right_and_never_shown() {
     let wrong = refused(with(Some("swordfish"))).await;
     check(&wrong, 2, &["refuses REDIS_PASSWORD", "WRONGPASS"]);
     assert!(!wrong.to_string().contains("swordfish"));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("password");
+    std::fs::write(&path, "swordfish\n").unwrap();
+    let file = || RedisConfig { password_file: Some(path.clone()), ..with(Some("swordfish")) };
+    let named = format!("refuses REDIS_PASSWORD_FILE {path:?} (");
+    check(&refused(file()).await, 2, &[&named, "WRONGPASS"]);
+    let user = RedisConfig { username: Some("bob".into()), ..file() };
+    check(&refused(user).await, 2, &["\"bob\" with REDIS_PASSWORD_FILE"]);
     let user = RedisConfig { username: Some("bob".into()), ..with(Some("hunter2")) };
     check(&refused(user).await, 2, &["REDIS_USERNAME \"bob\""]);
     let named = RedisConfig { username: Some("default".into()), ..with(Some("hunter2")) };

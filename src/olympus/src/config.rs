@@ -87,6 +87,14 @@ impl<T> Setting<T> {
     fn default(value: T) -> Self {
         Self { value, origin: Origin::Default }
     }
+
+    /// The variable that was set, where `name` and its `_FILE` twin may both say a secret.
+    pub fn said_by(&self, name: &str) -> String {
+        match &self.origin {
+            Origin::File(path) => format!("{name}_FILE {path:?}"),
+            Origin::Environment | Origin::Default | Origin::Program => name.to_owned(),
+        }
+    }
 }
 
 impl<T> std::ops::Deref for Setting<T> {

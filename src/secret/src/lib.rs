@@ -1,13 +1,13 @@
 //! Text that is never shown, and the files that it comes from.
 //!
-//! Owns:   the one reading of such a file: of bounded size, without its last line break.
+//! Owns:   the one reading of such a file: one line of bounded size, without its line break.
 //! Never:  shows a secret, neither in what is printed of a configuration nor in an error.
 //! Fails:  with what is wrong with the file, to follow its name in a sentence.
 //! Proof:  the tests below.
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,19 +37,24 @@ impl Secret {
     /// What a file holds. Blocks.
     ///
     /// # Errors
-    /// It can't be read, is too large, or holds nothing.
+    /// It can't be read, is too large, holds nothing but blanks, or more than one line.
     pub fn of_file(path: &Path) -> Result<Self, String> {
-        let file = File::open(path).map_err(|error| format!("it can't be opened: {error}"))?;
+        let file = File::open(path)
+            .map_err(|error| format!("it can't be opened: {error}; {}", mend(&error)))?;
         let mut text = String::new();
         let read = file.take(FILE_MAX + 1).read_to_string(&mut text);
-        let read = read.map_err(|error| format!("it can't be read: {error}"))?;
+        let read = read.map_err(|error| format!("it can't be read: {error}; {}", mend(&error)))?;
         if read as u64 > FILE_MAX {
             return Err(format!("it has more than {FILE_MAX} bytes: give a file of one line"));
         }
         // Editors end a file with a line break, and no secret does.
         let line = text.trim_end_matches(['\r', '\n']);
-        if line.is_empty() {
-            return Err("it is empty: write the secret into it".into());
+        if line.trim().is_empty() {
+            let holds = if line.is_empty() { "is empty" } else { "holds nothing but blanks" };
+            return Err(format!("it {holds}: write the secret into it"));
+        }
+        if line.contains(['\r', '\n']) {
+            return Err("it has several lines: give a file of one line, the secret alone".into());
         }
         Ok(Self(line.to_owned()))
     }
@@ -67,6 +72,17 @@ impl Secret {
             Ok(Ok(Some(now))) => Some(now),
             Ok(Ok(None) | Err(_)) | Err(_) => known(),
         }
+    }
+}
+
+/// What to do about a file that can't be read.
+fn mend(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::NotFound => "write the secret there, or name the file that it is in",
+        ErrorKind::IsADirectory => "name the file in it that holds the secret",
+        ErrorKind::PermissionDenied => "let the user read it that this program runs as",
+        ErrorKind::InvalidData => "give a file of text",
+        _ => "name a file that can be read",
     }
 }
 
@@ -90,18 +106,32 @@ mod tests {
             std::fs::write(&path, text).expect("written");
             Secret::of_file(&path)
         };
-        for (text, secret) in [("open sesame\r\n", "open sesame"), ("a\nb\n\n", "a\nb")] {
+        for (text, secret) in [("open sesame\r\n", "open sesame"), (" a b \n\n", " a b ")] {
             assert_eq!(of(text), Ok(Secret::new(secret)));
         }
         assert!(of(&"x".repeat(LARGE)).is_ok());
-        for (text, words) in [("", "empty"), ("\r\n", "empty"), (&*"x".repeat(LARGE + 1), "4096")] {
-            assert!(of(text).is_err_and(|why| why.contains(words)), "{words}");
+        for (text, words) in [
+            ("", "empty"),
+            ("\r\n", "empty"),
+            (" \t\n", "nothing but blanks"),
+            ("\n \n", "nothing but blanks"),
+            ("a\nb\n\n", "several lines"),
+            ("\na\n", "several lines"),
+            ("a\rb", "several lines"),
+            (&*"x".repeat(LARGE + 1), "4096"),
+        ] {
+            assert!(of(text).is_err_and(|why| why.contains(words)), "{text:?}: {words}");
         }
         // It has no end.
         let endless = Secret::of_file(Path::new("/dev/zero"));
         assert!(endless.is_err_and(|why| why.contains("4096")));
         let gone = Secret::of_file(&dir.path().join("none"));
-        assert!(gone.is_err_and(|why| why.contains("can't be opened")));
+        let words = ["can't be opened", "or name the file"];
+        assert!(gone.is_err_and(|why| words.iter().all(|word| why.contains(word))));
+        let above = Secret::of_file(dir.path());
+        assert!(above.is_err_and(|why| why.contains("name the file in it")));
+        std::fs::write(&path, [0xff, 0xfe]).expect("written");
+        assert!(Secret::of_file(&path).is_err_and(|why| why.contains("a file of text")));
     }
 
     #[tokio::test]

@@ -85,3 +85,23 @@ fn s41_it_checks_what_a_journal_needs_of_redis() {
         set(&mut connection, &good);
     }
 }
+
+#[test]
+fn a_password_that_is_refused_is_named_by_the_variable_that_was_set() {
+    let redis = RedisServer::durable();
+    let addr = redis.addr();
+    let set = redis::cmd("CONFIG").arg("SET").arg("requirepass").arg("another").clone();
+    let () = set.query(&mut redis.connect(0)).expect("CONFIG SET");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("password").display().to_string();
+    std::fs::write(&path, "swordfish\n").expect("a file");
+    for (name, value, found) in [
+        ("REDIS_PASSWORD", "swordfish", "refuses REDIS_PASSWORD: ".to_owned()),
+        ("REDIS_PASSWORD_FILE", &*path, format!("refuses REDIS_PASSWORD_FILE {path:?}: ")),
+    ] {
+        let (said, checks) = doctor(&[("REDIS_ADDR", &addr), (name, value)]);
+        said.expect(1);
+        let check = of(&checks, "redis");
+        assert!(check["found"].as_str().is_some_and(|text| text.contains(&found)), "{check:#}");
+    }
+}

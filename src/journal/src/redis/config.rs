@@ -49,6 +49,14 @@ impl RedisConfig {
             durability: None,
         }
     }
+
+    /// The variable that says the password, and the file where it names one.
+    pub(super) fn password_variable(&self) -> String {
+        match &self.password_file {
+            Some(file) => format!("REDIS_PASSWORD_FILE {file:?}"),
+            None => "REDIS_PASSWORD".to_owned(),
+        }
+    }
 }
 
 /// A host and a port.

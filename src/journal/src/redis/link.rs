@@ -72,12 +72,13 @@ impl Connection {
             self.send(&auth).await.map_err(|error| {
                 if error.code().is_some() && !is_passing(&error) {
                     let said = describe(&error);
-                    let user = config.username.as_deref();
-                    NoLink::Configuration(match user {
+                    let of = config.password_variable();
+                    NoLink::Configuration(match config.username.as_deref() {
                         Some(user) => format!(
-                            "Redis at {at} refuses REDIS_USERNAME {user:?} with REDIS_PASSWORD ({said}): correct them"
+                            "Redis at {at} refuses REDIS_USERNAME {user:?} with {of} ({said}): \
+                             correct them"
                         ),
-                        None => format!("Redis at {at} refuses REDIS_PASSWORD ({said}): correct it"),
+                        None => format!("Redis at {at} refuses {of} ({said}): correct it"),
                     })
                 } else {
                     NoLink::Unreachable(describe(&error).into())
@@ -90,7 +91,10 @@ impl Connection {
                 "Redis at {at} asks for a password: set REDIS_PASSWORD (or REDIS_PASSWORD_FILE)"
             )),
             Some("NOPERM") => NoLink::Configuration(format!(
-                "Redis at {at} lets this user not select a database ({}): correct its ACL, REDIS_USERNAME or REDIS_PASSWORD", describe(&error)
+                "Redis at {at} lets this user not select a database ({}): correct its ACL, \
+                 REDIS_USERNAME or {}",
+                describe(&error),
+                config.password_variable()
             )),
             Some(_) if !is_passing(&error) => NoLink::Configuration(format!(
                 "Redis at {at} refuses REDIS_DB {} ({}): choose a lower number, or raise `databases` in redis.conf",

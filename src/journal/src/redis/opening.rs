@@ -160,7 +160,8 @@ impl From<RedisError> for Attempt {
         match Failure::of(&error) {
             Failure::ReadOnly(text) => Self::WrongServer(text),
             Failure::Denied(text) | Failure::LoggedOut(text) => Self::Configuration(format!(
-                "Redis refuses a command of Tartarus ({text}): correct the ACL of its user, or REDIS_USERNAME and REDIS_PASSWORD"
+                "Redis refuses a command of Tartarus ({text}): correct the ACL of its user, or \
+                 REDIS_USERNAME and its password"
             )),
             Failure::Busy(text) => Self::Busy(text),
             Failure::Unknown(text) => Self::Later(text),

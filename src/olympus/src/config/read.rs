@@ -320,10 +320,11 @@ impl Reader<'_> {
     }
 
     fn token_is_usable(&mut self, token: &Setting<Option<Secret>>) {
+        let name = token.said_by("TARTARUS_BOOTSTRAP_TOKEN");
         let Some(token) = token.value.as_ref().map(Secret::reveal) else { return };
         if token.len() < TOKEN_LEN_MIN || !token.bytes().all(|b| b.is_ascii_graphic()) {
             self.complaints.push(format!(
-                "TARTARUS_BOOTSTRAP_TOKEN is too short or has blanks: give at least {TOKEN_LEN_MIN} \
+                "the token of {name} is too short or has blanks: give at least {TOKEN_LEN_MIN} \
                  visible ASCII characters, as `openssl rand -hex 32` makes them"
             ));
         }

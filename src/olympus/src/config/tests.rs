@@ -236,6 +236,22 @@ fn a_secret_comes_from_its_file_without_the_last_line_break() {
 }
 
 #[test]
+fn a_token_that_is_of_no_use_is_named_by_the_variable_that_was_set() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("token");
+    std::fs::write(&path, "a token with blanks\n").expect("a file");
+    let path = path.to_str().expect("a path");
+    let by_file = format!("TARTARUS_BOOTSTRAP_TOKEN_FILE {path:?} is too short or has blanks");
+    for (given, words) in [
+        (("TARTARUS_BOOTSTRAP_TOKEN", "short"), "TARTARUS_BOOTSTRAP_TOKEN is too short"),
+        (("TARTARUS_BOOTSTRAP_TOKEN_FILE", path), &*by_file),
+    ] {
+        let complaints = read(Program::Olympus, &[given]).expect_err("of no use");
+        assert!(complaints[0].contains(words), "{complaints:?}");
+    }
+}
+
+#[test]
 fn no_secret_is_ever_shown() {
     const SECRET: &str = "swordfish-swordfish";
     let config = good(&[("REDIS_PASSWORD", SECRET), ("TARTARUS_BOOTSTRAP_TOKEN", SECRET)]);

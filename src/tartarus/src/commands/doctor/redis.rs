@@ -85,10 +85,11 @@ async fn connect(
         }
         auth.arg(password.reveal());
         auth.query_async::<()>(&mut connection).await.map_err(|error| {
+            let name = config.redis_password.said_by("REDIS_PASSWORD");
             Box::new(Check::fail(
                 "redis",
-                format!("{address} refuses REDIS_PASSWORD: {error}"),
-                "correct REDIS_PASSWORD (or REDIS_PASSWORD_FILE) and REDIS_USERNAME",
+                format!("{address} refuses {name}: {error}"),
+                "correct it, or REDIS_USERNAME",
             ))
         })?;
     }
