@@ -358,15 +358,24 @@ impl Archive {
     }
 }
 
-fn s3(bucket: &str, place: &str) -> Result<Arc<dyn ObjectStore>, ArchiveError> {
+/// Whether the environment says where the store of a bucket is, so that this program can speak to
+/// it.
+///
+/// # Errors
+/// It does not; one sentence.
+pub fn endpoint(env: &dyn Fn(&str) -> Option<String>) -> Result<(), &'static str> {
     let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
-    let endpoint = endpoint.into_iter().find_map(|name| std::env::var(name).ok());
-    if !endpoint.is_some_and(|url| url.starts_with("http://")) {
-        return Err(ArchiveError::Place(format!(
-            "{place}: this program speaks no TLS (docs/operations.md): set AWS_ENDPOINT_URL to the \
-             http:// address of the store, or of a proxy in front of it"
-        )));
+    let endpoint = endpoint.into_iter().find_map(env);
+    if endpoint.is_some_and(|url| url.starts_with("http://")) {
+        return Ok(());
     }
+    Err("this program speaks no TLS (docs/operations.md): set AWS_ENDPOINT_URL to the http:// \
+         address of the store, or of a proxy in front of it")
+}
+
+fn s3(bucket: &str, place: &str) -> Result<Arc<dyn ObjectStore>, ArchiveError> {
+    endpoint(&|name| std::env::var(name).ok())
+        .map_err(|why| ArchiveError::Place(format!("{place}: {why}")))?;
     let store = AmazonS3Builder::from_env()
         .with_bucket_name(bucket)
         .with_allow_http(true)

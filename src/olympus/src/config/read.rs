@@ -123,7 +123,7 @@ pub(super) fn read(
         listen_addr,
     };
     reader.token_is_usable(&config.bootstrap_token);
-    config.warnings = warnings(&config, vars);
+    config.warnings = warnings(&config, reader.env, vars);
     if reader.complaints.is_empty() {
         Ok(config)
     } else {
@@ -131,7 +131,11 @@ pub(super) fn read(
     }
 }
 
-fn warnings(config: &Config, vars: impl Iterator<Item = (String, String)>) -> Vec<String> {
+fn warnings(
+    config: &Config,
+    env: &dyn Fn(&str) -> Option<String>,
+    vars: impl Iterator<Item = (String, String)>,
+) -> Vec<String> {
     let mut warnings = Vec::new();
     if config.redis.is_none() {
         warnings.push(format!(
@@ -146,6 +150,11 @@ fn warnings(config: &Config, vars: impl Iterator<Item = (String, String)>) -> Ve
              it may run programs here; set TARTARUS_AUTH=token"
         ));
     }
+    // A journal in memory is not archived.
+    let archive = config.archive.as_deref().filter(|_| config.redis.is_some());
+    if let Some(place) = archive.filter(|place| place.starts_with("s3://")) {
+        warnings.extend(store_warnings(place, env));
+    }
     let mut unknown: Vec<String> = vars
         .map(|(name, _)| name)
         .filter(|name| name.starts_with("TARTARUS_") && !KNOWN.contains(&&**name))
@@ -155,6 +164,28 @@ fn warnings(config: &Config, vars: impl Iterator<Item = (String, String)>) -> Ve
         Some(near) => format!("{name} means nothing here: did you mean {near}?"),
         None => format!("{name} means nothing here"),
     }));
+    warnings
+}
+
+/// What a bucket needs beside its name, and is not there: it is asked only when there is something
+/// to archive.
+fn store_warnings(place: &str, env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+    let set = |name: &str| env(name).is_some_and(|value| !value.is_empty());
+    let mut warnings = Vec::new();
+    if let Err(why) = replay::archive::endpoint(env) {
+        warnings.push(format!("TARTARUS_ARCHIVE is {place}, and nothing is archived: {why}"));
+    }
+    let missing: Vec<&str> = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+        .into_iter()
+        .filter(|name| !set(name))
+        .collect();
+    if !missing.is_empty() {
+        warnings.push(format!(
+            "TARTARUS_ARCHIVE is {place}, and {} is not set: the store will want it, unless this \
+             machine has a role there",
+            missing.join(" or ")
+        ));
+    }
     warnings
 }
 

@@ -310,6 +310,36 @@ fn an_open_door_and_a_short_memory_are_warned_of() {
 }
 
 #[test]
+fn a_bucket_without_its_store_or_its_keys_is_warned_of() {
+    const BUCKET: (&str, &str) = ("TARTARUS_ARCHIVE", "s3://bucket/prefix");
+    const AT: (&str, &str) = ("AWS_ENDPOINT_URL", "http://127.0.0.1:9000");
+    const KEY: (&str, &str) = ("AWS_ACCESS_KEY_ID", "key");
+    const SECRET: (&str, &str) = ("AWS_SECRET_ACCESS_KEY", "secret");
+    for (given, warned) in [
+        (vec![BUCKET, KEY, SECRET], vec!["set AWS_ENDPOINT_URL to the http:// address"]),
+        (vec![BUCKET, AT, KEY], vec!["and AWS_SECRET_ACCESS_KEY is not set"]),
+        (vec![BUCKET, AT], vec!["and AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY is not set"]),
+        (
+            vec![
+                BUCKET,
+                ("AWS_ENDPOINT_URL", "https://s3.example.com"),
+                KEY,
+                ("AWS_SECRET_ACCESS_KEY", ""),
+            ],
+            vec!["nothing is archived: this program speaks no TLS", "AWS_SECRET_ACCESS_KEY"],
+        ),
+        (vec![BUCKET, AT, KEY, SECRET], vec![]),
+        (vec![("TARTARUS_ARCHIVE", "/var/archive")], vec![]),
+        (vec![BUCKET, ("REDIS_ADDR", "")], vec!["ends with this process"]),
+    ] {
+        let warnings = good(&given).warnings;
+        let as_expected = warnings.len() == warned.len()
+            && warned.iter().zip(&warnings).all(|(words, warning)| warning.contains(words));
+        assert!(as_expected, "{given:?}: {warnings:?}");
+    }
+}
+
+#[test]
 fn the_data_directory_follows_the_desktop_specification() {
     for (given, dir) in [
         (vec![("TARTARUS_DATA_DIR", "x")], "x"),
