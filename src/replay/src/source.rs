@@ -58,6 +58,17 @@ pub enum Unreadable {
     /// The journal does not answer.
     #[error("{0}: correct REDIS_ADDR, REDIS_DB, REDIS_PASSWORD or TARTARUS_KEY_PREFIX")]
     Journal(#[from] Trouble),
+    /// The Redis that was named does not answer.
+    #[error("{}", of_redis(at, name, trouble))]
+    Redis {
+        /// Its address.
+        at: String,
+        /// What names it: a variable, or a flag.
+        name: &'static str,
+        /// Why.
+        #[source]
+        trouble: Trouble,
+    },
     /// What answers is no journal, or not a whole one.
     #[error(transparent)]
     Refused(Refusal),
@@ -65,7 +76,9 @@ pub enum Unreadable {
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     /// There is nothing.
-    #[error("there is no journal here: correct REDIS_ADDR, REDIS_DB or TARTARUS_KEY_PREFIX")]
+    #[error(
+        "there is no journal here: correct --redis or REDIS_ADDR, REDIS_DB or TARTARUS_KEY_PREFIX"
+    )]
     Empty,
     /// The file can't be opened.
     #[error("{path}: {error}")]
@@ -135,6 +148,8 @@ pub struct FromJournal {
     archive: Option<Archive>,
     /// What has left it.
     archived: Option<Archived>,
+    /// Where the journal is, and what says so, to be told where it does not answer.
+    named: Option<(String, &'static str)>,
     /// The oldest entry that the journal was seen to have: what lies before is in the archive.
     oldest: Sequence,
     next: Sequence,
@@ -155,6 +170,7 @@ impl Source {
             journal: Some(journal),
             archive: None,
             archived: None,
+            named: None,
             page_bytes,
             oldest: 0,
             next: 1,
@@ -169,6 +185,7 @@ impl Source {
             journal: None,
             archive: Some(archive),
             archived: None,
+            named: None,
             page_bytes: PAGE_BYTES,
             oldest: 0,
             next: 1,
@@ -193,9 +210,14 @@ impl Source {
         self
     }
 
-    /// The journal in a Redis.
-    pub fn redis(config: RedisConfig) -> Self {
-        Self::journal(Arc::new(RedisJournal::new(config)))
+    /// The journal in a Redis, whose address a flag or a variable of this name says.
+    pub fn redis(config: RedisConfig, name: &'static str) -> Self {
+        let at = config.address.to_string();
+        let mut source = Self::journal(Arc::new(RedisJournal::new(config)));
+        if let Self::Journal(from) = &mut source {
+            from.named = Some((at, name));
+        }
+        source
     }
 
     /// An export.
@@ -266,7 +288,7 @@ impl Source {
         match journal.head().await {
             Ok(head) => Ok(Some(Ok(head))),
             Err(CheckError::Refused(refusal)) => Ok(Some(Err(refusal))),
-            Err(CheckError::Trouble(trouble)) => Err(trouble.into()),
+            Err(CheckError::Trouble(trouble)) => Err(from.unread(trouble)),
         }
     }
 
@@ -318,11 +340,36 @@ impl Source {
     }
 }
 
+/// What a Redis answered instead of a journal, and what to correct.
+fn of_redis(at: &str, name: &str, trouble: &Trouble) -> String {
+    match trouble {
+        // Who was not let in was told what to correct.
+        Trouble::Denied(why) if why.starts_with("Redis at ") => why.to_string(),
+        Trouble::Denied(_) => {
+            format!("Redis at {at}: {trouble}: correct {name}, REDIS_DB or TARTARUS_KEY_PREFIX")
+        }
+        Trouble::Unreachable(_) | Trouble::WrongServer(_) => {
+            format!("Redis at {at}: {trouble}: correct {name}")
+        }
+        Trouble::Busy(_) => format!("Redis at {at}: {trouble}: try again, or correct {name}"),
+    }
+}
+
 impl FromJournal {
+    /// What the journal answered instead, with where that is.
+    fn unread(&self, why: impl Into<Unreadable>) -> Unreadable {
+        match (why.into(), &self.named) {
+            (Unreadable::Journal(trouble), Some((at, name))) => {
+                Unreadable::Redis { at: at.clone(), name, trouble }
+            }
+            (other, _) => other,
+        }
+    }
+
     /// The oldest entry of the journal, if there is one.
     async fn first(&mut self) -> Result<Option<(EntryId, Bytes)>, Unreadable> {
         let Some(journal) = &self.journal else { return Ok(None) };
-        let first = journal.stored(1, 1).await?.into_iter().next();
+        let first = journal.stored(1, 1).await.map_err(|why| self.unread(why))?.into_iter().next();
         self.oldest = first.as_ref().map_or(0, |(id, _)| id.seq);
         Ok(first)
     }
@@ -345,7 +392,8 @@ impl FromJournal {
         if let Some(journal) = &self.journal
             && self.next >= self.oldest
         {
-            let stored = journal.stored(self.next, self.page_bytes).await?;
+            let stored = journal.stored(self.next, self.page_bytes).await;
+            let stored = stored.map_err(|why| self.unread(why))?;
             match stored.first() {
                 Some((first, _)) if first.seq > self.next => self.oldest = first.seq,
                 Some(_) | None => return Ok(stored),
@@ -364,7 +412,7 @@ impl FromJournal {
         if self.cursor.is_none() {
             self.next = self.oldest;
         }
-        Ok(journal.stored(self.oldest, self.page_bytes).await?)
+        journal.stored(self.oldest, self.page_bytes).await.map_err(|why| self.unread(why))
     }
 
     async fn page(&mut self) -> (Vec<Entry>, Option<Over>) {
@@ -415,7 +463,7 @@ impl FromJournal {
         let held = |(id, bytes)| Entry::parse(id, bytes).map(|entry| holds(entry.header()));
         let (mut low, mut high) = match (&self.journal, first) {
             (Some(journal), Some((id, bytes))) if !held((id, bytes.clone())).unwrap_or(false) => {
-                (id.seq, journal.head().await?.seq + 1)
+                (id.seq, journal.head().await.map_err(|why| self.unread(why))?.seq + 1)
             }
             (_, first) => match &self.archived {
                 Some(archived) => return Ok(archived.first_where(holds).await?),
@@ -425,7 +473,7 @@ impl FromJournal {
         let Some(journal) = &self.journal else { return Ok(low) };
         while low < high {
             let middle = low + (high - low) / 2;
-            let stored = journal.stored(middle, 1).await?;
+            let stored = journal.stored(middle, 1).await.map_err(|why| self.unread(why))?;
             match stored.into_iter().next().map(held) {
                 Some(Ok(false)) => low = middle + 1,
                 Some(Ok(true)) | None => high = middle,

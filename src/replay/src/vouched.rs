@@ -192,7 +192,8 @@ impl Vouched {
         self.told.keys = self.keys.iter().map(PublicKey::to_string).collect();
         if !self.trust.keys.is_empty() && self.told.checkpoints == 0 {
             let what = "no checkpoint by a pinned key is here: nothing says that this is the \
-                        journal it claims to be"
+                        journal it claims to be (a leader signs one a minute, if not told otherwise, \
+                        and at a planned stop)"
                 .to_owned();
             self.wrong(first, None, what);
         }

@@ -189,6 +189,9 @@ fn where_no_journal_is_none_is_begun() {
     assert_eq!(server.keys(0), Vec::<String>::new(), "nothing is written");
     let away = tests::tartarus(&["replay", "verify"], &[("REDIS_ADDR", "127.0.0.1:1")]).expect(1);
     assert!(away.stderr.contains("correct REDIS_ADDR"), "{}", away.stderr);
+    let away = tartarus("replay verify --redis 127.0.0.1:1").expect(1);
+    assert!(away.stderr.contains("Redis at 127.0.0.1:1: "), "{}", away.stderr);
+    assert!(away.stderr.contains("correct --redis"), "{}", away.stderr);
     let none = tests::tartarus(&["replay", "verify"], &[("REDIS_ADDR", "")]).expect(2);
     assert!(none.stderr.contains("--file FILE"), "{}", none.stderr);
 }

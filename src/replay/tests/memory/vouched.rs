@@ -203,6 +203,7 @@ fn a_forger_who_signs_himself_is_found_by_a_pinned_key_and_by_nothing_else() {
     assert_eq!((unpinned.findings.as_slice(), unpinned.pinned), (&[][..], 0));
     let pinned = ask(&whole, &[ours().public()], &[]);
     found(&pinned, 1, "no checkpoint by a pinned key");
+    found(&pinned, 1, "signs one a minute, if not told otherwise, and at a planned stop");
     assert!(pinned.findings.iter().any(|finding| finding.what.contains("which is not pinned")));
 }
 

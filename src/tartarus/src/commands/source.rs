@@ -28,7 +28,8 @@ pub fn open(args: &SourceArgs) -> Result<Source, Failure> {
     let config = config.map_err(|error| Failure::Usage(error.to_string()))?;
     match config.redis_config() {
         Some(redis) => {
-            let source = Source::redis(redis);
+            let name = if args.redis.is_some() { "--redis" } else { "REDIS_ADDR" };
+            let source = Source::redis(redis, name);
             Ok(match archive {
                 Some(archive) => source.beside(archive),
                 None => source,
