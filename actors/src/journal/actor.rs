@@ -35,8 +35,12 @@ pub struct JournalActor {
     export_dir: PathBuf,
     fallen: watch::Sender<Option<Fallen>>,
     stopping: bool,
-    /// Whether something was written since the journal's end was looked at last.
+    /// Whether something was written since the journal's end was to be looked at last.
     wrote: bool,
+    /// How often it was not looked at for that.
+    unseen: u32,
+    /// Whether it is to be looked at next.
+    due: bool,
     /// Whether nothing but a look is under way, for which nobody waits.
     looking: bool,
 }
@@ -44,6 +48,8 @@ pub struct JournalActor {
 /// How often the end of the journal is looked at while nothing is written: followers that have read
 /// more than there is wait for it.
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// While something is written it is looked at one time in so many: an append meets most of it.
+const LOOK_ANYWAY: u32 = 5;
 /// The entry that a journal begins with, and that holds nothing.
 const GENESIS: Sequence = 1;
 
@@ -77,6 +83,8 @@ impl JournalActor {
             fallen,
             stopping: false,
             wrote: false,
+            unseen: 0,
+            due: false,
             looking: false,
         }
     }
@@ -84,6 +92,9 @@ impl JournalActor {
     /// Takes all of the outbox, unless an append is under way or the role is over.
     fn append(&mut self, context: &mut Context<Self>) {
         while self.writer.is_some() && self.fallen.borrow().is_none() {
+            if std::mem::take(&mut self.due) && !self.stopping {
+                return self.confirm(Vec::new(), context);
+            }
             if self.outbox.is_empty() {
                 if self.stopping {
                     self.fall(Fallen::Stopped);
@@ -137,7 +148,7 @@ impl JournalActor {
         let Some(mut writer) = self.writer.take() else { return };
         self.looking = releases.is_empty();
         let asking = async move {
-            let outcome = writer.confirm().await;
+            let outcome = writer.confirm(releases.is_empty()).await;
             (writer, outcome, releases)
         };
         context.spawn(asking.into_actor(self).map(
@@ -259,10 +270,12 @@ impl Actor for JournalActor {
     fn started(&mut self, context: &mut Self::Context) {
         // Nobody else can give back what Redis lost while there is nothing to write.
         context.run_interval(LOOK_EVERY, |actor, context| {
-            let idle = !std::mem::take(&mut actor.wrote) && actor.outbox.is_empty();
-            if idle && actor.fallen.borrow().is_none() {
-                actor.confirm(Vec::new(), context);
+            if std::mem::take(&mut actor.wrote) && actor.unseen + 1 < LOOK_ANYWAY {
+                actor.unseen += 1;
+                return;
             }
+            (actor.unseen, actor.due) = (0, true);
+            actor.append(context);
         });
     }
 }

@@ -122,8 +122,8 @@ pub enum Refusal {
     },
     /// The head and the stream disagree: somebody wrote by hand, or Redis lost a part of a write.
     #[error(
-        "{key} says that entry {head} is the newest, and the stream's newest is {last}: restore \
-         the data of Redis, or remove what was written by hand"
+        "{key} says that entry {head} is the newest, and {last} is the last that the stream was given: \
+         restore the data of Redis, or undo what was removed or written by hand"
     )]
     HeadDiffers {
         /// The key of the head.
@@ -204,11 +204,23 @@ pub enum Trouble {
     Denied(Arc<str>),
 }
 
+/// What the first word of a refusal says.
+fn meaning(reply: &str) -> &'static str {
+    match reply.split([' ', ':']).next() {
+        Some("NOHEAD") => "the key of its head is gone",
+        Some("NOSTREAM") => "its stream is gone",
+        Some("REJECTED" | "CONFLICT") => "somebody has written to it by hand",
+        Some("WRONGTYPE") => "one of its keys is something else",
+        Some("NOPERM") => "the user of Redis may not do that",
+        Some(_) | None => "Redis refuses for good",
+    }
+}
+
 /// Why the journal must not be written any more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The server refused for a reason that does not pass.
-    #[error("the journal refused an append: {0}")]
+    #[error("the journal can't be written, {what}: {0}", what = meaning(.0))]
     Reply(Arc<str>),
     /// The checks of a new connection failed.
     #[error(transparent)]

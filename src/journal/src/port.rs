@@ -102,8 +102,11 @@ pub trait Journal: Send + Sync + fmt::Debug {
 
     /// Looks whether the journal ends with `committed`, and answers as an append would that has to
     /// go behind it: it is `Committed`, or there is a `Conflict`, or the journal can't be written.
-    /// Nothing is written.
-    async fn confirm(&self, committed: EntryId) -> Appended {
+    /// Nothing is written. `whole` also repeats the checks of a new connection, of which an append
+    /// does without.
+    async fn confirm(&self, committed: EntryId, whole: bool) -> Appended {
+        // What the head comes from is asked for nothing less.
+        let _ = whole;
         match self.head().await {
             Ok(head) if head == committed => Appended::Committed { duplicate: true },
             Ok(head) => Appended::Conflict { head },

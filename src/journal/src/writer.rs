@@ -169,18 +169,18 @@ impl Writer {
     /// come in the order they were sealed in. Dropping the future leaves the batch in doubt; the
     /// same entry may then be committed again.
     pub async fn commit(&mut self, sealed: &Sealed) -> Outcome {
-        self.insist(Some(sealed)).await
+        self.insist(Some(sealed), false).await
     }
 
     /// Looks where the journal ends, as a batch would: asked before an answer leaves that writes
     /// nothing, which was decided from what this writer knows, and now and then while there is nothing
     /// to write. Committed means that nobody else has written since, and that nothing is missing: a
-    /// journal that lost its tail is given it back.
-    pub async fn confirm(&mut self) -> Outcome {
-        self.insist(None).await
+    /// journal that lost its tail is given it back. `whole` also asks whether all of it is there still.
+    pub async fn confirm(&mut self, whole: bool) -> Outcome {
+        self.insist(None, whole).await
     }
 
-    async fn insist(&mut self, sealed: Option<&Sealed>) -> Outcome {
+    async fn insist(&mut self, sealed: Option<&Sealed>, whole: bool) -> Outcome {
         if let Some(reason) = &self.ended {
             return Outcome::Failed(FailStop { reason: reason.clone(), held: Vec::new() });
         }
@@ -188,7 +188,7 @@ impl Writer {
         loop {
             let tried = match sealed {
                 Some(sealed) => self.journal.append(sealed).await,
-                None => self.journal.confirm(self.committed).await,
+                None => self.journal.confirm(self.committed, whole).await,
             };
             match tried {
                 Appended::Committed { duplicate } => {

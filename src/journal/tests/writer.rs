@@ -183,12 +183,12 @@ async fn a_look_at_the_end_finds_what_a_batch_would_and_gives_back_what_was_lost
         given
     };
     let mut whole = after_three().await;
-    assert_eq!(whole.writer.confirm().await, Outcome::Committed);
+    assert_eq!(whole.writer.confirm(false).await, Outcome::Committed);
 
     let mut torn = after_three().await;
     torn.store.roll_back(torn.writer.committed().seq - 2);
     torn.journal.faults().plan([Fault::Refuse, Fault::LoseReply]);
-    assert_eq!(torn.writer.confirm().await, Outcome::Committed);
+    assert_eq!(torn.writer.confirm(false).await, Outcome::Committed);
     assert_eq!(torn.texts().await, ["one", "two", "three"]);
     assert_eq!(*torn.writer.health().borrow(), Health::Leading);
 
@@ -200,16 +200,16 @@ async fn a_look_at_the_end_finds_what_a_batch_would_and_gives_back_what_was_lost
         for _ in 0..theirs {
             assert_eq!(other.commit(&seal(&mut chain, "theirs")).await, Outcome::Committed);
         }
-        let outcome = given.writer.confirm().await;
+        let outcome = given.writer.confirm(false).await;
         let Outcome::SteppedDown(down) = outcome else { panic!("{kept} {theirs}: {outcome:?}") };
         let lost: Vec<_> = down.lost.iter().map(|sealed| sealed.entry().clone()).collect();
         assert_eq!(texts(&lost), ["one", "two", "three"][kept as usize..], "{kept} {theirs}");
-        assert!(matches!(given.writer.confirm().await, Outcome::Failed(_)), "it has ended");
+        assert!(matches!(given.writer.confirm(false).await, Outcome::Failed(_)), "it has ended");
     }
 
     let mut empty = after_three().await;
     empty.store.roll_back(0);
-    let Outcome::Failed(stop) = empty.writer.confirm().await else { panic!("not stopped") };
+    let Outcome::Failed(stop) = empty.writer.confirm(false).await else { panic!("not stopped") };
     assert!(matches!(stop.reason, FailReason::Refused(_)), "{:?}", stop.reason);
     assert_eq!(stop.held.len(), 3, "what is missing is held");
 }

@@ -171,7 +171,15 @@ impl Follower {
                 // What was read may still be more than there is.
                 Ok(()) if self.behind.is_none() => self.heal(),
                 Ok(()) => {}
-                Err(Stuck::For(trouble)) => self.suffer(trouble.to_string()),
+                Err(Stuck::For(trouble)) => {
+                    // What is denied because a key is something else by now does not pass.
+                    if matches!(trouble, Trouble::Denied(_))
+                        && let Err(CheckError::Refused(refusal)) = self.journal.check().await
+                    {
+                        return Err(Stuck::Ever(refusal.to_string()));
+                    }
+                    self.suffer(trouble.to_string());
+                }
                 Err(Stuck::Shrunk(head)) => {
                     let why = self.lost(head);
                     if self.behind.get_or_insert_with(Instant::now).elapsed() > PUT_BACK_WITHIN {
@@ -214,6 +222,12 @@ impl Follower {
     /// # Errors
     /// The journal does not answer, or is not this one any more.
     pub async fn catch_up(&mut self, to: &Subscribers) -> Result<Tail, Stuck> {
+        // Whoever is to write it next asks first whether all of it is there.
+        match self.journal.check().await {
+            Ok(_) => {}
+            Err(CheckError::Trouble(trouble)) => return Err(trouble.into()),
+            Err(CheckError::Refused(refusal)) => return Err(Stuck::Ever(refusal.to_string())),
+        }
         self.read(to).await?;
         match self.look_ahead().await {
             Err(Stuck::Shrunk(head)) => self.put_back(head).await?,

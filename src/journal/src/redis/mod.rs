@@ -164,6 +164,12 @@ impl RedisJournal {
         appended
     }
 
+    /// Repeats the checks of a new connection on the one that appends.
+    async fn found_again(&self) -> Result<(), Attempt> {
+        let mut connection = self.append_link().await?;
+        self.found(&mut connection).await.map(drop)
+    }
+
     async fn append_link(&self) -> Result<Connection, Attempt> {
         if let Some(connection) = self.appends.live().await {
             return Ok(connection);
@@ -274,9 +280,19 @@ impl Journal for RedisJournal {
         appended
     }
 
-    async fn confirm(&self, committed: EntryId) -> Appended {
+    async fn confirm(&self, committed: EntryId, whole: bool) -> Appended {
         // Behind no entry at all: it is there, or it is not.
-        self.compare_and_append("", &committed.to_string(), &[]).await
+        let there = self.compare_and_append("", &committed.to_string(), &[]).await;
+        if !whole || !matches!(there, Appended::Committed { .. }) {
+            return there;
+        }
+        match self.found_again().await {
+            Ok(()) => there,
+            Err(attempt) => {
+                self.appends.set(None).await;
+                attempt.into()
+            }
+        }
     }
 
     async fn trim(&self, first: Sequence, logged: EntryId) -> Result<Sequence, Trouble> {

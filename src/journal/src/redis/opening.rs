@@ -114,6 +114,20 @@ impl RedisJournal {
         Ok(tail_of(&entry))
     }
 
+    /// What the keys hold: the journal is whole, and the same as at start.
+    pub(super) async fn found(&self, connection: &mut Connection) -> Result<Found, Attempt> {
+        let found = checks::keys(connection, &self.keys).await?.ok_or_else(|| {
+            let (key, found) = (self.keys.journal.clone(), "missing".into());
+            Refusal::Key { key, found, wanted: "stream" }
+        })?;
+        match *self.pinned() {
+            Some(pinned) if pinned != found.identity => {
+                Err(Attempt::Refused(Refusal::Swapped { pinned, found: found.identity }))
+            }
+            Some(_) | None => Ok(found),
+        }
+    }
+
     /// A new connection that may append: the server is a primary, and the journal is whole and
     /// the same as at start.
     pub(super) async fn checked(&self) -> Result<(Connection, Tail), Attempt> {
@@ -121,15 +135,7 @@ impl RedisJournal {
         if !checks::is_primary(&mut connection).await? {
             return Err(Attempt::WrongServer("ROLE is not master".into()));
         }
-        let found = checks::keys(&mut connection, &self.keys).await?.ok_or_else(|| {
-            let (key, found) = (self.keys.journal.clone(), "missing".into());
-            Refusal::Key { key, found, wanted: "stream" }
-        })?;
-        if let Some(pinned) = *self.pinned()
-            && pinned != found.identity
-        {
-            return Err(Attempt::Refused(Refusal::Swapped { pinned, found: found.identity }));
-        }
+        let found = self.found(&mut connection).await?;
         let tail = self.tail(&mut connection, &found).await?;
         Ok((connection, tail))
     }

@@ -156,6 +156,7 @@ impl AppState {
         let state = self.door.state();
         match &*state {
             State::Open(_) => Ok(Open(state)),
+            State::Shut { why, .. } if self.door.is_failed() => Err(problem::failed(why)),
             State::Shut { why, leader } => Err(problem::shut(why, leader.as_deref())),
         }
     }

@@ -357,6 +357,15 @@ pub fn no_past(why: NoPast, at: At) -> Fault {
     }
 }
 
+/// 503: this instance has stopped for good.
+pub fn failed(why: &str) -> Fault {
+    let detail = format!(
+        "{why}. This instance writes no more until an operator has mended the journal and restarted it: \
+         `tartarus replay verify` and docs/operations.md say how"
+    );
+    Fault::of(503, code::NO_LEADER, detail).retry_after(LATER_S).outcome(Outcome::NotApplied)
+}
+
 /// 503: this instance does not lead.
 pub fn shut(why: &str, leader: Option<&str>) -> Fault {
     let detail = match leader {
