@@ -66,6 +66,8 @@ pub struct Config {
     pub olympus: Find,
     /// The bearer token for Olympus.
     pub token: Option<Secret>,
+    /// The file it was read from.
+    pub token_file: Option<PathBuf>,
     /// Which isolation the node may do without.
     pub isolation: Demanded,
     /// After being told to stop, how long work may go on.
@@ -169,10 +171,13 @@ impl Config {
         let mut read = Reader { variable, origins: Vec::new() };
         let production = environment(&mut read)?;
         let token = read.secret("TARTARUS_TOKEN", "TARTARUS_TOKEN_FILE")?;
+        // `secret` has read it.
+        let token_file = read.text("TARTARUS_TOKEN_FILE").map(PathBuf::from);
         if token.as_ref().is_some_and(|token| !is_header_text(token.reveal())) {
-            return Err(ConfigError(
-                "TARTARUS_TOKEN holds a character that can't be sent: use visible ASCII".into(),
-            ));
+            let name = secret::said_by("TARTARUS_TOKEN", token_file.as_deref());
+            return Err(ConfigError(format!(
+                "{name} holds a character that can't be sent: use visible ASCII"
+            )));
         }
         let olympus = olympus(&mut read, production)?;
         let node = node(&mut read)?;
@@ -198,6 +203,7 @@ impl Config {
             data_dir,
             olympus,
             token,
+            token_file,
             isolation,
             drain_grace,
             origins,
@@ -232,6 +238,7 @@ impl Config {
             data_dir,
             olympus: Find::At(url),
             token,
+            token_file: read.text("TARTARUS_TOKEN_FILE").map(PathBuf::from),
             isolation: isolation(&mut read, production)?,
             drain_grace: Duration::ZERO,
             origins: read.origins,

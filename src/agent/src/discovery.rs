@@ -175,11 +175,19 @@ pub enum NotFound {
         /// What went wrong.
         reason: String,
     },
-    /// Redis refused the password, or wants one.
-    #[error("Redis at {address} refused REDIS_PASSWORD (or wants one): {reason}")]
+    /// Redis wants a password.
+    #[error("Redis at {address} asks for a password: set REDIS_PASSWORD (or REDIS_PASSWORD_FILE)")]
+    NoPassword {
+        /// Host and port.
+        address: String,
+    },
+    /// Redis refused the password, or what its user asks.
+    #[error("Redis at {address} refuses {name} ({reason}): correct it, REDIS_USERNAME or its ACL")]
     Password {
         /// Host and port.
         address: String,
+        /// The variable that said the password.
+        name: String,
         /// What it said.
         reason: String,
     },
@@ -232,10 +240,14 @@ impl Redis {
             Ok(Err(error)) => {
                 let reason = error.to_string();
                 let code = error.code().unwrap_or_default();
-                let refused = matches!(code, "NOAUTH" | "WRONGPASS" | "NOPERM")
+                let refused = matches!(code, "WRONGPASS" | "NOPERM")
                     || error.kind() == redis::ErrorKind::AuthenticationFailed;
-                return Err(if refused {
-                    NotFound::Password { address, reason }
+                let file = self.password_file.as_deref();
+                return Err(if code == "NOAUTH" {
+                    NotFound::NoPassword { address }
+                } else if refused {
+                    let name = secret::said_by("REDIS_PASSWORD", file);
+                    NotFound::Password { address, name, reason }
                 } else {
                     failed(reason)
                 });
@@ -247,7 +259,7 @@ impl Redis {
     }
 
     async fn get(&self, key: &str) -> redis::RedisResult<Option<String>> {
-        let mut settings = RedisConnectionInfo::default().set_db(i64::from(self.db));
+        let mut settings = RedisConnectionInfo::default();
         if let Some(username) = &self.username {
             settings = settings.set_username(username);
         }
@@ -260,6 +272,8 @@ impl Redis {
             .set_redis_settings(settings);
         let client = redis::Client::open(info)?;
         let mut connection = client.get_multiplexed_async_connection().await?;
+        // Not by the connection's own settings: those hide what the server answers.
+        redis::cmd("SELECT").arg(self.db).exec_async(&mut connection).await?;
         redis::cmd("GET").arg(key).query_async(&mut connection).await
     }
 }

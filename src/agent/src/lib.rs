@@ -17,6 +17,7 @@
 //! | `spool` | output until it is acknowledged |
 //! | `attempt` | one sandbox from launch to end |
 //! | `session` | the connection |
+//! | `complaints` | what was said of a connection that failed |
 //! | `node` | the loop that ties them together |
 //! | `start` | checks before a node registers, start and stop |
 //!
@@ -25,6 +26,7 @@
 mod attempt;
 mod capacity;
 mod clock;
+mod complaints;
 pub mod config;
 pub mod discovery;
 mod identity;

@@ -14,8 +14,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::session::{AttemptRef, Refused, ToAgent};
-use secret::Secret;
+use api::session::{AttemptRef, RefusalCode, Refused, ToAgent};
+use log::Level;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -23,10 +23,11 @@ use uuid::Uuid;
 
 use crate::attempt::{self, Order};
 use crate::clock::since_boot_ms;
+use crate::complaints::Complaints;
 use crate::discovery::{Find, Url};
 use crate::obeyed;
 use crate::reconcile::{Action, Cause, Core, Input};
-use crate::session::{Link, NoConnection, connect};
+use crate::session::{Bearer, Link, NoConnection, connect};
 
 /// Inputs from attempts that may wait: with chunks of 64 KiB, 4 MiB. Beyond that the programs wait.
 const INPUTS: usize = 64;
@@ -55,7 +56,7 @@ pub(crate) struct Agent {
     core: Core,
     node: Arc<attempt::Node>,
     find: Find,
-    token: Option<Secret>,
+    token: Option<Bearer>,
     data_dir: PathBuf,
     inputs: mpsc::Receiver<Input>,
     reporter: mpsc::Sender<Input>,
@@ -66,7 +67,7 @@ pub(crate) struct Agent {
     hint: Option<Url>,
     /// Addresses that were tried.
     tried: usize,
-    complaint: String,
+    complaints: Complaints,
 }
 
 enum Connection {
@@ -87,7 +88,7 @@ impl Agent {
         core: Core,
         node: Arc<attempt::Node>,
         find: Find,
-        token: Option<Secret>,
+        token: Option<Bearer>,
         data_dir: PathBuf,
     ) -> Self {
         let (reporter, inputs) = mpsc::channel(INPUTS);
@@ -105,7 +106,7 @@ impl Agent {
             failures: 0,
             hint: None,
             tried: 0,
-            complaint: String::new(),
+            complaints: Complaints::default(),
         }
     }
 
@@ -145,12 +146,14 @@ impl Agent {
                     Input::Opened
                 }
                 Happened::Opened(Err(error)) => {
-                    self.complain(&error.to_string());
+                    self.complain(Level::Warn, &error.place(), &error.to_string());
                     self.try_another();
                     continue;
                 }
                 Happened::Lost(reason) => {
-                    self.complain(&format!("the session with Olympus was lost: {reason}"));
+                    let at = self.place();
+                    let text = format!("the session with Olympus at {at} was lost: {reason}");
+                    self.complain(Level::Warn, &at, &text);
                     self.try_another();
                     Input::Closed
                 }
@@ -159,7 +162,7 @@ impl Agent {
                 && let ToAgent::Welcome(welcome) = &**message
             {
                 log::info!(epoch = welcome.epoch, cluster:% = welcome.cluster; "welcome at olympus");
-                self.complaint.clear();
+                self.complaints.forget();
             }
             for action in self.core.handle(since_boot_ms(), input) {
                 if self.act(action).await? {
@@ -227,6 +230,7 @@ impl Agent {
     }
 
     async fn close(&mut self, cause: Cause) -> Result<(), Fatal> {
+        let at = self.place();
         let open = std::mem::replace(&mut self.connection, Connection::Pausing(Instant::now()));
         if let Connection::Open(link, since) = open {
             self.note_length(since);
@@ -242,15 +246,35 @@ impl Agent {
             Cause::Refused(refused) if !refused.code.may_pass() => return Err(Fatal(refused)),
             Cause::Refused(refused) => {
                 self.hint = refused.leader.as_deref().and_then(|url| url.parse().ok());
-                self.complain(&format!("olympus refused the session: {}", refused.detail));
+                match &self.hint {
+                    // How a house of several instances works; nothing is wrong.
+                    Some(leader) if refused.code == RefusalCode::NotLeader => {
+                        let text = format!("Olympus at {at} follows the one at {leader}");
+                        self.complain(Level::Info, &at, &text);
+                    }
+                    _ => {
+                        let text =
+                            format!("Olympus at {at} refused the session: {}", refused.detail);
+                        self.complain(Level::Warn, &at, &text);
+                    }
+                }
             }
-            Cause::StaleEpoch { theirs, seen } => self.complain(&format!(
-                "this instance of olympus is deposed: its epoch is {theirs}, {seen} was seen"
-            )),
+            Cause::StaleEpoch { theirs, seen } => {
+                let text = format!(
+                    "Olympus at {at} is deposed: its epoch is {theirs}, and {seen} was seen"
+                );
+                self.complain(Level::Warn, &at, &text);
+            }
             Cause::Silence(ms) => {
-                self.complain(&format!("nothing was heard of olympus for {ms} ms"));
+                // In whole seconds, so that the same silence is the same sentence.
+                let silent = ms.div_ceil(1_000);
+                let text = format!("nothing was heard of Olympus at {at} for {silent} s");
+                self.complain(Level::Warn, &at, &text);
             }
-            Cause::Rules(what) => self.complain(&format!("olympus broke the protocol: {what}")),
+            Cause::Rules(what) => {
+                let text = format!("Olympus at {at} broke the protocol: {what}");
+                self.complain(Level::Warn, &at, &text);
+            }
         }
         // A leader that was named is tried at once, but not for ever.
         if self.hint.is_none() || self.failures > 2 {
@@ -291,14 +315,18 @@ impl Agent {
         self.connection = Connection::Pausing(Instant::now() + pause);
     }
 
-    /// Says what is wrong, once until it changes.
-    fn complain(&mut self, complaint: &str) {
-        if self.complaint == complaint {
-            log::debug!("{complaint}");
-        } else {
-            log::warn!("{complaint}");
-            complaint.clone_into(&mut self.complaint);
+    /// Whom the open session is with.
+    fn place(&self) -> String {
+        match &self.connection {
+            Connection::Open(link, _) => link.url.to_string(),
+            Connection::Pausing(_) | Connection::Opening(_) => String::new(),
         }
+    }
+
+    /// Says what is wrong with a place, once until it changes.
+    fn complain(&mut self, level: Level, place: &str, complaint: &str) {
+        let news = self.complaints.is_news(since_boot_ms(), place, complaint);
+        log::log!(if news { level } else { Level::Debug }, "{complaint}");
     }
 
     /// Sees that nothing of this agent's runs any more.

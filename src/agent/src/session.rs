@@ -32,6 +32,17 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// For the other end to close its side, when the agent leaves.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Which token is the right one, for a person to look for.
+const THE_TOKEN: &str =
+    "the token of Olympus (its TARTARUS_BOOTSTRAP_TOKEN, or what its first start printed)";
+
+/// The token, and the variable that said it.
+#[derive(Clone)]
+pub(crate) struct Bearer {
+    pub(crate) token: Secret,
+    pub(crate) name: String,
+}
+
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoConnection {
@@ -46,9 +57,20 @@ pub(crate) enum NoConnection {
         /// What the system said.
         reason: String,
     },
-    /// It wants another token.
-    #[error("Olympus at {0} refused TARTARUS_TOKEN (or wants one)")]
-    Unauthorized(Url),
+    /// It wants a token.
+    #[error(
+        "Olympus at {0} wants a token: set TARTARUS_TOKEN (or TARTARUS_TOKEN_FILE) to {THE_TOKEN}, and \
+         start the agent again"
+    )]
+    NoToken(Url),
+    /// It wants another one.
+    #[error("Olympus at {url} refuses {name}: give it {THE_TOKEN}, and start the agent again")]
+    WrongToken {
+        /// Where.
+        url: Url,
+        /// The variable that said it.
+        name: String,
+    },
     /// It answered, but not with a session.
     #[error("Olympus at {url} opened no session: {reason}")]
     Answered {
@@ -57,6 +79,19 @@ pub(crate) enum NoConnection {
         /// What it said.
         reason: String,
     },
+}
+
+impl NoConnection {
+    /// What it is about.
+    pub(crate) fn place(&self) -> String {
+        match self {
+            Self::NotFound(_) => "Redis".into(),
+            Self::NoToken(url)
+            | Self::Unreachable { url, .. }
+            | Self::WrongToken { url, .. }
+            | Self::Answered { url, .. } => url.to_string(),
+        }
+    }
 }
 
 /// An open connection.
@@ -72,7 +107,7 @@ pub(crate) async fn connect(
     find: Find,
     tried: usize,
     hint: Option<Url>,
-    token: Option<Secret>,
+    token: Option<Bearer>,
 ) -> Result<Link, NoConnection> {
     let url = match hint {
         Some(url) => url,
@@ -84,7 +119,7 @@ pub(crate) async fn connect(
     }
 }
 
-async fn open(url: Url, token: Option<Secret>) -> Result<Link, NoConnection> {
+async fn open(url: Url, token: Option<Bearer>) -> Result<Link, NoConnection> {
     let unreachable = |error: std::io::Error| NoConnection::Unreachable {
         url: url.clone(),
         reason: error.to_string(),
@@ -95,9 +130,9 @@ async fn open(url: Url, token: Option<Secret>) -> Result<Link, NoConnection> {
     stream.set_nodelay(true).map_err(unreachable)?;
     let mut request =
         url.websocket(PATH).into_client_request().map_err(|error| answered(error.to_string()))?;
-    if let Some(token) = token {
+    if let Some(Bearer { token, name }) = &token {
         let mut value = HeaderValue::from_str(&format!("Bearer {}", token.reveal()))
-            .map_err(|_| answered("TARTARUS_TOKEN can't be sent".into()))?;
+            .map_err(|_| answered(format!("the token of {name} can't be sent")))?;
         value.set_sensitive(true);
         request.headers_mut().insert(AUTHORIZATION, value);
     }
@@ -108,7 +143,10 @@ async fn open(url: Url, token: Option<Secret>) -> Result<Link, NoConnection> {
     let socket = match opened {
         Ok((socket, _)) => socket,
         Err(tungstenite::Error::Http(response)) if response.status() == 401 => {
-            return Err(NoConnection::Unauthorized(url));
+            return Err(match token {
+                Some(Bearer { name, .. }) => NoConnection::WrongToken { url, name },
+                None => NoConnection::NoToken(url),
+            });
         }
         Err(tungstenite::Error::Http(response)) => {
             let body = response.body().as_deref().unwrap_or_default();

@@ -24,6 +24,7 @@ use crate::identity::Identity;
 use crate::node::{Agent, Fatal};
 use crate::obeyed;
 use crate::reconcile::Core;
+use crate::session::Bearer;
 use crate::spool;
 
 /// Stopped on request.
@@ -192,7 +193,9 @@ async fn prepare(config: Config) -> Result<(Agent, Isolation), StartError> {
     );
     let core = Core::new(identity, obeyed::load(&data_dir), spools);
     let node = attempt::Node { runtime: Arc::from(runtime), images: Arc::new(images) };
-    let agent = Agent::new(core, Arc::new(node), config.olympus, config.token, data_dir);
+    let name = secret::said_by("TARTARUS_TOKEN", config.token_file.as_deref());
+    let token = config.token.map(|token| Bearer { token, name });
+    let agent = Agent::new(core, Arc::new(node), config.olympus, token, data_dir);
     Ok((agent, isolation))
 }
 

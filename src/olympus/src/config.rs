@@ -90,10 +90,11 @@ impl<T> Setting<T> {
 
     /// The variable that was set, where `name` and its `_FILE` twin may both say a secret.
     pub fn said_by(&self, name: &str) -> String {
-        match &self.origin {
-            Origin::File(path) => format!("{name}_FILE {path:?}"),
-            Origin::Environment | Origin::Default | Origin::Program => name.to_owned(),
-        }
+        let file = match &self.origin {
+            Origin::File(path) => Some(path.as_path()),
+            Origin::Environment | Origin::Default | Origin::Program => None,
+        };
+        secret::said_by(name, file)
     }
 }
 

@@ -75,6 +75,15 @@ impl Secret {
     }
 }
 
+/// The variable that said a secret: its own, or its twin, with the file that is named there.
+#[must_use]
+pub fn said_by(name: &str, file: Option<&Path>) -> String {
+    match file {
+        Some(file) => format!("{name}_FILE {file:?}"),
+        None => name.to_owned(),
+    }
+}
+
 /// What to do about a file that can't be read.
 fn mend(error: &io::Error) -> &'static str {
     match error.kind() {

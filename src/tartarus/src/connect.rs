@@ -30,20 +30,31 @@ pub fn client(addr: Option<&str>) -> Result<Client, Failure> {
 /// those.
 ///
 /// # Errors
-/// The file can't be read, or both are set.
+/// The file can't be read, both are set, or no header can carry it.
 pub fn token() -> Result<Option<String>, Failure> {
     let direct = std::env::var("TARTARUS_TOKEN").ok().filter(|token| !token.is_empty());
     let file = std::env::var("TARTARUS_TOKEN_FILE").ok().filter(|path| !path.is_empty());
-    match (direct, file) {
-        (Some(_), Some(_)) => Err(Failure::Usage(
-            "TARTARUS_TOKEN and TARTARUS_TOKEN_FILE are both set: set one of them".to_owned(),
-        )),
-        (None, Some(path)) => match Secret::of_file(Path::new(&path)) {
-            Ok(token) => Ok(Some(token.reveal().to_owned())),
-            Err(why) => Err(Failure::Usage(format!("TARTARUS_TOKEN_FILE={path:?}: {why}"))),
+    let token = match (direct, &file) {
+        (Some(_), Some(_)) => {
+            return Err(Failure::Usage(
+                "TARTARUS_TOKEN and TARTARUS_TOKEN_FILE are both set: set one of them".to_owned(),
+            ));
+        }
+        (None, Some(path)) => match Secret::of_file(Path::new(path)) {
+            Ok(token) => Some(token.reveal().to_owned()),
+            Err(why) => {
+                return Err(Failure::Usage(format!("TARTARUS_TOKEN_FILE={path:?}: {why}")));
+            }
         },
-        (direct, None) => Ok(direct),
+        (direct, None) => direct,
+    };
+    if token.as_ref().is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
+        let name = secret::said_by("TARTARUS_TOKEN", file.as_deref().map(Path::new));
+        return Err(Failure::Usage(format!(
+            "{name} holds a character that can't be sent: use visible ASCII"
+        )));
     }
+    Ok(token)
 }
 
 /// The moment that ages in a table are counted to: now, or the one that is looked at.

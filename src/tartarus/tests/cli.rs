@@ -94,12 +94,16 @@ fn mistakes_end_with_their_code_and_what_to_do() {
 
 #[test]
 fn bad_configurations_end_with_2_and_name_the_variable() {
+    let dir = tempfile::tempdir().unwrap();
+    let blanks = dir.path().join("token").display().to_string();
+    std::fs::write(&blanks, "a token\n").unwrap();
     for (command, name, value, words) in [
         ("ps", "TARTARUS_ADDR", "nonsense::", "write it as \"http://host:port\""),
         ("ps", "TARTARUS_LOG_FORMAT", "xml", "TARTARUS_LOG_FORMAT=\"xml\": give text or json"),
         ("ps", "TARTARUS_TOKEN_FILE", "/no/such", "TARTARUS_TOKEN_FILE=\"/no/such\": it can't be"),
         ("ps", "TARTARUS_TOKEN_FILE", "/dev/zero", "it has more than 4096 bytes"),
-        ("ps", "TARTARUS_TOKEN", "a\nb", "TARTARUS_TOKEN"),
+        ("ps", "TARTARUS_TOKEN", "a\nb", "TARTARUS_TOKEN holds a character"),
+        ("ps", "TARTARUS_TOKEN_FILE", &blanks, "TARTARUS_TOKEN_FILE \""),
         ("olympus", "TARTARUS_ENV", "prod", "TARTARUS_ENV"),
         ("olympus", "REDIS_ADDR", "redis://localhost:6379", "host:port"),
         ("olympus", "REDIS_ADDR", "localhost", "host:port"),

@@ -4,7 +4,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tests::house::Agent;
 use tests::http::{host, id};
-use tests::{Api, House, RedisServer, until};
+
+use tests::{AgentPlan, Api, House, RedisServer, until, until_sync};
 
 /// An agent that asks Redis who leads.
 async fn agent(house: &House) -> Agent {
@@ -174,6 +175,33 @@ async fn a_leader_that_is_stopped_hands_over() {
     assert_eq!(house.olympus.process.exit_code(), Some(0));
 }
 
+/// What an agent has said of its connection.
+fn of_connections(agent: &Agent, level: &str) -> Vec<String> {
+    let lines = agent.process.log().into_iter();
+    let of = lines.filter(|line| line["target"] == "agent::node" && line["level"] == level);
+    of.filter_map(|line| line["message"].as_str().map(str::to_owned)).collect()
+}
+
+#[test]
+fn an_agent_says_once_what_is_wrong_with_each_address() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let urls = [(); 2].map(|()| format!("http://127.0.0.1:{}", tests::net::free_port()));
+    let mut plan = AgentPlan::new("n1", dir.path());
+    plan.env("TARTARUS_ADDR", &urls.join(",")).env("RUST_LOG", "agent=debug");
+    let agent = plan.spawn();
+    let about = |level: &str, url: &str| {
+        let said = of_connections(&agent, level);
+        said.iter()
+            .filter(|line| line.contains(&format!("cannot reach Olympus at {url}: ")))
+            .count()
+    };
+    // What is not said again is told to who asks for everything.
+    until_sync("three more rounds", || (about("debug", &urls[1]) >= 3).then_some(()));
+    for url in &urls {
+        assert_eq!(about("warn", url), 1, "{:?}", agent.process.lines());
+    }
+}
+
 #[tokio::test]
 async fn of_a_list_of_addresses_a_living_one_is_found() {
     let mut house = House::redis().await;
@@ -182,7 +210,12 @@ async fn of_a_list_of_addresses_a_living_one_is_found() {
     let list = format!("{nobody},{},{}", other.api().url, house.api.url);
     let mut plan = house.agent("n1");
     plan.env("TARTARUS_ADDR", &list);
-    let _agent = plan.start(&house.api).await;
+    let agent = plan.start(&house.api).await;
+    let warned = of_connections(&agent, "warn");
+    assert!(warned.len() == 1 && warned[0].contains(&nobody), "a follower is normal: {warned:?}");
+    let told = of_connections(&agent, "info");
+    let follows = format!("Olympus at {} follows the one at {}", other.api().url, house.api.url);
+    assert_eq!(told.iter().filter(|line| **line == follows).count(), 1, "{told:?}");
     let cli = |args: &[&str]| tests::tartarus(args, &[("TARTARUS_ADDR", &list)]);
     let ran = cli(&["run", "--", "echo", "here"]).expect(0);
     assert_eq!(ran.stdout, "here\n", "a write, and output, through the list");

@@ -89,7 +89,13 @@ async fn with_tokens_every_call_but_the_health_checks_needs_one() {
     stranger.get("/readyz").await.expect(200);
     let mut plan = house.agent("n1");
     let refused = plan.spawn();
-    refused.process.until_says("TARTARUS_TOKEN");
+    refused.process.until_says("wants a token: set TARTARUS_TOKEN (or TARTARUS_TOKEN_FILE)");
+    drop(refused);
+    let file = house.path("token").display().to_string();
+    std::fs::write(&file, "another-token-altogether\n").expect("a file");
+    let refused = house.agent("n1").env("TARTARUS_TOKEN_FILE", &file).spawn();
+    let said = refused.process.until_says("refuses TARTARUS_TOKEN_FILE");
+    assert!(said.contains(&file) && said.contains("TARTARUS_BOOTSTRAP_TOKEN"), "{said}");
     assert_eq!(house.api.get("/v1/nodes").await.json()["items"], json!([]));
     drop(refused);
     let _agent = plan.env("TARTARUS_TOKEN", "s3cret-s3cret-s3cret").start(&house.api).await;

@@ -151,6 +151,8 @@ fn a_secret_may_come_from_a_file() {
     let path = path.to_str().unwrap();
     let config = read(&[("TARTARUS_TOKEN_FILE", path)]).unwrap();
     assert_eq!(config.token.as_ref().map(Secret::reveal), Some("from-file"));
+    std::fs::write(path, "from file\n").unwrap();
+    refused(&[("TARTARUS_TOKEN_FILE", path)], &["TARTARUS_TOKEN_FILE", path, "can't be sent"]);
     refused(
         &[("TARTARUS_TOKEN_FILE", path), ("TARTARUS_TOKEN", "x")],
         &["TARTARUS_TOKEN", "TARTARUS_TOKEN_FILE"],

@@ -98,6 +98,7 @@ pub(crate) fn config(find: Find, dir: &Path) -> Config {
         data_dir: dir.to_owned(),
         olympus: find,
         token: Some(Secret::new("s3cret")),
+        token_file: None,
         isolation: Demanded::Nothing,
         drain_grace: Duration::ZERO,
         origins: Vec::new(),

@@ -422,7 +422,17 @@ async fn through_redis() {
     };
     let wrong = Redis { password: Some(Secret::new("wrong")), ..redis.clone() };
     let error = Find::Through(wrong).leader(0).await.unwrap_err().to_string();
-    assert!(error.contains("REDIS_PASSWORD") && !error.contains("wrong"), "{error}");
+    assert!(error.contains("refuses REDIS_PASSWORD (") && !error.contains("wrong"), "{error}");
+    let file = dir.path().join("password");
+    std::fs::write(&file, "wrong\n").unwrap();
+    let wrong = Redis { password_file: Some(file.clone()), ..redis.clone() };
+    let error = Find::Through(wrong).leader(0).await.unwrap_err().to_string();
+    assert!(error.contains(&format!("refuses REDIS_PASSWORD_FILE {file:?} (")), "{error}");
+    for db in [0, 3] {
+        let none = Redis { password: None, db, ..redis.clone() };
+        let error = Find::Through(none).leader(0).await.unwrap_err().to_string();
+        assert!(error.contains("set REDIS_PASSWORD (or REDIS_PASSWORD_FILE)"), "{error}");
+    }
     let error = Find::Through(redis.clone()).leader(0).await.unwrap_err().to_string();
     assert!(error.contains("x:leader"), "{error}");
 

@@ -52,10 +52,7 @@ impl RedisConfig {
 
     /// The variable that says the password, and the file where it names one.
     pub(super) fn password_variable(&self) -> String {
-        match &self.password_file {
-            Some(file) => format!("REDIS_PASSWORD_FILE {file:?}"),
-            None => "REDIS_PASSWORD".to_owned(),
-        }
+        secret::said_by("REDIS_PASSWORD", self.password_file.as_deref())
     }
 }
 
