@@ -19,8 +19,11 @@ use secret::Secret;
 use crate::capacity;
 use crate::discovery::{Find, Redis, Url, Urls};
 
+mod labels;
 #[cfg(test)]
 mod tests;
+
+pub use labels::odd_labels;
 
 /// Every variable an agent reads.
 pub const VARIABLES: [&str; 19] = [

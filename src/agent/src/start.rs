@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::attempt;
-use crate::config::{Config, Demanded};
+use crate::config::{Config, Demanded, odd_labels};
 use crate::identity::Identity;
 use crate::node::{Agent, Fatal};
 use crate::obeyed;
@@ -164,6 +164,9 @@ async fn prepare(config: Config) -> Result<(Agent, Isolation), StartError> {
     let spools = prepare_spools(&data_dir).map_err(bad_dir)?;
     let images = Images::open(&data_dir).map_err(bad_dir)?;
 
+    for odd in odd_labels(&config.labels) {
+        log::warn!("HADES_LABEL: {odd}");
+    }
     let runtime = sandbox::runtime(&config.runtime, home)?;
     let isolation = sandbox::probe(&*runtime).await;
     for (name, why) in &isolation.missing {

@@ -1,13 +1,18 @@
 //! Logs, on stderr: text for people, JSON for machines.
 
 use std::io::{IsTerminal, Write};
+use std::str::FromStr;
 
 use env_logger::{Builder, Env};
-use log::Record;
 use log::kv::{Key, Value, VisitSource, VisitValue};
+use log::{LevelFilter, Record};
 use serde::{Serialize, Serializer};
 
 use crate::exit::Failure;
+
+/// The crates of this program that log.
+const PARTS: [&str; 8] =
+    ["agent", "client", "journal", "olympus", "olympus_actors", "replay", "sandbox", "tartarus"];
 
 /// What a process is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +50,16 @@ pub fn start(kind: Kind) -> Result<(), Failure> {
             )));
         }
     };
-    let mut builder = Builder::from_env(Env::default().default_filter_or(kind.level()));
+    // Empty is not set, as with every variable.
+    let levels = std::env::var("RUST_LOG").ok().filter(|levels| !levels.trim().is_empty());
+    let mut builder = Builder::from_env(Env::default());
+    if levels.is_none() {
+        builder.parse_filters(kind.level());
+    }
+    let silent = levels.filter(|levels| !hears_us(levels));
+    if silent.is_some() {
+        builder.filter_module(module_path!(), LevelFilter::Warn);
+    }
     if json {
         builder.format(|to, record| {
             let line = line(&crate::print::now().to_string(), record);
@@ -56,7 +70,26 @@ pub fn start(kind: Kind) -> Result<(), Failure> {
     }
     // A second logger can't be there: this is the first thing a process does.
     let _ = builder.try_init();
+    if let Some(levels) = silent {
+        log::warn!(
+            "RUST_LOG={levels:?} names neither a level (off, error, warn, info, debug, trace) nor a \
+             part of this program: nothing more is logged; give one, such as RUST_LOG=info"
+        );
+    }
     Ok(())
+}
+
+/// Whether anything of this program can be heard under these levels, or was silenced on purpose: a
+/// word that is no level is taken for a part's name.
+fn hears_us(levels: &str) -> bool {
+    let levels = levels.split('/').next().unwrap_or_default();
+    levels.split(',').map(str::trim).filter(|part| !part.is_empty()).any(|part| {
+        let (name, level) = part.split_once('=').unwrap_or((part, ""));
+        let (name, level) = (name.trim(), level.trim());
+        let ours = PARTS.iter().any(|own| own.starts_with(name) || name.starts_with(own));
+        let good = level.is_empty() || LevelFilter::from_str(level).is_ok();
+        LevelFilter::from_str(part).is_ok() || (!name.is_empty() && ours && good)
+    })
 }
 
 /// A record as one JSON object: `time`, `level`, `target`, `message`, then its own fields.
@@ -139,6 +172,35 @@ impl VisitValue<'_> for Json {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn levels_under_which_nothing_of_ours_is_heard_are_known() {
+        for heard in [
+            "info",
+            "WARN",
+            "off",
+            "loud,info",
+            "olympus",
+            "agent=debug",
+            "olympus::follow=trace",
+            "actix_server=warn,journal=info",
+            "info/redis",
+            "tartarus=info, x",
+        ] {
+            assert!(hears_us(heard), "{heard}");
+        }
+        for silent in [
+            "loud",
+            "inf0",
+            "actix_server=debug",
+            "loud,louder",
+            "loud/info",
+            "=info",
+            "agent=loud",
+        ] {
+            assert!(!hears_us(silent), "{silent}");
+        }
+    }
 
     #[test]
     fn a_line_is_one_object_with_its_fields() {

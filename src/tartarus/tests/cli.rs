@@ -126,6 +126,18 @@ fn bad_configurations_end_with_2_and_name_the_variable() {
 }
 
 #[test]
+fn levels_under_which_nothing_is_logged_are_warned_of() {
+    for (levels, words) in [
+        ("loud", "RUST_LOG=\"loud\" names neither a level"),
+        ("actix_server=debug", "such as RUST_LOG=info"),
+    ] {
+        let nobody = nowhere();
+        let mut line = tartarus(&["--addr", &nobody, "ps"]);
+        check(line.env("RUST_LOG", levels).env("TARTARUS_LOG_FORMAT", "text"), 1, "", words);
+    }
+}
+
+#[test]
 fn what_is_asked_for_goes_to_stdout() {
     check(&mut tartarus(&["--help"]), 0, "Usage: tartarus", "");
     check(&mut tartarus(&["--version"]), 0, env!("CARGO_PKG_VERSION"), "");

@@ -31,6 +31,9 @@ pub fn look() -> (Vec<Check>, Option<Config>) {
         Ok(config) => {
             let node = format!("node {}, runtime {}", config.node, config.runtime);
             checks.push(Check::ok("variables of agent", node));
+            checks.extend(agent::config::odd_labels(&config.labels).into_iter().map(|odd| {
+                Check::warn("variables of agent", format!("HADES_LABEL: {odd}"), "correct it")
+            }));
         }
         Err(error) => checks.push(Check::fail(
             "variables of agent",
