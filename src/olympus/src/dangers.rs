@@ -10,11 +10,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use journal::Journal;
+use journal::{Journal, RedisJournal, Trouble};
 use tokio::sync::watch;
+
+use crate::config::Config;
 
 /// How often Redis is asked.
 const EVERY: Duration = Duration::from_secs(5);
+
+/// What endangers a journal in the Redis of this configuration, for one who has no journal open;
+/// none without a Redis.
+///
+/// # Errors
+/// It can't be asked.
+pub async fn of(config: &Config) -> Option<Result<Vec<String>, Trouble>> {
+    Some(RedisJournal::new(config.redis_config()?).dangers().await)
+}
 
 /// Looks until this instance stops; `known` was said at the start.
 pub async fn watch(

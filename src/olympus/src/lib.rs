@@ -9,7 +9,7 @@ pub mod agent_session;
 pub mod agent_wire;
 pub mod boot;
 pub mod config;
-mod dangers;
+pub mod dangers;
 mod external;
 pub mod follow;
 pub mod heartbeats;

@@ -62,6 +62,7 @@ fn s41_it_checks_what_a_journal_needs_of_redis() {
         "redis appendonly",
         "redis appendfsync",
         "redis maxmemory-policy",
+        "redis durability",
     ] {
         assert_eq!(of(&checks, name)["state"], "ok", "{checks:#?}");
     }
@@ -82,8 +83,20 @@ fn s41_it_checks_what_a_journal_needs_of_redis() {
         let (said, checks) = doctor(&[("REDIS_ADDR", &addr)]);
         said.expect(1);
         fails(&checks, check, &format!("CONFIG SET {setting}"));
+        assert_eq!(of(&checks, "redis durability")["state"], "warn", "{checks:#?}");
+        // Olympus would not start.
+        let stated = [("REDIS_ADDR", &*addr), ("TARTARUS_DURABILITY", "fsync")];
+        fails(&doctor(&stated).1, "redis durability", "TARTARUS_DURABILITY");
         set(&mut connection, &good);
     }
+    // What only the journal knows to ask.
+    let mut connection = redis.connect(0);
+    let mut short = redis::cmd("CONFIG");
+    let short = short.arg("SET").arg("proto-max-bulk-len").arg(1 << 20);
+    let () = short.query(&mut connection).expect("CONFIG SET");
+    let (_, checks) = doctor(&[("REDIS_ADDR", &addr)]);
+    let found = &of(&checks, "redis durability")["found"];
+    assert!(found.as_str().is_some_and(|text| text.contains("proto-max-bulk-len")), "{found}");
 }
 
 #[test]

@@ -84,7 +84,15 @@ async fn instance(addr: &str) -> Vec<Check> {
     let ready = match client.readyz().await {
         Ok((true, readyz)) => {
             let found = format!("{addr} is ready, durability {}", readyz.durability);
-            Check::ok(CHECK, found)
+            match &*readyz.durability {
+                "none" => Check::warn(
+                    CHECK,
+                    found,
+                    "its Redis may lose what was acknowledged: its log says which settings, and so \
+                     does `tartarus doctor` with its REDIS_ADDR",
+                ),
+                _ => Check::ok(CHECK, found),
+            }
         }
         Ok((false, readyz)) => {
             let why = readyz.message.unwrap_or_default();

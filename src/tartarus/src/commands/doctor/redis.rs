@@ -8,6 +8,7 @@ use ::redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo as _, RedisError, cmd,
 };
 use olympus::config::Config;
+use olympus::dangers;
 
 use super::Check;
 
@@ -52,7 +53,40 @@ pub async fn look(config: &Config) -> Vec<Check> {
         .unwrap_or_default();
     let mut checks = vec![Check::ok("redis", format!("{address} answers"))];
     checks.extend(judge(&info, &settings));
+    checks.extend(durability(config).await);
     checks
+}
+
+/// What the journal itself would find, by the promise that it is to keep: Olympus does not start
+/// where one is stated in `TARTARUS_DURABILITY` and not kept.
+async fn durability(config: &Config) -> Option<Check> {
+    const CHECK: &str = "redis durability";
+    let dangers = match dangers::of(config).await? {
+        Ok(dangers) => dangers,
+        Err(trouble) => {
+            let remedy = "mend what it names: Olympus would not start";
+            return Some(Check::fail(CHECK, trouble.to_string(), remedy));
+        }
+    };
+    let stated = *config.durability;
+    if dangers.is_empty() {
+        return Some(Check::ok(CHECK, "nothing found that endangers the journal"));
+    }
+    let found = dangers.join("; ");
+    Some(match stated {
+        Some(_) => Check::fail(
+            CHECK,
+            found,
+            "mend it, here and in redis.conf, or state less in TARTARUS_DURABILITY: Olympus does not \
+             start like this",
+        ),
+        None => Check::warn(
+            CHECK,
+            found,
+            "mend it, here and in redis.conf; with TARTARUS_DURABILITY=fsync Olympus would not start \
+             like this",
+        ),
+    })
 }
 
 async fn connect(
