@@ -91,6 +91,7 @@ async fn every_bad_request_is_refused_in_words_and_changes_nothing() {
     let tied = json!({"match": {"templates": ["python-*"]}});
     let none = Value::Null;
     let high = json!({"level": 7});
+    let low = json!({"level": 2});
     let other = host(&["false"]);
     let mine: Vec<Row<'_>> = vec![
         ("GET", "/v1/nothing", ("", ""), &none, 404, "not_found", ""),
@@ -109,6 +110,7 @@ async fn every_bad_request_is_refused_in_words_and_changes_nothing() {
         ("POST", "/v1/level", ("", ""), &other, 400, "malformed", "command"),
         ("POST", "/v1/level", ("", ""), &none, 400, "malformed", ""),
         ("POST", "/v1/level", ("", ""), &high, 409, "conflict", "knows up to 3"),
+        ("POST", "/v1/level", ("", ""), &low, 409, "conflict", "level 3 is in force already"),
         ("POST", "/v1/nodes", ("", ""), &other, 405, "method_not_allowed", "GET"),
         ("GET", &no_run, ("", ""), &none, 404, "not_found", NOBODY),
         ("GET", "/v1/runs/seven", ("", ""), &none, 404, "not_found", "seven"),

@@ -102,6 +102,16 @@ impl Error {
         }
     }
 
+    /// The same failure of a call that changes nothing: it has no outcome to be unknown of.
+    pub(crate) fn of_read(self) -> Self {
+        match self {
+            Self::Unknown { message, retry_after, source } => {
+                Self::Unavailable { message, retry_after, source }
+            }
+            Self::Refused(_) | Self::Unavailable { .. } => self,
+        }
+    }
+
     /// From an answer of 503, or another that is not the law's.
     pub(crate) fn from_problem(problem: Problem, retry_after: Option<Duration>) -> Self {
         if problem.status < 500 {

@@ -107,7 +107,7 @@ impl Logs {
                 Some(Err(error)) => {
                     // With `tail` the beginning is not where it was: what was seen can't be left out.
                     if self.query.tail.is_some() {
-                        return Err(self.client.transport(error));
+                        return Err(self.client.transport(error, false));
                     }
                     log::debug!("the log stream broke, opening it again: {error}");
                     self.connect().await?;

@@ -137,7 +137,8 @@ impl Client {
     /// sent. The answer may be any.
     pub(crate) async fn reach(&self, request: RequestBuilder) -> Result<Response, Error> {
         let (http, request) = request.build_split();
-        let mut request = request.map_err(|e| self.transport(e))?;
+        let mut request = request.map_err(|e| self.transport(e, false))?;
+        let writes = !request.method().is_safe();
         let mut others = self.bases.len() - 1;
         loop {
             let again = if others > 0 { request.try_clone() } else { None };
@@ -148,7 +149,7 @@ impl Client {
                 Err(failed) => failed,
             };
             let nobody = failed.is_connect();
-            let error = self.transport(failed);
+            let error = self.transport(failed, writes);
             self.pass_over(&asked);
             match again {
                 Some(again) if nobody => request = again,
@@ -168,10 +169,11 @@ impl Client {
 
     /// Reads: sends until there is an answer or patience ends.
     pub(crate) async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        let Some(at) = self.past else { return self.persist(|| self.get(path), body).await };
-        let mark = if path.contains('?') { '&' } else { '?' };
-        let path = format!("{path}{mark}at={at}");
-        self.persist(|| self.get(&path), body).await
+        let path = match self.past {
+            None => path.to_owned(),
+            Some(at) => format!("{path}{}at={at}", if path.contains('?') { '&' } else { '?' }),
+        };
+        self.persist(|| self.get(&path), body).await.map_err(Error::of_read)
     }
 
     /// Sends until there is an answer or patience ends. The request must be one that may be
@@ -217,8 +219,8 @@ impl Client {
         }
     }
 
-    /// Words for a connection that failed.
-    pub(crate) fn transport(&self, error: reqwest::Error) -> Error {
+    /// Words for a connection that failed, under a call that may change something or not.
+    pub(crate) fn transport(&self, error: reqwest::Error, writes: bool) -> Error {
         let addr = self.addr().to_owned();
         if error.is_connect() {
             let all: Vec<&str> =
@@ -231,11 +233,16 @@ impl Client {
             return Error::Unavailable { message, retry_after: None, source: Some(error.into()) };
         }
         let message = if error.is_timeout() {
-            format!("Olympus at {addr} gave no answer in time; the outcome is unknown")
+            format!("Olympus at {addr} gave no answer in time")
         } else {
-            format!("the connection to Olympus at {addr} broke; the outcome is unknown")
+            format!("{addr} broke the connection off, or is no Olympus")
         };
-        Error::Unknown { message, retry_after: None, source: Some(error.into()) }
+        let (retry_after, source) = (None, Some(error.into()));
+        if writes {
+            let message = format!("{message}; the outcome is unknown");
+            return Error::Unknown { message, retry_after, source };
+        }
+        Error::Unavailable { message, retry_after, source }
     }
 }
 

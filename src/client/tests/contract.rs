@@ -154,6 +154,19 @@ async fn what_was_unknown_once_stays_unknown() {
 }
 
 #[tokio::test]
+async fn a_read_has_no_outcome_to_be_unknown() {
+    for answer in [Answer::HangUp, Answer::Say(200, "", "no JSON".into())] {
+        let server = Server::saying(vec![answer.clone()]).await;
+        let error = server.client().run("x").await.unwrap_err();
+        assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+        assert!(!error.to_string().contains("outcome"), "{error}");
+        let server = Server::saying(vec![answer]).await;
+        let error = server.client().submit(&submission()).await.unwrap_err();
+        assert!(matches!(error, Error::Unknown { .. }), "{error:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_write_that_was_never_applied_is_unavailable() {
     let server = Server::saying(vec![unavailable("not_applied")]).await;
     let error = server.client().submit(&submission()).await.unwrap_err();

@@ -272,6 +272,16 @@ pub struct Join {
     pub version: Box<str>,
 }
 
+fn no_such_level(asked: u32, found: u32, known: u32) -> String {
+    if asked <= found {
+        return format!("level {found} is in force already: there is no way back to a lower one");
+    }
+    format!(
+        "there is no level {asked} here: level {found} is in force, and this version knows up to \
+         {known}"
+    )
+}
+
 /// The law of the house said no. Nothing was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -398,9 +408,7 @@ pub enum Refusal {
         found: u32,
     },
     /// There is no such level, or it is in force.
-    #[error(
-        "level {asked} can't be raised to: level {found} is in force, and this version knows up to {known}"
-    )]
+    #[error("{}", no_such_level(*asked, *found, *known))]
     NoSuchLevel {
         /// What was asked for.
         asked: u32,

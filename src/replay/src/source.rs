@@ -20,6 +20,7 @@ use journal::{
 use serde::Serialize;
 
 use crate::archive::{Archive, ArchiveError, Archived};
+use crate::fold::Point;
 use crate::import::{BadLine, Import};
 
 /// Something that is wrong with a journal.
@@ -101,6 +102,16 @@ pub enum Unreadable {
     /// The entries before the point asked for can't be believed.
     #[error("{0}")]
     Bad(Finding),
+    /// The point asked for is before all that there is.
+    #[error("the journal begins at {time}, with entry {sequence}: nothing is known of {wanted}")]
+    Begins {
+        /// The entry of its first event.
+        sequence: Sequence,
+        /// When that happened.
+        time: Time,
+        /// What was asked for.
+        wanted: Point,
+    },
     /// The point asked for is not reached.
     #[error("it ends with entry {last}, before {wanted}")]
     Before {

@@ -22,6 +22,8 @@ pub struct State {
     /// The entry of the snapshot that it goes on from.
     began: Option<Tail>,
     first: Option<Sequence>,
+    /// The first event that there is, whether it has a part in this or not.
+    begins: Option<(Sequence, Timestamp)>,
     /// The points still to come.
     points: VecDeque<Point>,
     /// The states at those that were passed on the way.
@@ -72,6 +74,7 @@ impl State {
     fn fold(&mut self, told: &Told) -> bool {
         let entry = &told.entry;
         for Happened { event, .. } in &told.events {
+            self.begins.get_or_insert((entry.seq(), event.at()));
             if self.pass(|point| point.is_before(entry.seq(), event.at())) {
                 return false;
             }
@@ -117,7 +120,14 @@ pub async fn at(
     until: Option<Point>,
     seen: impl FnMut(Sequence),
 ) -> Result<State, Unreadable> {
-    onward(source, State::default(), until, seen).await
+    let state = onward(source, State::default(), until, seen).await?;
+    match (until, state.begins) {
+        // Then there was nothing that could have had a state.
+        (Some(wanted), Some((sequence, at))) if wanted.is_before(1, at) => {
+            Err(Unreadable::Begins { sequence, time: at.into(), wanted })
+        }
+        _ => Ok(state),
+    }
 }
 
 /// The same, from a state that is known: of a snapshot whose entry the source is known to have.
@@ -203,8 +213,8 @@ pub struct Snapshot {
     pub sequence: Sequence,
     /// Its receipt.
     pub receipt: Option<String>,
-    /// Time of the last event.
-    pub time: Time,
+    /// Time of the last event; none before the first.
+    pub time: Option<Time>,
     /// The leader's epoch.
     pub epoch: u64,
     /// The law's revision.
@@ -248,7 +258,7 @@ impl Snapshot {
         Self {
             sequence: state.last_sequence(),
             receipt: state.last.map(|last| last.to_string()),
-            time: world.now.into(),
+            time: (world.now != Timestamp::default()).then(|| world.now.into()),
             epoch: world.epoch,
             revision: law.revision,
             runs: Status::ALL.map(|s| (s.as_str(), world.runs.count(s))).into_iter().collect(),

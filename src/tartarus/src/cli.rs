@@ -1,5 +1,7 @@
 //! The command line: what can be asked, in the words of the help.
 
+use std::str::FromStr;
+
 use api::given::Word;
 use api::placement::PreferenceDocument;
 use api::{Duration, Heat, OnLost, Pool, Status, Strategy};
@@ -180,13 +182,16 @@ pub struct RunArgs {
     #[arg(short, long, default_value = domain::law::HOST_TEMPLATE)]
     pub template: String,
     /// Thousandths of a core
-    #[arg(long, value_name = "N")]
+    #[arg(
+        long, value_name = "N",
+        value_parser = whole::<i64>(" of thousandths of a core, such as 500")
+    )]
     pub cpu_milli: Option<i64>,
     /// Memory in MiB
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<i64>(" of MiB, such as 64"))]
     pub mem_mb: Option<i64>,
     /// Whole GPUs
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<i64>(" of GPUs, such as 1"))]
     pub gpu: Option<i64>,
     /// Wall clock of one attempt, such as 30s
     #[arg(long, value_name = "DURATION", value_parser = Duration::read)]
@@ -201,10 +206,10 @@ pub struct RunArgs {
     #[arg(long, value_parser = Heat::read)]
     pub heat: Option<Heat>,
     /// 0 to 100, higher goes first
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<i64>(" from 0 to 100"))]
     pub priority: Option<i64>,
     /// Attempts in all, when the program fails by itself
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<i64>(" of attempts, such as 3"))]
     pub max_attempts: Option<i64>,
     /// Pause before the second attempt; it doubles with each further one
     #[arg(long, value_name = "DURATION", value_parser = Duration::read)]
@@ -283,7 +288,10 @@ pub struct PsArgs {
     #[arg(long, value_name = "WHEN")]
     pub until: Option<api::time::Moment>,
     /// So many at most
-    #[arg(short = 'n', long, default_value_t = 100, value_name = "N")]
+    #[arg(
+        short = 'n', long, default_value_t = 100, value_name = "N",
+        value_parser = whole::<usize>(FROM_0)
+    )]
     pub limit: usize,
     #[command(flatten)]
     pub when: WhenArgs,
@@ -297,7 +305,7 @@ pub struct LogsArgs {
     #[arg(short, long)]
     pub follow: bool,
     /// Only the last so many lines
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N", value_parser = whole::<u64>(FROM_0))]
     pub tail: Option<u64>,
     /// Only stdout, or only stderr
     #[arg(long, value_parser = stream)]
@@ -319,8 +327,11 @@ pub struct EventsArgs {
     #[arg(long, value_name = "ID", value_parser = past::run_id)]
     pub run: Option<uuid::Uuid>,
     /// So many at most
-    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub limit: Option<u64>,
+    #[arg(
+        short = 'n', long, value_name = "N",
+        value_parser = whole::<std::num::NonZeroU64>(" from 1 on, such as 100")
+    )]
+    pub limit: Option<std::num::NonZeroU64>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -420,8 +431,17 @@ pub struct ApplyArgs {
     #[arg(short, long, required = true, value_name = "FILE")]
     pub file: Vec<std::path::PathBuf>,
     /// Only if this version is the current one
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", value_parser = whole::<u64>(VERSION))]
     pub if_version: Option<u64>,
+}
+
+/// What a number of versions, and one that counts things, are to be.
+const VERSION: &str = ", such as 3";
+const FROM_0: &str = " from 0 on, such as 100";
+
+/// Reads a number; a refusal says which.
+fn whole<T: FromStr>(which: &'static str) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |text| text.parse().map_err(|_| format!("give a whole number{which}"))
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

@@ -32,14 +32,15 @@ impl Terminal {
         if self.colors { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
-    /// Something worth knowing; `--quiet` leaves it out.
+    /// Something worth knowing, as the program tells it; `--quiet` leaves it out.
     pub fn note(&self, text: &str) {
         if !self.quiet {
             self.line(&format!("{} {text}", self.paint("2", "tartarus:")));
         }
     }
 
-    /// Why it did not work.
+    /// Why it did not work: whatever makes the exit code another than 0, and is not what a sandboxed
+    /// program ended with.
     pub fn error(&self, text: &str) {
         self.line(&format!("{} {text}", self.paint("1;31", "error:")));
     }

@@ -272,6 +272,20 @@ impl Drop for Dev {
 }
 
 #[test]
+fn who_leaves_before_there_is_an_answer_is_told_how_to_find_the_run() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    let mut command = tartarus(&["--addr", &addr, "run", "--", "true"]);
+    let run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let _asking = listener.accept().unwrap();
+    signal(&run, "-INT");
+    let got = run.wait_with_output().unwrap();
+    let said = text(&got.stderr);
+    assert_eq!(got.status.code(), Some(130), "{said}");
+    assert!(said.contains("repeat the command with `--idempotency-key "), "{said}");
+}
+
+#[test]
 fn a_server_is_asked_about_its_runs() {
     let dev = Dev::start();
     check(&mut dev.line(&["healthcheck", &format!("{}/readyz", dev.url)]), 0, "", "");

@@ -1,9 +1,10 @@
 //! The command line against Olympus and an agent in processes of their own. What needs neither is
 //! in `src/tartarus/tests`.
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tests::http::id;
-use tests::{Finished, House};
+use tests::{Finished, House, RedisServer};
 
 const TOKEN: &str = "a-token-for-this-test-alone";
 
@@ -27,10 +28,10 @@ async fn a_run_prints_what_its_program_prints_and_exits_as_it_does() {
     for (args, code, stdout, stderr) in [
         (&["--", "echo", "hello"][..], 0, "hello\n", ""),
         (&["--", "sh", "-c", "echo oops >&2; exit 7"], 7, "", "oops\n"),
-        (&["--", "sh", "-c", "kill -TERM $$"], 143, "", ""),
-        (&["--ttl", "300ms", "--", "sleep", "60"], 124, "", ""),
-        (&["--mem-mb", "4096", "--", "true"], 126, "", "4096"),
-        (&["--", "no-such-program"], 127, "", "no-such-program"),
+        (&["--", "sh", "-c", "kill -TERM $$"], 143, "", "error: Signaled"),
+        (&["--ttl", "300ms", "--", "sleep", "60"], 124, "", "error: TimedOut"),
+        (&["--mem-mb", "4096", "--", "true"], 126, "", "error: policy"),
+        (&["--", "no-such-program"], 127, "", "error: NotExecutable"),
         (&["-e", "A=b c", "--", "sh", "-c", "printf %s \"$A\""], 0, "b c", ""),
         (&["--max-attempts", "2", "--backoff", "10ms", "--", "sh", "-c", "exit 3"], 3, "", ""),
     ] {
@@ -149,4 +150,20 @@ async fn where_a_call_of_the_api_would_help_the_command_is_named() {
         said.contains("a token is needed: set TARTARUS_TOKEN or TARTARUS_TOKEN_FILE"),
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn a_run_of_unknown_outcome_is_told_with_the_key_to_repeat_it_by() {
+    let mut house = House::with(Some(RedisServer::durable()), &[]).await;
+    let run = ["run", "--detach", "--", "true"];
+    house.redis_mut().signal(Signal::STOP);
+    let unknown = cli(&house, &run, &[]).await.expect(125).stderr;
+    house.redis_mut().signal(Signal::CONT);
+    let (_, rest) = unknown.split_once("--idempotency-key ").expect(&unknown);
+    let key = rest.split('`').next().expect("a key");
+    let again = ["run", "--idempotency-key", key, "--detach", "--", "true"];
+    let made = cli(&house, &again, &[]).await.expect(0).stdout;
+    let runs = house.api.get("/v1/runs").await.expect(200).json();
+    let ids: Vec<_> = runs["items"].as_array().into_iter().flatten().map(|r| &r["id"]).collect();
+    assert_eq!(ids, [made.trim()], "once, whichever of the two made it");
 }

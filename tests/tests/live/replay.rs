@@ -52,6 +52,8 @@ async fn the_past_is_verified_shown_and_taken_away_without_a_server() {
     let [put] = lines(&said).try_into().expect("one policy was put");
     let (put, born) = (put["sequence"].as_u64().expect("a number"), &shown[0]["sequence"]);
 
+    let all = tartarus(&format!("replay show --redis {redis} -o json")).expect(0);
+    let first = lines(&all).swap_remove(0);
     let at =
         |point: &str| tartarus(&format!("replay at {point} --redis {redis} --run {run} -o json"));
     assert_eq!(at(&born.to_string()).expect(0).json()["status"], "PENDING");
@@ -59,6 +61,9 @@ async fn the_past_is_verified_shown_and_taken_away_without_a_server() {
     assert_eq!(then, ended, "as it was answered then");
     assert!(at("1").expect(1).stderr.contains("was not known"));
     assert!(at("999999").expect(1).stderr.contains("it ends with entry"));
+    let before = tartarus(&format!("replay at 2020-01-01T00:00:00Z --redis {redis}")).expect(1);
+    let begins = format!("the journal begins at {}, with entry 2", first["time"].as_str().unwrap());
+    assert!(before.stderr.contains(&begins), "{}", before.stderr);
     let state = tartarus(&format!("replay at {put} --redis {redis} -o json")).expect(0).json();
     assert_eq!((&state["revision"], &state["policies"]), (&json!(1), &json!({"open": 1})));
     assert_eq!(state["nodes"][0]["id"], "n1");
@@ -69,7 +74,17 @@ async fn the_past_is_verified_shown_and_taken_away_without_a_server() {
 
     let file = house.path("export");
     let path = file.display();
-    tartarus(&format!("audit export --redis {redis} --output {path}")).expect(0);
+    let export = format!("audit export --redis {redis} --output");
+    tartarus(&format!("{export} {path}")).expect(0);
+    let kept = std::fs::read_to_string(&file).expect("text");
+    let taken = tartarus(&format!("{export} {path}")).expect(1).stderr;
+    assert!(taken.contains("is there already: give another name, or --overwrite"), "{taken}");
+    assert_eq!(std::fs::read_to_string(&file).expect("text"), kept);
+    tartarus(&format!("{export} {path} --overwrite")).expect(0);
+    let nowhere = house.path("nowhere").join("export");
+    let said = tartarus(&format!("{export} {}", nowhere.display())).expect(1).stderr;
+    let dir = house.path("nowhere");
+    assert!(said.ends_with(&format!("there is no directory {}\n", dir.display())), "{said}");
     let good = tartarus(&format!("audit verify {path} -o json")).expect(0).json();
     assert_eq!((&good["entries"], &good["last"]), (&report["entries"], &report["last"]));
     let again = tartarus(&format!("replay verify --file {path} -o json")).expect(0).json();
@@ -117,7 +132,7 @@ async fn an_export_without_secrets_is_verified_like_any_other() {
     let file = house.path("export");
     let path = file.display();
     let export = |redact: &str| {
-        let args = format!("audit export --redis {redis} --output {path} {redact}");
+        let args = format!("audit export --redis {redis} --overwrite --output {path} {redact}");
         let said = tartarus(&args).expect(0).stderr;
         (said, std::fs::read_to_string(&file).expect("text"))
     };

@@ -1,7 +1,7 @@
 //! The state at a point, and what changed between two.
 
 use api::Time;
-use domain::{Status, World};
+use domain::{Status, Timestamp, World};
 use journal::catalog;
 use replay::diff::{Changed, Diff, Moved};
 use replay::source::Unreadable;
@@ -18,7 +18,9 @@ async fn the_state_at_an_entry_or_a_time_is_the_fold_up_to_there() {
         for event in catalog::events(&entry) {
             world.evolve(entry.seq(), &event.expect("an event").1);
         }
-        let points = [Point::Sequence(entry.seq()), Point::Time(world.now.into())];
+        let mut points = vec![Point::Sequence(entry.seq())];
+        // Before the first event there is no time.
+        points.extend((world.now != Timestamp::default()).then(|| Point::Time(world.now.into())));
         for point in points {
             let then =
                 state::at(&mut source(&journal), Some(point), |_| {}).await.expect("a state");
@@ -57,6 +59,22 @@ async fn a_point_that_is_not_reached_is_said() {
     assert!(matches!(refused, Unreadable::Before { .. }), "{refused}");
     let later = Some(Point::Time(Time::MAX));
     state::at(&mut source(&journal), later, |_| {}).await.expect("nothing has happened since");
+}
+
+#[tokio::test]
+async fn a_point_before_the_first_event_is_said_with_where_the_journal_begins() {
+    let journal = journal(&day().0).await;
+    for point in [Point::Sequence(0), Point::Time(Time(0)), Point::Time(Time(T0.0 - 1))] {
+        let refused = state::at(&mut source(&journal), Some(point), |_| {}).await.unwrap_err();
+        let begins = matches!(
+            refused,
+            Unreadable::Begins { sequence: 2, time, .. } if time == T0.into()
+        );
+        assert!(begins, "{point}: {refused}");
+    }
+    let first = Some(Point::Sequence(1));
+    let nothing = state::at(&mut source(&journal), first, |_| {}).await.expect("an entry");
+    assert_eq!(state::Snapshot::of(&nothing).time, None, "it has no event");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use api::time::Moment;
 use api::what_if::Share;
 use clap::{Args, Subcommand};
 
-use super::{SourceArgs, WhenArgs};
+use super::{SourceArgs, VERSION, WhenArgs, whole};
 
 const APPLY_HELP: &str = "\
 With --what-if the draft is tried first, as `tartarus policy what-if` does, and is applied only
@@ -54,9 +54,10 @@ pub enum PolicyVerb {
         /// Its name
         name: String,
         /// Number of the version
+        #[arg(value_parser = whole::<u64>(VERSION))]
         version: u64,
         /// Only if this version is the current one
-        #[arg(long, value_name = "VERSION")]
+        #[arg(long, value_name = "VERSION", value_parser = whole::<u64>(VERSION))]
         if_version: Option<u64>,
     },
 }
@@ -67,10 +68,10 @@ pub struct PolicyDiffArgs {
     #[arg(required_unless_present = "file")]
     pub name: Option<String>,
     /// The older version [default: the one before the newer]
-    #[arg(value_name = "OLD", conflicts_with = "file")]
+    #[arg(value_name = "OLD", conflicts_with = "file", value_parser = whole::<u64>(VERSION))]
     pub old: Option<u64>,
     /// The newer version [default: the current one]
-    #[arg(value_name = "NEW", conflicts_with = "file")]
+    #[arg(value_name = "NEW", conflicts_with = "file", value_parser = whole::<u64>(VERSION))]
     pub new: Option<u64>,
     /// Compare the current version with this file; - is stdin
     #[arg(short, long, value_name = "FILE")]
@@ -83,7 +84,7 @@ pub struct PolicyApplyArgs {
     #[arg(short, long, required = true, value_name = "FILE")]
     pub file: Vec<PathBuf>,
     /// Only if this version is the current one
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", value_parser = whole::<u64>(VERSION))]
     pub if_version: Option<u64>,
     /// Try it first, and apply it only where nothing flips or every gate holds
     #[arg(long)]
@@ -139,7 +140,7 @@ pub struct BesideArgs {
     #[arg(long, value_name = "PLACE")]
     pub archive: Option<String>,
     /// Read to this entry alone: what a report of then has at its head
-    #[arg(long, value_name = "ENTRY")]
+    #[arg(long, value_name = "ENTRY", value_parser = whole::<u64>(", the sequence of an entry"))]
     pub until: Option<u64>,
 }
 

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::WhenArgs;
+use super::{FROM_0, WhenArgs, whole};
 
 #[derive(Debug, Subcommand)]
 pub enum QueueVerb {
@@ -35,7 +35,10 @@ pub struct DeadArgs {
     #[arg(long)]
     pub redriven: bool,
     /// So many at most
-    #[arg(short = 'n', long, default_value_t = 100, value_name = "N")]
+    #[arg(
+        short = 'n', long, default_value_t = 100, value_name = "N",
+        value_parser = whole::<usize>(FROM_0)
+    )]
     pub limit: usize,
 }
 

@@ -2,12 +2,15 @@
 
 use clap::Subcommand;
 
+use super::whole;
+
 #[derive(Debug, Subcommand)]
 pub enum LevelVerb {
     /// Let events be written that older programs do not read: there is no way back
     #[command(after_help = RAISE_HELP)]
     Raise {
         /// To this level
+        #[arg(value_parser = whole::<u32>(", such as 3"))]
         level: u32,
         /// Also where an instance lives that does not read it: it stops
         #[arg(long)]

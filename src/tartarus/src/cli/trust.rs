@@ -14,7 +14,8 @@ pub struct TrustArgs {
     /// A public key of an instance, in hex, or a file of them, one a line; may be repeated
     #[arg(long = "key", value_name = "KEY|FILE", value_parser = pinned)]
     pub keys: Vec<Pinned>,
-    /// A receipt that a client was given (X-Tartarus-Receipt); may be repeated
+    /// A receipt that a client was given (X-Tartarus-Receipt), such as 17-db14c33df246c2f1; may be
+    /// repeated
     #[arg(long = "receipt", value_name = "SEQ-HASH", value_parser = receipt)]
     pub receipts: Vec<Receipt>,
 }
@@ -33,7 +34,12 @@ impl TrustArgs {
 pub struct Pinned(Vec<PublicKey>);
 
 fn receipt(text: &str) -> Result<Receipt, String> {
-    text.parse().map_err(|_| "give a receipt, <sequence>-<16 hex digits>".to_owned())
+    text.parse().map_err(|_| {
+        "give a receipt, <sequence>-<16 hex digits>, such as 17-db14c33df246c2f1: what \
+         X-Tartarus-Receipt said in the answer to a write, or the last entry of an earlier export or \
+         verification"
+            .to_owned()
+    })
 }
 
 fn pinned(text: &str) -> Result<Pinned, String> {

@@ -38,18 +38,7 @@ pub fn run(verb: AuditVerb, format: Format, terminal: &Terminal) -> Result<u8, F
 fn export(args: ExportArgs, terminal: &Terminal) -> Result<u8, Failure> {
     let exported = match &args.output {
         None => write(&args, BufWriter::new(io::stdout()), terminal)?.1,
-        Some(path) => {
-            // Under another name until it is whole.
-            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-            let part = tempfile::NamedTempFile::new_in(dir.unwrap_or(Path::new(".")));
-            let named = |e: io::Error| Failure::error(format!("{}: {e}", path.display()));
-            let (part, exported) =
-                write(&args, BufWriter::with_capacity(1 << 20, part.map_err(named)?), terminal)?;
-            let part = part.into_inner().map_err(|e| named(e.into_error()))?;
-            part.as_file().sync_all().map_err(named)?;
-            part.persist(path).map_err(|e| named(e.error))?;
-            exported
-        }
+        Some(path) => to_file(path, &args, terminal)?,
     };
     let Exported { entries, events, last } = exported;
     let last = last.unwrap_or_default();
@@ -65,6 +54,35 @@ fn export(args: ExportArgs, terminal: &Terminal) -> Result<u8, Failure> {
         terminal.note(&format!("it holds {held} of every run{advice}"));
     }
     Ok(DONE)
+}
+
+/// Under another name until it is whole; an export that is there may be somebody's only proof.
+fn to_file(path: &Path, args: &ExportArgs, terminal: &Terminal) -> Result<Exported, Failure> {
+    let failed = |why: &str| Failure::error(format!("{}: {why}", path.display()));
+    let named = |e: io::Error| match e.kind() {
+        io::ErrorKind::AlreadyExists => {
+            failed("it is there already: give another name, or --overwrite to take its place")
+        }
+        _ => failed(&e.to_string()),
+    };
+    // Before the journal is read, which takes its time.
+    if !args.overwrite && path.symlink_metadata().is_ok() {
+        return Err(named(io::ErrorKind::AlreadyExists.into()));
+    }
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !dir.is_dir() {
+        return Err(failed(&format!("there is no directory {}", dir.display())));
+    }
+    // The library's words name a file that is nobody's business.
+    let part = tempfile::NamedTempFile::new_in(dir);
+    let part = part
+        .map_err(|e| failed(&format!("no file can be made in {}: {}", dir.display(), e.kind())))?;
+    let (part, exported) = write(args, BufWriter::with_capacity(1 << 20, part), terminal)?;
+    let part = part.into_inner().map_err(|e| named(e.into_error()))?;
+    part.as_file().sync_all().map_err(named)?;
+    let kept = if args.overwrite { part.persist(path) } else { part.persist_noclobber(path) };
+    kept.map_err(|e| named(e.error))?;
+    Ok(exported)
 }
 
 fn write<W: Write + Send + 'static>(

@@ -16,6 +16,7 @@ use crate::print::{self, Format};
 /// A type does not exist, the place is not in the journal any more, or Olympus can't be reached.
 pub fn run(client: &Client, args: EventsArgs, format: Format) -> Result<u8, Failure> {
     let EventsArgs { follow, after, types, run, limit } = args;
+    let limit = limit.map(std::num::NonZeroU64::get);
     let query = EventsQuery { after, types, run, follow, limit };
     block_on(async {
         let mut events = client.events(query).await?;

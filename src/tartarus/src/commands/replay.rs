@@ -174,7 +174,7 @@ fn at(args: AtArgs, format: Format, terminal: &Terminal) -> Result<u8, Failure> 
 fn pictured(snapshot: &Snapshot) -> String {
     let mut text = String::new();
     let Snapshot { sequence, time, epoch, revision, queue, .. } = snapshot;
-    let _ = writeln!(text, "entry     {sequence} at {time}, epoch {epoch}");
+    let _ = writeln!(text, "entry     {}, epoch {epoch}", placed(*sequence, *time));
     let _ = writeln!(text, "law       revision {revision}: {}", named(&snapshot.policies));
     let runs = snapshot.runs.iter().filter(|(_, runs)| **runs > 0);
     let runs: Vec<String> = runs.map(|(status, runs)| format!("{runs} {status}")).collect();
@@ -191,6 +191,11 @@ fn pictured(snapshot: &Snapshot) -> String {
     let digest = snapshot.digest.as_deref().unwrap_or("without secrets that were taken out");
     let _ = writeln!(text, "state     {digest}");
     text
+}
+
+fn placed(sequence: u64, time: Option<Time>) -> String {
+    let when = time.map_or(", before the first event".to_owned(), |time| format!(" at {time}"));
+    format!("{sequence}{when}")
 }
 
 fn named(versions: &std::collections::BTreeMap<String, u64>) -> String {
@@ -231,9 +236,9 @@ fn differ(args: DiffArgs, format: Format, terminal: &Terminal) -> Result<u8, Fai
 
 fn told(diff: &Diff) -> String {
     let mut text = String::new();
-    let place = |snapshot: &Snapshot| format!("entry {} at {}", snapshot.sequence, snapshot.time);
-    let _ = writeln!(text, "from      {}", place(&diff.from));
-    let _ = writeln!(text, "to        {}", place(&diff.to));
+    let place = |snapshot: &Snapshot| placed(snapshot.sequence, snapshot.time);
+    let _ = writeln!(text, "from      entry {}", place(&diff.from));
+    let _ = writeln!(text, "to        entry {}", place(&diff.to));
     for moved in &diff.runs {
         let (from, to) = (moved.from.unwrap_or("new"), moved.to.unwrap_or("forgotten"));
         let _ = writeln!(text, "runs      {} {from} → {to}", moved.runs);

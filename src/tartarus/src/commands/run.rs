@@ -187,9 +187,16 @@ impl Caller<'_> {
         let mut signals = Signals::new()?;
         let progress = self.terminal.progress();
         progress.say("submitting");
+        let given = self.args.idempotency_key.clone();
+        let key = given.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let submitted = tokio::select! {
-            submitted = self.submit() => submitted?,
-            () = signals.next() => return Ok(exit::INTERRUPTED),
+            submitted = self.submit(&key) => submitted?,
+            () = signals.next() => {
+                progress.clear();
+                let again = again(&key);
+                self.terminal.note(&format!("left, and the run may be made all the same; {again}"));
+                return Ok(exit::INTERRUPTED);
+            }
         };
         if self.args.detach {
             drop(progress);
@@ -207,18 +214,21 @@ impl Caller<'_> {
             Attended::Left => return Ok(exit::INTERRUPTED),
         };
         drop(progress);
+        let left = run.status == Status::Canceled && interrupted;
         match self.format {
-            Format::Table | Format::Wide => self.say_how_it_ended(&run),
+            Format::Table | Format::Wide => self.say_how_it_ended(&run, left),
             Format::Json | Format::Yaml => print_document(self.format, &run)?,
         }
-        let canceled = run.status == Status::Canceled;
-        Ok(if canceled && interrupted { exit::INTERRUPTED } else { exit::of_run(&run) })
+        Ok(if left { exit::INTERRUPTED } else { exit::of_run(&run) })
     }
 
-    async fn submit(&self) -> Result<Run, Failure> {
-        let submitted = match &self.args.idempotency_key {
-            Some(key) => self.client.submit_with_key(&self.request, key).await?,
-            None => self.client.submit(&self.request).await?,
+    async fn submit(&self, key: &str) -> Result<Run, Failure> {
+        let submitted = match self.client.submit_with_key(&self.request, key).await {
+            Ok(submitted) => submitted,
+            Err(error @ Error::Unknown { .. }) => {
+                return Err(Failure::failed(format!("{error}; {}", again(key))));
+            }
+            Err(error) => return Err(error.into()),
         };
         if submitted.repeated {
             self.terminal
@@ -391,7 +401,7 @@ impl Caller<'_> {
     }
 
     /// A word on every end that the program itself did not choose.
-    fn say_how_it_ended(&self, run: &Run) {
+    fn say_how_it_ended(&self, run: &Run, wanted: bool) {
         if run.output.is_some_and(|output| output.truncated) {
             self.terminal.note("the program wrote more than is kept: its output was cut");
         }
@@ -400,7 +410,8 @@ impl Caller<'_> {
             return;
         }
         let words: Vec<&str> = [reason, run.message.as_deref()].into_iter().flatten().collect();
-        self.terminal.note(&words.join(": "));
+        let words = words.join(": ");
+        if wanted { self.terminal.note(&words) } else { self.terminal.error(&words) }
     }
 }
 
@@ -410,6 +421,14 @@ enum Attended {
     Ended(Box<Run>, bool),
     /// The caller did not wait for it.
     Left,
+}
+
+/// What to do where it is not known whether a run was made.
+fn again(key: &str) -> String {
+    format!(
+        "repeat the command with `--idempotency-key {key}` within 24 hours, which makes the run if it \
+         was not made, and goes on with it if it was"
+    )
 }
 
 /// Why a run waits.

@@ -124,7 +124,7 @@ pub fn passes(report: &WhatIfReport, gates: &GateArgs, terminal: &Terminal) -> b
     if !has_gates(gates) {
         if report.flips_total > 0 {
             let words = "flips: give a gate, such as --max-newly-rejected 0.5%, to let some pass";
-            terminal.note(&format!("{} {words}", report.flips_total));
+            terminal.error(&format!("{} {words}", report.flips_total));
         }
         return report.flips_total == 0;
     }

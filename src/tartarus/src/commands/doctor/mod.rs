@@ -81,7 +81,7 @@ pub fn run(addr: Option<&str>, format: Format, terminal: &Terminal) -> Result<u8
     if failed == 0 {
         return Ok(DONE);
     }
-    terminal.note(&format!("{failed} of {} checks failed", checks.len()));
+    terminal.error(&format!("{failed} of {} checks failed", checks.len()));
     Ok(ERROR)
 }
 
