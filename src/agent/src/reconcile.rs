@@ -5,7 +5,8 @@
 //!         highest epoch, and the time by which everything must be dead.
 //! Hears:  [`Input`]: from the connection, from the attempts, from the clock.
 //! Says:   [`Action`]s, to be done in order.
-//! Never:  starts a token twice; runs what is not wanted; obeys a lower epoch.
+//! Never:  starts a token twice, or a run before its last attempt here has ended; runs what is not
+//!         wanted; obeys a lower epoch.
 //! Fails:  closes the session on anything against the rules; the next one starts from what is here.
 //! Proof:  `reconcile/tests.rs`, `reconcile/laws.rs`; `tests/node/rules.rs` with real sockets and sandboxes.
 
@@ -375,7 +376,11 @@ impl Core {
                 }
                 (Some(_), Wanted::Run) => {}
                 (None, Wanted::Run) if !self.done.contains(of) => {
-                    if fenced || self.leaving.is_some() {
+                    // What was given up here may be given to this node again at once.
+                    let mut here = self.attempts.iter().filter(|(_, attempt)| attempt.live());
+                    let is_here = here.any(|(other, _)| other.run == of.run)
+                        || self.dying.iter().any(|other| other.run == of.run);
+                    if fenced || is_here || self.leaving.is_some() {
                         continue;
                     }
                     if let Some(spec) = session.specs.remove(of) {
@@ -453,6 +458,8 @@ impl Core {
         }
         attempt.phase = Phase::Ended(end);
         self.pump(of, None);
+        // Its run may be wanted again.
+        self.reconcile(now_ms);
     }
 
     // What Olympus gets to know.

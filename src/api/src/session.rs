@@ -25,7 +25,8 @@
 //!    falls. What the agent has and is not wanted, it kills at once and forgets without a report. Each
 //!    spec is sent once a session; until it has come, a wanted attempt that the agent does not have
 //!    waits, so a frame need not carry more specs than [`SPEC_BYTES_PER_WANTS`]. A token is never
-//!    started twice: one that the agent had and has no more is reported [`FromAgent::Gone`].
+//!    started twice: one that the agent had and has no more is reported [`FromAgent::Gone`]. An attempt
+//!    waits until the one before it of the same run has ended here.
 //! 4. **Stop.** A running attempt gets SIGTERM, `grace_ms`, SIGKILL, one that is still being made `grace_ms`
 //!    to come or be given up, then `Finished` with the cause
 //!    `canceled`. One that is not here is `Gone`. One that has ended stays as it ended.

@@ -64,8 +64,10 @@ fn on_lost(n: u8) -> OnLost {
     if n < 2 { OnLost::Retry } else { OnLost::Fail }
 }
 
+/// One of two runs, which have several attempts each.
 fn attempt(n: u8) -> AttemptRef {
-    AttemptRef { run: RunId(Uuid::from_u128(n.into())), attempt: 1, token: Hex([n; 16]) }
+    let run = RunId(Uuid::from_u128((n % 2).into()));
+    AttemptRef { run, attempt: u32::from(n / 2) + 1, token: Hex([n; 16]) }
 }
 
 /// The sandboxes of the node, and what an observer of the wire knows.
@@ -80,6 +82,8 @@ struct World {
     launched: BTreeSet<AttemptRef>,
     /// Living sandboxes.
     live: BTreeSet<AttemptRef>,
+    /// Those that are killed, and have not ended.
+    dying: BTreeSet<AttemptRef>,
     specs: BTreeSet<AttemptRef>,
     wanted: Option<BTreeMap<AttemptRef, Wanted>>,
     /// Chunks kept over there, and chunks sent in this session, where it is known.
@@ -114,6 +118,7 @@ impl World {
             heartbeat: 0,
             launched: BTreeSet::new(),
             live: BTreeSet::new(),
+            dying: BTreeSet::new(),
             specs: BTreeSet::new(),
             wanted: None,
             kept: BTreeMap::new(),
@@ -179,6 +184,8 @@ impl World {
             Action::Launch(of, spec, _) => {
                 assert_eq!(self.wanted.as_ref().and_then(|all| all.get(&of)), Some(&Wanted::Run));
                 assert!(self.launched.insert(of), "no token starts twice");
+                let here = self.live.iter().chain(&self.dying).find(|other| other.run == of.run);
+                assert_eq!(here, None, "no run has two attempts at a time");
                 assert_eq!(spec.on_lost, on_lost(of.token.0[0]));
                 self.live.insert(of);
                 self.next.insert(of, 0);
@@ -187,7 +194,10 @@ impl World {
                 assert_eq!(self.wanted.as_ref().and_then(|all| all.get(&of)), Some(&Wanted::Stop));
                 assert!(self.live.contains(&of));
             }
-            Action::Kill(of) => assert!(self.live.remove(&of), "killed what does not live"),
+            Action::Kill(of) => {
+                assert!(self.live.remove(&of), "killed what does not live");
+                self.dying.insert(of);
+            }
             Action::Close(_) => self.lost(),
             Action::Done => self.done = true,
         }
@@ -349,7 +359,7 @@ impl World {
     }
 
     fn end(&mut self, of: AttemptRef) {
-        if self.live.remove(&of) {
+        if self.live.remove(&of) || self.dying.remove(&of) {
             self.ended(of);
         }
     }

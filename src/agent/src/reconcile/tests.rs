@@ -307,6 +307,22 @@ fn a_stop_is_ordered_once_and_the_end_is_told() {
 }
 
 #[test]
+fn a_run_is_not_started_again_before_its_last_attempt_has_ended() {
+    let again = AttemptRef { attempt: 2, token: Hex([2; 16]), ..attempt(1) };
+    let wants_again =
+        || vec![Want { of: again, action: Wanted::Run, spec: Some(spec(OnLost::Retry)) }];
+    let launches = |actions: &[Action]| {
+        actions.iter().any(|action| matches!(action, Action::Launch(of, ..) if *of == again))
+    };
+    let mut house = House::open();
+    house.wants(vec![run(1)]);
+    house.running(1);
+    assert_eq!(house.wants(wants_again()), [Action::Kill(attempt(1))]);
+    assert_eq!(house.wants(wants_again()), [], "the last one is dying");
+    assert!(launches(&house.put(Input::Ended(attempt(1), end(ExitCause::Canceled)))));
+}
+
+#[test]
 fn what_never_was_here_and_should_stop_is_gone_and_never_starts() {
     let mut house = House::open();
     assert_eq!(house.wants(vec![want(1, Wanted::Stop, None)]), [gone(1)]);
