@@ -103,14 +103,18 @@ async fn serve(house: &House, terms: Terms, wire: &mut impl Wire) -> Result<(), 
         Err(_) => return Err(refuse(RefusalCode::Protocol, "no hello within 10 s")),
     };
     let node = hello.node.clone();
-    let checked = check(house, &hello);
-    let stale =
-        matches!(&checked, Err(End::Refused(refused)) if refused.code == RefusalCode::StaleEpoch);
-    // What an agent saw counts, also where an old copy of the journal has forgotten its epoch.
-    if hello.cluster == Some(house.identity.cluster.0) && (checked.is_ok() || stale) {
-        house.witnesses.hear(house, &node, hello.seen).await;
+    if let Err(end) = check(house, &hello) {
+        let stale =
+            matches!(&end, End::Refused(refused) if refused.code == RefusalCode::StaleEpoch);
+        // What an agent saw counts, also where an old copy of the journal has forgotten its epoch.
+        if stale {
+            house.witnesses.hear(house, &node, hello.seen).await;
+        }
+        return Err(end);
     }
-    checked?;
+    // Nothing is waited for before: the journal may take its time, and meanwhile the process that said
+    // this may be gone, and another have come. A hello that is taken behind its successor's would end
+    // what that one runs, in the journal alone.
     let connect = Connect { node: node.clone(), boot: hello.boot };
     let connected = house.sessions.send(connect).await.map_err(|_| stopping())?;
     let connected =
@@ -205,6 +209,14 @@ async fn connected_session(
         specs_sent: BTreeSet::new(),
         work: FuturesUnordered::new(),
     };
+    if hello.cluster == Some(cluster) {
+        let (house, node, seen) = (house.clone(), node.clone(), hello.seen);
+        let hear = async move {
+            house.witnesses.hear(&house, &node, seen).await;
+            None
+        };
+        talk.work.push(hear.boxed_local());
+    }
     changed.mark_unchanged();
     let first = talk.wants().await?;
     for of in hello.attempts.iter().filter(|of| talk.holds(of)) {

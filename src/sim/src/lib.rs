@@ -21,6 +21,8 @@ mod plan;
 mod planted;
 mod port;
 mod redis;
+#[cfg(test)]
+mod session_tests;
 mod trace;
 mod world;
 
