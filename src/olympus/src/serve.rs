@@ -157,7 +157,10 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
     }
 
     let sync = if opened.promise.survives_power_loss() { Sync::Disk } else { Sync::Later };
-    let output = OutputStore::open(&dir, sync)
+    // What a journal in memory does not know, one in Redis may: their outputs lie apart, since at a
+    // start that of unknown runs is removed.
+    let output_dir = if config.redis.is_some() { dir.clone() } else { dir.join("in-memory") };
+    let output = OutputStore::open(&output_dir, sync)
         .map_err(|error| StartError::Machine(data_dir_trouble(&dir, &error)))?;
     let output = Arc::new(output);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -41,6 +41,24 @@ async fn output_that_nobody_may_read_is_removed_at_the_next_start() {
 }
 
 #[tokio::test]
+async fn a_start_in_memory_leaves_the_output_of_a_journal_in_redis_alone() {
+    let mut house = House::redis().await;
+    let _agent = house.agent("n1").start(&house.api).await;
+    let run = ran(&house, "echo one").await;
+    let redis = house.redis_mut().addr();
+    // What an earlier start in memory left, and this one removes: by then it has looked at all.
+    let left = house.path("olympus/in-memory/output/0f").join("0".repeat(30) + "0f");
+    std::fs::create_dir_all(left.parent().expect("a directory")).expect("made");
+    std::fs::write(&left, "").expect("written");
+    house.olympus.plan.set("REDIS_ADDR", "");
+    house.olympus.restart().await;
+    until("the output to be removed", || async { (!left.exists()).then_some(()) }).await;
+    house.olympus.plan.set("REDIS_ADDR", &redis);
+    house.olympus.restart().await;
+    assert_eq!(house.api.output(&run, "stdout").await, "one\n");
+}
+
+#[tokio::test]
 async fn each_stream_alone_or_both_in_the_order_they_were_written() {
     let house = House::memory().await;
     let _agent = house.agent("n1").start(&house.api).await;
