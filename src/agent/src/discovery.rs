@@ -191,6 +191,18 @@ pub enum NotFound {
         /// What it said.
         reason: String,
     },
+    /// Redis has fewer databases.
+    #[error(
+        "Redis at {address} refuses REDIS_DB {db} ({reason}): give the number that Olympus has"
+    )]
+    NoDatabase {
+        /// Host and port.
+        address: String,
+        /// Which.
+        db: u32,
+        /// What it said.
+        reason: String,
+    },
     /// There is no leader now.
     #[error("no instance of Olympus leads: {key} is not set in Redis at {address}")]
     NoLeader {
@@ -245,6 +257,8 @@ impl Redis {
                 let file = self.password_file.as_deref();
                 return Err(if code == "NOAUTH" {
                     NotFound::NoPassword { address }
+                } else if error.detail().is_some_and(|said| said.contains("DB index")) {
+                    NotFound::NoDatabase { address, db: self.db, reason }
                 } else if refused {
                     let name = secret::said_by("REDIS_PASSWORD", file);
                     NotFound::Password { address, name, reason }

@@ -428,6 +428,9 @@ async fn through_redis() {
     let wrong = Redis { password_file: Some(file.clone()), ..redis.clone() };
     let error = Find::Through(wrong).leader(0).await.unwrap_err().to_string();
     assert!(error.contains(&format!("refuses REDIS_PASSWORD_FILE {file:?} (")), "{error}");
+    let beyond = Redis { db: 99, ..redis.clone() };
+    let error = Find::Through(beyond).leader(0).await.unwrap_err().to_string();
+    assert!(error.contains("refuses REDIS_DB 99 ("), "{error}");
     for db in [0, 3] {
         let none = Redis { password: None, db, ..redis.clone() };
         let error = Find::Through(none).leader(0).await.unwrap_err().to_string();
