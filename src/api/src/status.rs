@@ -92,7 +92,7 @@ pub struct Readyz {
     pub journal_lag: u64,
     /// URL of the leader, where one is known.
     pub leader: Option<String>,
-    /// What an acknowledgement promises: the configured durability.
+    /// What an acknowledgement promises, as Redis was set up when it was asked last.
     pub durability: String,
     /// What this instance signs checkpoints with when it leads: the public half, in hex.
     #[serde(default, skip_serializing_if = "Option::is_none")]

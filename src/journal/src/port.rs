@@ -205,13 +205,13 @@ pub trait Journal: Send + Sync + fmt::Debug {
         Ok(Vec::new())
     }
 
-    /// What endangers the journal by now, one sentence each: [`Journal::open`] looks at how the server
-    /// is set up, and that can be changed while it runs. Nothing where it can't.
+    /// How the journal is kept by now: [`Journal::open`] looks at how the server is set up, and that
+    /// can be changed while it runs. None where it can't.
     ///
     /// # Errors
     /// See [`Trouble`].
-    async fn dangers(&self) -> Result<Vec<String>, Trouble> {
-        Ok(Vec::new())
+    async fn standing(&self) -> Result<Option<Standing>, Trouble> {
+        Ok(None)
     }
 
     /// Applies changes to a projection whose cursor is `step.from`, and moves the cursor.
@@ -345,6 +345,15 @@ impl Promise {
             Self::Memory | Self::Nothing | Self::Everysec | Self::Unknown => false,
         }
     }
+}
+
+/// How a journal is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What it promises: what was to be kept, where it is, else what is found.
+    pub promise: Promise,
+    /// What endangers it, one sentence each.
+    pub dangers: Vec<String>,
 }
 
 /// Verified entries, and where the next page begins.

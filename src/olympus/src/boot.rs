@@ -68,8 +68,6 @@ const LAST_CHECKPOINTS: usize = 3;
 pub struct Plan {
     /// The opened journal.
     pub journal: Arc<dyn Journal>,
-    /// What it promises, for `/readyz`.
-    pub durability: Arc<str>,
     /// How others reach this instance.
     pub url: String,
     /// This process.
@@ -326,7 +324,6 @@ impl Rooms {
             identity: tail.identity,
             url: plan.url.as_str().into(),
             epoch: 0,
-            durability: plan.durability.clone(),
         };
         Self { house, journal, fallen, subscribers, follower }
     }

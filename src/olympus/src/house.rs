@@ -78,8 +78,6 @@ pub struct House {
     pub url: Arc<str>,
     /// This leader's epoch; 0 where it does not lead.
     pub epoch: u64,
-    /// What Redis really promises.
-    pub durability: Arc<str>,
 }
 
 /// What reads are answered from: the present of a house, or a past of it. The handlers of the API

@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use actix_web::web;
 use domain::Law;
-use journal::{ClusterId, Expected, Journal, MemoryJournal, OpenError, Opened, RedisJournal};
+use journal::{
+    ClusterId, Expected, Journal, MemoryJournal, OpenError, Opened, RedisJournal, Standing,
+};
 use olympus_actors::clock::Wall;
 use olympus_actors::dice::Dice;
 use olympus_actors::registry::Limits;
@@ -166,7 +168,6 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let plan = Plan {
         journal,
-        durability: opened.promise.as_str().into(),
         url: url.clone(),
         boot: Uuid::new_v4(),
         until_gone: wire::tcp(),
@@ -204,9 +205,15 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
     );
     state.pasts = Pasts::over(plan.keeping.as_ref().map(|(keeping, _)| keeping.clone()));
     state.ingress = Ingress::new(files(), cores);
+    let standing = watch::Sender::new(Standing { promise: opened.promise, dangers: Vec::new() });
+    state.standing = standing.subscribe();
     let state = web::Data::new(state);
-    let (known, count) = (opened.warnings, state.dangers.clone());
-    actix_rt::spawn(dangers::watch(plan.journal.clone(), known, count, stopped.clone()));
+    actix_rt::spawn(dangers::watch(
+        plan.journal.clone(),
+        opened.warnings,
+        standing,
+        stopped.clone(),
+    ));
     let server = http::serve(listener, state.clone(), cores)
         .map_err(|error| StartError::Machine(format!("the server can't be started: {error}")))?;
     let handle = server.handle();

@@ -271,7 +271,6 @@ impl Instance {
         let lives_ms = if planted == Some(Planted::NoGrace) { ttl_ms / 3 } else { ttl_ms };
         boot::Plan {
             journal,
-            durability: "simulated".into(),
             url: self.url.clone(),
             boot,
             until_gone: Arc::new(|url| until_gone(url.to_owned()).boxed()),

@@ -126,29 +126,33 @@ async fn f27_redis_evicts() {
     trio.write(&[0, 1, 2]).await;
     trio.leader().await;
     let (mut connection, mut took) = (trio.redis.connect(0), Vec::new());
-    for (setting, value, dangers) in [
-        ("maxmemory-policy", "allkeys-lru", 1),
-        ("no-appendfsync-on-rewrite", "yes", 2),
-        ("maxmemory-policy", "noeviction", 1),
-        ("no-appendfsync-on-rewrite", "no", 0),
-        ("maxmemory-policy", "allkeys-lru", 1),
+    for (setting, value, dangers, durability) in [
+        ("maxmemory-policy", "allkeys-lru", 1, "fsync"),
+        ("no-appendfsync-on-rewrite", "yes", 2, "everysec"),
+        ("maxmemory-policy", "noeviction", 1, "everysec"),
+        ("no-appendfsync-on-rewrite", "no", 0, "fsync"),
+        ("appendfsync", "no", 1, "none"),
+        ("appendfsync", "always", 0, "fsync"),
+        ("maxmemory-policy", "allkeys-lru", 1, "fsync"),
     ] {
         ask(&mut connection, &["CONFIG", "SET", setting, value]);
         let (set, line) = (Instant::now(), format!("tartarus_journal_dangers {dangers}"));
         let noticed = trio.apis().into_iter().map(async |api| {
             until(&format!("{setting} {value} to be noticed"), || async {
                 let metrics = api.get("/metrics").await.text();
-                metrics.lines().any(|found| found == line).then(|| set.elapsed())
+                let noticed = metrics.lines().any(|found| found == line).then(|| set.elapsed())?;
+                let readyz = api.get("/readyz").await.json();
+                (readyz["durability"] == durability).then_some(noticed)
             })
             .await
         });
         took.extend(join_all(noticed).await);
     }
     let (came, went) = ("Redis endangers the journal", "Redis endangers the journal no more");
-    let (policy, rewrite) = ("maxmemory-policy", "no-appendfsync-on-rewrite");
+    let (policy, rewrite, flush) = ("maxmemory-policy", "no-appendfsync-on-rewrite", "appendfsync");
     for instance in &trio.instances {
         for (message, settings) in
-            [(came, vec![policy, rewrite, policy]), (went, vec![policy, rewrite])]
+            [(came, vec![policy, rewrite, flush, policy]), (went, vec![policy, rewrite, flush])]
         {
             let said = until_sync(message, || {
                 let said = instance.process.said(message);
@@ -170,7 +174,7 @@ async fn f27_redis_evicts() {
     ask(&mut connection, &["CONFIG", "SET", "maxmemory", "0"]);
     stopped("eviction", &trio).await;
     let seen = format!(
-        "every instance says so, in its log and its metrics, after {}; as F26 once the journal is evicted",
+        "every instance says so, in its log, its metrics and on /readyz, after {}; as F26 once the journal is evicted",
         spread(took)
     );
     row("F27", "maxmemory-policy allkeys-lru, and pressure", 1, &seen);

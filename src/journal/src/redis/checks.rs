@@ -17,7 +17,7 @@ use super::scripts;
 use crate::entry::Identity;
 use crate::ids::{ClusterId, EntryId};
 use crate::limits::MIN_PROTO_MAX_BULK_LEN;
-use crate::port::{Durability, OpenError, Promise, Refusal};
+use crate::port::{Durability, OpenError, Promise, Refusal, Standing};
 
 /// Format of the keys of a journal, as `meta` says it.
 pub(super) const FORMAT: u32 = 1;
@@ -196,13 +196,16 @@ pub(super) async fn preflight(
     Ok(Preflight { version, promise, warnings })
 }
 
-/// What breaks the tier by now.
-pub(super) async fn dangers(
+/// What breaks the tier by now, and what is promised nevertheless.
+pub(super) async fn standing(
     connection: &mut Connection,
     tier: Option<Durability>,
-) -> Result<Vec<String>, RedisError> {
+) -> Result<Standing, RedisError> {
     let (info, settings) = (info(connection).await?, settings(connection).await?);
-    Ok(tier_faults(&info, settings.as_ref(), replicas(&info), tier))
+    let replicas = replicas(&info);
+    let dangers = tier_faults(&info, settings.as_ref(), replicas, tier);
+    let met = tier.filter(|_| dangers.is_empty());
+    Ok(Standing { promise: promise(&info, settings.as_ref(), replicas, met), dangers })
 }
 
 fn replicas(info: &Pairs) -> u32 {

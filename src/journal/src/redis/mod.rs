@@ -50,7 +50,7 @@ use crate::ids::EntryId;
 use crate::limits::{LEASE_TTL, TRIM_STEP};
 use crate::port::{
     Appended, CheckError, Claim, Claimed, Claiming, Content, Expected, Heartbeat, Journal,
-    OpenError, Opened, Place, Projected, Refusal, Settled, Step, Trouble,
+    OpenError, Opened, Place, Projected, Refusal, Settled, Standing, Step, Trouble,
 };
 
 /// Pause between two tries at start.
@@ -398,9 +398,9 @@ impl Journal for RedisJournal {
         self.beats(&self.keys.instance).await
     }
 
-    async fn dangers(&self) -> Result<Vec<String>, Trouble> {
+    async fn standing(&self) -> Result<Option<Standing>, Trouble> {
         let tier = self.config.durability;
-        self.call(&self.calls, async |to| checks::dangers(to, tier).await).await
+        self.call(&self.calls, async |to| checks::standing(to, tier).await).await.map(Some)
     }
 
     async fn drop_heartbeat(&self, node: &str) -> Result<(), Trouble> {

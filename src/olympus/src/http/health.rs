@@ -98,7 +98,7 @@ pub async fn readyz(state: web::Data<AppState>) -> HttpResponse {
         policy_revision: open.judges.court().law().revision,
         journal_lag: lag,
         leader,
-        durability: open.durability.to_string(),
+        durability: state.standing.borrow().promise.as_str().to_owned(),
         public_key: Some(open.public_key.to_string()),
         witness: witness(&open),
         message,

@@ -95,7 +95,7 @@ pub async fn get(state: web::Data<AppState>) -> HttpResponse {
     let (name, help) = ("tartarus_shed_total", "Requests turned away for want of room.");
     text.head(name, "counter", help);
     text.line(name, state.ingress.shed());
-    let dangers = state.dangers.load(Relaxed);
+    let dangers = state.standing.borrow().dangers.len();
     let help = "Settings of Redis that endanger the journal: the log says which.";
     text.gauge("tartarus_journal_dangers", help, dangers);
     if let Some(open) = open {

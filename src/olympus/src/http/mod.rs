@@ -45,7 +45,7 @@ mod templates;
 mod what_if;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix_web::body::MessageBody;
@@ -53,6 +53,7 @@ use actix_web::dev::{Server, ServerHandle, ServiceFactory, ServiceRequest, Servi
 use actix_web::middleware::from_fn;
 use actix_web::web::ServiceConfig;
 use actix_web::{App, HttpServer, web};
+use journal::{Promise, Standing};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -106,8 +107,8 @@ pub struct AppState {
     pub line_shown: AtomicU64,
     /// Room for what comes in.
     pub ingress: Ingress,
-    /// Settings of Redis that endanger the journal, as they were counted last.
-    pub dangers: Arc<AtomicUsize>,
+    /// How the journal is kept, as it was seen last.
+    pub standing: watch::Receiver<Standing>,
     /// Places for feeds.
     pub feeds: Feeds,
     /// The place for a what-if, and what was found.
@@ -143,7 +144,7 @@ impl AppState {
             under_way: UnderWay::default(),
             line_shown: AtomicU64::new(0),
             ingress: Ingress::default(),
-            dangers: Arc::default(),
+            standing: watch::channel(Standing { promise: Promise::Unknown, dangers: Vec::new() }).1,
             feeds: Feeds::default(),
             what_ifs: WhatIfs::default(),
             pasts: Pasts::default(),
