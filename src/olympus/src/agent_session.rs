@@ -393,7 +393,8 @@ impl Talk<'_> {
             FromAgent::Finished(finished) => {
                 let of = finished.of;
                 if self.holds(&of) {
-                    let sealed = self.house.output.seal(of.run, of.attempt, finished.output).await;
+                    let sealed =
+                        self.house.output.seal(of.run, of.attempt, of.token, finished.output).await;
                     let sealed = sealed.map_err(|error| output_failed(&error))?;
                     if let Seal::Missing { next } = sealed {
                         let ack = ToAgent::OutputAck(OutputAck { of, next });
@@ -445,10 +446,11 @@ impl Talk<'_> {
         if !self.holds(&output.of) {
             return Ok(None);
         }
-        let AttemptRef { run, attempt, .. } = output.of;
+        let AttemptRef { run, attempt, token } = output.of;
         let chunk = Append {
             run,
             attempt,
+            token,
             number: output.number,
             stream: output.stream,
             time_ms: output.time_ms,
@@ -459,7 +461,7 @@ impl Talk<'_> {
     }
 
     async fn output_ack(&self, of: AttemptRef) -> Result<ToAgent, End> {
-        let next = self.house.output.next(of.run, of.attempt).await;
+        let next = self.house.output.next(of.run, of.attempt, of.token).await;
         let next = next.map_err(|error| output_failed(&error))?;
         Ok(ToAgent::OutputAck(OutputAck { of, next }))
     }

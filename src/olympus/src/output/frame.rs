@@ -6,14 +6,16 @@
 //! | 4 | length of the data |
 //! | 4 | number of the chunk, from 0 |
 //! | 8 | the agent's wall clock when it was read, in milliseconds since 1970 |
-//! | 1 | 1 standard output, 2 standard error |
+//! | 1 | 1 standard output, 2 standard error, 0 the token of the attempt |
 //! | | the data |
 //!
-//! Numbers have their least significant byte first.
+//! Numbers have their least significant byte first. The token is the first frame of a file, numbered 0
+//! and of no time; files from before tokens were kept have none.
 
 use api::Stream;
 use api::session::CHUNK_BYTES;
 use bytes::Bytes;
+use domain::ids::{Hex, Token};
 
 /// Bytes before the data.
 pub const FRAME_HEADER: usize = 21;
@@ -35,21 +37,35 @@ pub struct Chunk {
 pub(super) enum Found {
     /// A chunk that takes so many bytes.
     Whole(Chunk, usize),
+    /// Whose chunks follow.
+    Of(Token, usize),
     /// The beginning of one: so many bytes are needed to tell.
     Part(usize),
     /// None.
     Damaged,
 }
 
+/// In place of a stream.
+const TOKEN: u8 = 0;
+
 /// The frame of a chunk.
 pub(super) fn frame(number: u32, stream: Stream, time_ms: u64, data: &[u8]) -> Vec<u8> {
+    framed(number, stream.byte(), time_ms, data)
+}
+
+/// The frame that says whose the file is.
+pub(super) fn token_frame(token: Token) -> Vec<u8> {
+    framed(0, TOKEN, 0, &token.0)
+}
+
+fn framed(number: u32, kind: u8, time_ms: u64, data: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(FRAME_HEADER + data.len());
     frame.extend_from_slice(&[0; 4]);
     // A chunk is 64 KiB at most.
     frame.extend_from_slice(&u32::try_from(data.len()).unwrap_or(u32::MAX).to_le_bytes());
     frame.extend_from_slice(&number.to_le_bytes());
     frame.extend_from_slice(&time_ms.to_le_bytes());
-    frame.push(stream.byte());
+    frame.push(kind);
     frame.extend_from_slice(data);
     let crc = crc32c::crc32c(&frame[4..]);
     frame[..4].copy_from_slice(&crc.to_le_bytes());
@@ -66,10 +82,10 @@ pub(super) fn parse(bytes: &Bytes) -> Found {
     };
     let (crc, len, number) = (u32_at(0), u32_at(4) as usize, u32_at(8));
     let (low, high) = (u64::from(u32_at(12)), u64::from(u32_at(16)));
-    let Some(stream) = Stream::from_byte(header[20]).filter(|_| (1..=CHUNK_BYTES).contains(&len))
-    else {
+    let stream = Stream::from_byte(header[20]);
+    if !(1..=CHUNK_BYTES).contains(&len) || (stream.is_none() && header[20] != TOKEN) {
         return Found::Damaged;
-    };
+    }
     let whole = FRAME_HEADER + len;
     if bytes.len() < whole {
         return Found::Part(whole);
@@ -78,5 +94,13 @@ pub(super) fn parse(bytes: &Bytes) -> Found {
         return Found::Damaged;
     }
     let data = bytes.slice(FRAME_HEADER..whole);
-    Found::Whole(Chunk { number, stream, time_ms: low | (high << 32), data }, whole)
+    match stream {
+        Some(stream) => {
+            Found::Whole(Chunk { number, stream, time_ms: low | (high << 32), data }, whole)
+        }
+        None => match data[..].try_into() {
+            Ok(token) => Found::Of(Hex(token), whole),
+            Err(_) => Found::Damaged,
+        },
+    }
 }

@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use api::Stream;
 use api::session::{MAX_CHUNKS, OutputSummary, Terms, chunk_header};
 use domain::RunId;
-use domain::ids::{Digest, Hex};
+use domain::ids::{Digest, Hex, Token};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::frame::{Found, frame};
+use super::frame::{Found, frame, token_frame};
 use super::read::{Reader, Scan};
 use crate::aside::aside;
 
@@ -39,6 +39,8 @@ pub struct Append<'a> {
     pub run: RunId,
     /// Number of the attempt.
     pub attempt: u32,
+    /// Which attempt of this number: where the journal was lost, another may have had it.
+    pub token: Token,
     /// Number of the chunk, from 0.
     pub number: u32,
     /// Which stream.
@@ -97,6 +99,8 @@ pub(super) struct Attempt {
 #[derive(Debug)]
 struct Written {
     file: File,
+    /// Whose it is; none where that is not known, or nobody's yet.
+    token: Option<Token>,
     end: u64,
     sums: Sums,
 }
@@ -186,17 +190,17 @@ impl OutputStore {
         let attempt = self.attempt(chunk.run, chunk.attempt);
         attempt.writing.store(true, Ordering::Relaxed);
         let bytes = frame(chunk.number, chunk.stream, chunk.time_ms, chunk.data);
-        let (number, stream) = (chunk.number, chunk.stream);
-        blocking(move || attempt.append(number, stream, &bytes)).await
+        let (token, number, stream) = (chunk.token, chunk.number, chunk.stream);
+        blocking(move || attempt.append(token, number, stream, &bytes)).await
     }
 
     /// The number of the chunk that is wanted next.
     ///
     /// # Errors
     /// The file can't be read.
-    pub async fn next(&self, run: RunId, attempt: u32) -> io::Result<u32> {
+    pub async fn next(&self, run: RunId, attempt: u32, token: Token) -> io::Result<u32> {
         let attempt = self.attempt(run, attempt);
-        blocking(move || attempt.with(false, |written| Ok(written.sums.chunks)))
+        blocking(move || attempt.with_mine(token, false, |written| Ok(written.sums.chunks)))
             .await
             .map(Option::unwrap_or_default)
     }
@@ -223,9 +227,15 @@ impl OutputStore {
     ///
     /// # Errors
     /// The file can't be read or made to stay.
-    pub async fn seal(&self, run: RunId, attempt: u32, sent: OutputSummary) -> io::Result<Seal> {
+    pub async fn seal(
+        &self,
+        run: RunId,
+        attempt: u32,
+        token: Token,
+        sent: OutputSummary,
+    ) -> io::Result<Seal> {
         let (here, sync) = (self.attempt(run, attempt), self.sync);
-        let seal = blocking(move || here.seal(sent, sync)).await?;
+        let seal = blocking(move || here.seal(token, sent, sync)).await?;
         if let Seal::Complete(_) = seal {
             self.release(run, attempt);
         }
@@ -358,6 +368,30 @@ impl Attempt {
         act(open).map(Some)
     }
 
+    /// As [`Attempt::with`], for the attempt of a token: what is here of another that had its number, in
+    /// a journal that was lost, is nobody's any more.
+    fn with_mine<T>(
+        &self,
+        token: Token,
+        make: bool,
+        act: impl FnOnce(&mut Written) -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
+        self.with(make, |written| {
+            if written.token.is_some_and(|other| other != token) {
+                log::warn!(file:% = self.path.display(); "throw away the output of an attempt that the journal does not know");
+                self.clear(written)?;
+            }
+            act(written)
+        })
+    }
+
+    fn clear(&self, written: &mut Written) -> io::Result<()> {
+        written.file.set_len(0)?;
+        (written.token, written.end, written.sums) = (None, 0, Sums::default());
+        self.end.send_replace(0);
+        Ok(())
+    }
+
     /// Opens the file, counts what is in it, and cuts off what is no whole frame.
     fn open(&self, make: bool) -> io::Result<Written> {
         let mut options = OpenOptions::new();
@@ -370,16 +404,19 @@ impl Attempt {
             }
             (opened, _) => opened?,
         };
-        let mut sums = Sums::default();
+        let (mut token, mut sums) = (None, Sums::default());
         let mut scan = Scan::of(&file, 0, file.metadata()?.len());
         let end = loop {
             match scan.step()? {
                 Some(Found::Whole(chunk, _)) if chunk.number == sums.chunks => {
                     sums.add(chunk.stream, &chunk.data);
                 }
+                Some(Found::Of(of, _)) if sums.chunks == 0 && token.is_none() => token = Some(of),
                 // The last frame was cut by a crash, or never reached the disk: the agent still
                 // has it.
-                Some(Found::Whole(..) | Found::Part(_) | Found::Damaged) | None => break scan.at(),
+                Some(Found::Whole(..) | Found::Of(..) | Found::Part(_) | Found::Damaged) | None => {
+                    break scan.at();
+                }
             }
         };
         if end < file.metadata()?.len() {
@@ -387,11 +424,11 @@ impl Attempt {
             file.set_len(end)?;
         }
         self.end.send_replace(end);
-        Ok(Written { file, end, sums })
+        Ok(Written { file, token, end, sums })
     }
 
-    fn append(&self, number: u32, stream: Stream, frame: &[u8]) -> io::Result<u32> {
-        let next = self.with(true, |written| {
+    fn append(&self, token: Token, number: u32, stream: Stream, frame: &[u8]) -> io::Result<u32> {
+        let next = self.with_mine(token, true, |written| {
             if number != written.sums.chunks {
                 return Ok(written.sums.chunks);
             }
@@ -404,6 +441,11 @@ impl Attempt {
                 ));
             }
             // Not moved on unless all of it is there: a retry writes over what is not.
+            if written.end == 0 {
+                let mine = token_frame(token);
+                written.file.write_all_at(&mine, 0)?;
+                (written.token, written.end) = (Some(token), mine.len() as u64);
+            }
             written.file.write_all_at(frame, written.end)?;
             written.end += frame.len() as u64;
             written.sums.add(stream, data);
@@ -413,17 +455,15 @@ impl Attempt {
         Ok(next.unwrap_or_default())
     }
 
-    fn seal(&self, sent: OutputSummary, sync: Sync) -> io::Result<Seal> {
-        let sealed = self.with(false, |written| {
+    fn seal(&self, token: Token, sent: OutputSummary, sync: Sync) -> io::Result<Seal> {
+        let sealed = self.with_mine(token, false, |written| {
             let here = written.sums.summary();
             if here.chunks < sent.chunks {
                 return Ok(Seal::Missing { next: here.chunks });
             }
             if here.chunks > sent.chunks || here.digest != sent.digest {
                 log::warn!(file:% = self.path.display(); "ask for output again: it is not what was sent");
-                written.file.set_len(0)?;
-                (written.end, written.sums) = (0, Sums::default());
-                self.end.send_replace(0);
+                self.clear(written)?;
                 return Ok(Seal::Missing { next: 0 });
             }
             if sync == Sync::Disk {

@@ -154,6 +154,7 @@ fn read_page(file: &File, at: u64) -> io::Result<(Page, u64)> {
                     break;
                 }
             }
+            Some(Found::Of(..)) => {}
             // The writer is in the middle of it, or a crash was.
             Some(Found::Part(_)) | None => break,
             // A frame half written reads as zeros where the system had not come to it yet.
@@ -198,7 +199,7 @@ impl<'a> Scan<'a> {
         loop {
             let found = parse(&self.ahead);
             match found {
-                Found::Whole(_, bytes) => {
+                Found::Whole(_, bytes) | Found::Of(_, bytes) => {
                     self.ahead = self.ahead.slice(bytes..);
                     self.at += bytes as u64;
                     return Ok(Some(found));

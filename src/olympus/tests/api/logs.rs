@@ -146,7 +146,7 @@ async fn an_instance_that_stops_ends_its_feeds() {
 #[actix_web::test]
 async fn output_of_a_run_that_nobody_knows_is_removed_at_the_start() {
     let dir = tempfile::tempdir().expect("a directory");
-    let stray = dir.path().join("output/ff/0194a1b2c3d47e5f8a9b0c1d2e3f4aff");
+    let stray = dir.path().join("in-memory/output/ff/0194a1b2c3d47e5f8a9b0c1d2e3f4aff");
     std::fs::create_dir_all(stray.parent().expect("a directory")).expect("made");
     std::fs::write(&stray, "x").expect("written");
     let house = House::in_dir(dir, &[]).await;
