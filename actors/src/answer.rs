@@ -59,8 +59,8 @@ impl<T> Pending<T> {
     /// Waits for the answer. Dropping the wait cancels nothing.
     ///
     /// # Errors
-    /// As the actor answers; *unavailable* when its mailbox was full (the command was never
-    /// taken), *unknown* when it was closed or the answer was dropped.
+    /// As the actor answers; *unavailable* when its mailbox was full or closed (the command was never
+    /// taken), *unknown* when the answer was dropped.
     pub async fn answer(self) -> Answer<T> {
         self.sent?;
         self.answer.await.unwrap_or_else(|_| Err(Failure::Unknown("the answer was lost".into())))
@@ -79,7 +79,9 @@ where
         actix::prelude::SendError::Full(_) => {
             Failure::Unavailable("too many commands are waiting".into())
         }
-        actix::prelude::SendError::Closed(_) => Failure::Unknown("the instance is stopping".into()),
+        actix::prelude::SendError::Closed(_) => {
+            Failure::Unavailable("the instance is stopping".into())
+        }
     });
     Pending { sent, answer }
 }
@@ -95,4 +97,41 @@ where
     M: Message<Result = ()> + Send + 'static,
 {
     begin(to, command).answer().await
+}
+
+#[cfg(test)]
+mod tests {
+    use actix::{ActorContext as _, Context};
+
+    use super::*;
+
+    struct Gone;
+
+    impl Actor for Gone {
+        type Context = Context<Self>;
+
+        fn started(&mut self, context: &mut Self::Context) {
+            context.stop();
+        }
+    }
+
+    #[derive(actix::Message)]
+    #[rtype(result = "()")]
+    struct Command(#[allow(dead_code, reason = "dropped with it")] Reply<()>);
+
+    impl Handler<Command> for Gone {
+        type Result = ();
+
+        fn handle(&mut self, _: Command, _: &mut Self::Context) {}
+    }
+
+    #[actix::test]
+    async fn what_nobody_took_is_surely_not_applied() {
+        let to = Gone.start();
+        while to.connected() {
+            tokio::task::yield_now().await;
+        }
+        let answer = ask(&to, Command).await;
+        assert!(matches!(answer, Err(Failure::Unavailable(_))), "{answer:?}");
+    }
 }

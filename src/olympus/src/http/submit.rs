@@ -50,6 +50,17 @@ pub struct Decided {
     pub mark: Option<Mark>,
 }
 
+impl Decided {
+    /// What a fault says where the rest of a call is judged again: some of it may be written.
+    fn cut_short(&self, fault: Fault) -> Fault {
+        let is_written = |said: &Said| matches!(said, Said::Admitted(_));
+        match self.said.iter().any(|(_, said)| is_written(said)) {
+            true => problem::unknown("the law changed, and the rest was not judged again"),
+            false => fault,
+        }
+    }
+}
+
 /// The submissions of a call, by their position in it.
 pub struct Asked {
     /// What is asked for.
@@ -105,7 +116,8 @@ async fn judge_and_admit(
     let mut witness = None;
     let mut bench = Bench { open: &open, judge: &judge, quarantine_on, turn };
     for round in 0..=JUDGED_AGAIN {
-        let judged = bench.judge(requests, revision, &mut witness).await?;
+        let judged = bench.judge(requests, revision, &mut witness).await;
+        let judged = judged.map_err(|fault| decided.cut_short(fault))?;
         let mut positions = Vec::with_capacity(judged.len());
         let mut items = Vec::with_capacity(judged.len());
         for (position, judged) in judged {
@@ -125,7 +137,8 @@ async fn judge_and_admit(
         let (key, origin) = (key.clone(), origin.clone());
         let redrive_of = None;
         let admit = |reply| Admit { items, key, redrive_of, origin, reply };
-        let admitted = ask(&open.registry, admit).await?;
+        let admitted = ask(&open.registry, admit).await;
+        let admitted = admitted.map_err(|failure| decided.cut_short(failure.into()))?;
         decided.mark = Some(admitted.mark);
         let mut stale = Vec::new();
         for (position, answer) in positions.into_iter().zip(admitted.value) {
