@@ -53,6 +53,9 @@ pub struct Sight {
     pub reign: Reign,
     /// The newest entry of the journal.
     pub head: Sequence,
+    /// Whether the journal ends before what was folded here: then the numbers of entries say nothing,
+    /// since others may write other entries under them.
+    pub shrunk: bool,
     /// Why the journal can't be asked.
     pub trouble: Option<String>,
 }
@@ -113,7 +116,8 @@ impl Follower {
     pub fn new(journal: Arc<dyn Journal>, tail: Tail) -> Self {
         let head = tail.position.seq;
         let reign = Reign { epoch: tail.epoch, url: None };
-        let sight = Sight { leader: None, seen: Instant::now(), reign, head, trouble: None };
+        let (seen, shrunk) = (Instant::now(), false);
+        let sight = Sight { leader: None, seen, reign, head, shrunk, trouble: None };
         let (cursor, sight) = (Cursor::at(tail), watch::Sender::new(sight));
         Self { journal, cursor, ring: VecDeque::new(), ring_bytes: 0, behind: None, sight }
     }
@@ -182,6 +186,8 @@ impl Follower {
                 }
                 Err(Stuck::Shrunk(head)) => {
                     let why = self.lost(head);
+                    self.sight
+                        .send_if_modified(|sight| !std::mem::replace(&mut sight.shrunk, true));
                     if self.behind.get_or_insert_with(Instant::now).elapsed() > PUT_BACK_WITHIN {
                         return Err(Stuck::Ever(why));
                     }
@@ -306,8 +312,11 @@ impl Follower {
             }
         }
         self.behind = None;
-        self.sight
-            .send_if_modified(|sight| std::mem::replace(&mut sight.head, head.seq) != head.seq);
+        self.sight.send_if_modified(|sight| {
+            let was = (sight.head, sight.shrunk);
+            (sight.head, sight.shrunk) = (head.seq, false);
+            was != (head.seq, false)
+        });
         Ok(())
     }
 

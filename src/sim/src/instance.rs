@@ -31,7 +31,7 @@ use olympus_actors::dice::Dice;
 use olympus_actors::registry::Limits;
 use tokio::sync::{oneshot, watch};
 use tokio::task::LocalSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use crate::chance::Chance;
@@ -321,6 +321,7 @@ async fn live(
     let mut state =
         AppState::new(door.clone(), Auth::Off, url, cluster.0, true, ttl, stopped.clone());
     state.neighbours = Neighbours::Through(Arc::new(|asked| neighbour(asked).boxed_local()));
+    let under_way = state.under_way.clone();
     let app = Rc::new(test::init_service(http::app(web::Data::new(state))).await);
     let app: App = Rc::new(move |asked| {
         let app = app.clone();
@@ -345,7 +346,11 @@ async fn live(
         process.app = Some(app);
     }
     let how = match boot::run(plan, door, stopped).await {
-        Ok(()) => "stopped".to_owned(),
+        Ok(()) => {
+            // As the server's own stop does.
+            let _ = timeout(http::STOP_WITHIN, under_way.none()).await;
+            "stopped".to_owned()
+        }
         Err(refused) => format!("exit 4: {refused}"),
     };
     this.ended(&world, life, &how);

@@ -39,12 +39,18 @@ fn the_house_holds_its_rules_in_other_seeds_too() {
 }
 
 /// Seeds in which something was found, each once mended.
-const ONCE: [u64; 2] = [
+const ONCE: [u64; 5] = [
     // A heartbeat was acknowledged while the loss of its node was on its way to the journal.
     1404,
     // The hello of an agent that was killed waited for the journal, and was taken behind its
     // successor's.
     400_328,
+    // A follower whose journal had lost what it had read answered by the numbers of its own history.
+    514_286,
+    // What came to an instance that was ending as planned was said to be unknown.
+    578_796,
+    // The output of an attempt that was lost with its assignment stood in the place of another's.
+    590_102,
 ];
 
 #[test]

@@ -129,6 +129,47 @@ async fn an_instance_that_keeps_an_output_and_hangs_is_not_waited_for_without_en
 }
 
 #[tokio::test]
+async fn a_number_says_nothing_where_the_journal_lost_what_was_read() {
+    let mut house = House::redis().await;
+    let other = house.another("other").start().await;
+    let api = other.api();
+    let written = house.api.submit_command(&["true"]).await;
+    let (run, index) = (id(&written), written["index"].as_u64().expect("an index"));
+    let at_least = format!("/v1/runs/{run}?min_index={index}");
+    api.get(&at_least).await.expect(200);
+    // The leader falls silent with its key in hand, and Redis loses the end of the journal.
+    house.olympus.process.signal(Signal::STOP);
+    let mut redis = house.redis.as_ref().expect("a Redis").connect(0);
+    let newest: Vec<(String, redis::Value)> = redis::cmd("XREVRANGE")
+        .arg(&["tartarus:journal", "+", "-", "COUNT", "2"])
+        .query(&mut redis)
+        .expect("two entries");
+    let (last, before) = (&newest[0].0, &newest[1].0);
+    for command in [
+        &["PERSIST", "tartarus:leader"][..],
+        &["XDEL", "tartarus:journal", last],
+        &["XSETID", "tartarus:journal", before],
+        &["SET", "tartarus:head", before],
+    ] {
+        let done = redis::cmd(command[0]).arg(&command[1..]).query::<redis::Value>(&mut redis);
+        done.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    }
+    until("the follower to see it", || async {
+        let message = ready(&api).await["message"].as_str().map(str::to_owned);
+        message.filter(|message| message.contains("lost what this instance has read"))
+    })
+    .await;
+    api.get(&format!("/v1/runs/{run}")).await.expect(200);
+    for asks in [&format!("min_index={index}"), "consistent=true"] {
+        let refused = api.get(&format!("/v1/runs/{run}?{asks}&wait=10ms")).await;
+        refused.problem(503, "journal_unavailable");
+    }
+    // It comes back, and gives the journal its end again.
+    house.olympus.process.signal(Signal::CONT);
+    api.get(&at_least).await.expect(200);
+}
+
+#[tokio::test]
 async fn a_follower_takes_over_from_a_killed_leader_and_nothing_acknowledged_is_lost() {
     let mut house = House::with(Some(RedisServer::durable()), &[]).await;
     let _agent = agent(&house).await;

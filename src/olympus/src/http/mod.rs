@@ -73,7 +73,7 @@ pub use what_if::WhatIfs;
 
 /// A request that is under way when the server stops gets so long: as long as an undecided command
 /// is waited for, and some to write the answer.
-const STOP_WITHIN: Duration = Duration::from_secs(8);
+pub const STOP_WITHIN: Duration = Duration::from_secs(8);
 /// An answer whose last byte was handed to the system gets so long to leave it.
 const FLUSH: Duration = Duration::from_millis(50);
 /// A connection that says nothing is closed after this long.

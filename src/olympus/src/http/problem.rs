@@ -239,6 +239,13 @@ pub fn not_yet(index: u64) -> Fault {
     Fault::of(503, code::UNAVAILABLE, detail).retry_after(SOON_S)
 }
 
+/// 503: what this instance has read is not in the journal, so that no number says how new a read is.
+pub fn shrunk() -> Fault {
+    let detail = "the journal lost what this instance has read of it: try again, ask another instance, or \
+                  leave min_index and consistent out to read what is known here";
+    Fault::of(503, code::JOURNAL_UNAVAILABLE, detail).retry_after(SOON_S)
+}
+
 /// 503: the journal could not be asked where it ends.
 pub fn head_unknown(why: &dyn fmt::Display) -> Fault {
     let detail = format!("{why}: try again, or leave consistent out to read what is known here");

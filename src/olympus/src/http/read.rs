@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::ingress::{DRAIN_BYTES, Held, body_limit};
 use super::problem::{self, Fault};
 use super::{AppState, Open, at};
-use crate::house::Windows;
+use crate::house::{Role, Windows};
 
 /// A read that asks for an entry waits for it so long where it does not say: as long as a command
 /// is waited for.
@@ -164,11 +164,19 @@ async fn freshness(open: &Open, query: &ReadQuery) -> Result<(), Fault> {
         return Ok(());
     }
     let patience = query.wait.map_or(PATIENCE, api::Duration::to_std);
-    let applied = get_later(&open.view, |reply| AwaitIndex { index: least, reply });
-    match timeout(patience, applied).await {
-        Ok(applied) => applied.map(drop),
-        Err(_) => Err(problem::not_yet(least)),
-    }
+    let applied = async {
+        get_later(&open.view, |reply| AwaitIndex { index: least, reply }).await?;
+        if let Role::Follower(sight) = &open.role {
+            let whole = sight.clone().wait_for(|sight| !sight.shrunk).await.map(drop);
+            whole.map_err(|_| problem::unanswered())?;
+        }
+        Ok(())
+    };
+    let in_time = timeout(patience, applied).await;
+    in_time.unwrap_or_else(|_| match &open.role {
+        Role::Follower(sight) if sight.borrow().shrunk => Err(problem::shrunk()),
+        Role::Follower(_) | Role::Leader => Err(problem::not_yet(least)),
+    })
 }
 
 /// A run, at once or when `until` holds, and in any case after `wait`.
