@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::timeout;
+use tokio::{io::AsyncReadExt as _, time::timeout};
 
 use crate::{
     AGENT,
@@ -24,7 +24,10 @@ pub fn outlive(name: &str) {
 pub fn flood(name: &str) {
     block_on(async {
         let node = node(name);
-        let sandbox = node.launch(spec(&["flood"])).await;
+        let mut sandbox = node.launch(spec(&["flood"])).await;
+        // One byte: a runtime that has not begun the command ends in its own way.
+        let mut out = sandbox.take_stdout().unwrap();
+        timeout(PATIENCE, out.read_u8()).await.expect("it says nothing").unwrap();
         sandbox.stop(Duration::from_millis(50));
         let ended = timeout(PATIENCE, sandbox.wait()).await.expect("it does not end").unwrap();
         assert!(matches!(ended.signal, Some(9 | 15)), "{ended:?}");
