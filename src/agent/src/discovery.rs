@@ -286,8 +286,11 @@ impl Redis {
             .set_redis_settings(settings);
         let client = redis::Client::open(info)?;
         let mut connection = client.get_multiplexed_async_connection().await?;
-        // Not by the connection's own settings: those hide what the server answers.
-        redis::cmd("SELECT").arg(self.db).exec_async(&mut connection).await?;
+        // Not by the connection's own settings: those hide what the server answers. One who may read
+        // the key alone need not be let select the first.
+        if self.db != 0 {
+            redis::cmd("SELECT").arg(self.db).exec_async(&mut connection).await?;
+        }
         redis::cmd("GET").arg(key).query_async(&mut connection).await
     }
 }

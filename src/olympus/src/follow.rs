@@ -139,7 +139,7 @@ impl Follower {
         to: &Subscribers,
         caught_up: impl FnOnce(),
     ) -> Result<Lease, Stuck> {
-        let mut caught_up = Some(caught_up);
+        let (mut caught_up, mut denied) = (Some(caught_up), None);
         let (mut claims, mut reads) = (interval(CLAIM_EVERY), interval(READ_EVERY));
         claims.set_missed_tick_behavior(MissedTickBehavior::Delay);
         reads.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -177,10 +177,12 @@ impl Follower {
                 Ok(()) => {}
                 Err(Stuck::For(trouble)) => {
                     // What is denied because a key is something else by now does not pass.
-                    if matches!(trouble, Trouble::Denied(_))
-                        && let Err(CheckError::Refused(refusal)) = self.journal.check().await
-                    {
-                        return Err(Stuck::Ever(refusal.to_string()));
+                    let due = denied.is_none_or(|last: Instant| last.elapsed() > LOOK_EVERY);
+                    if matches!(trouble, Trouble::Denied(_)) && due {
+                        denied = Some(Instant::now());
+                        if let Err(CheckError::Refused(refusal)) = self.journal.check().await {
+                            return Err(Stuck::Ever(refusal.to_string()));
+                        }
                     }
                     self.suffer(trouble.to_string());
                 }
@@ -236,7 +238,11 @@ impl Follower {
         }
         self.read(to).await?;
         match self.look_ahead().await {
-            Err(Stuck::Shrunk(head)) => self.put_back(head).await?,
+            Err(Stuck::Shrunk(head)) => {
+                self.put_back(head).await?;
+                self.behind = None;
+                self.sight.send_if_modified(|sight| std::mem::replace(&mut sight.shrunk, false));
+            }
             other => other?,
         }
         self.cursor.tail().ok_or_else(|| Stuck::Ever("nothing was folded".into()))

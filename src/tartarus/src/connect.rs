@@ -67,9 +67,13 @@ pub async fn clock(client: &Client, at: Option<At>, format: Format) -> Result<Ti
         (None, _) | (Some(_), Format::Json | Format::Yaml) => Ok(now),
         (Some(At::Time(time)), _) => Ok(time),
         (Some(At::Sequence(sequence)), _) => {
-            let event = client.event(Place { sequence, n: Some(0) }).await?;
-            // Before the first entry there is nothing that could have an age.
-            Ok(event.map_or(now, |event| event.time))
+            match client.event(Place { sequence, n: Some(0) }).await {
+                // Before the first entry there is nothing that could have an age.
+                Ok(event) => Ok(event.map_or(now, |event| event.time)),
+                // The table itself may be read from the archive, of which no single event is served.
+                Err(client::Error::Refused(_)) => Ok(now),
+                Err(error) => Err(error.into()),
+            }
         }
     }
 }

@@ -367,8 +367,8 @@ pub fn no_past(why: NoPast, at: At) -> Fault {
 /// 503: this instance has stopped for good.
 pub fn failed(why: &str) -> Fault {
     let detail = format!(
-        "{why}. This instance writes no more until an operator has mended the journal and restarted it: \
-         `tartarus replay verify` and docs/operations.md say how"
+        "{why}. This instance answers no more until an operator has mended the journal and restarted it \
+         (`tartarus replay verify` and docs/operations.md say how): where there are others, ask one of them"
     );
     Fault::of(503, code::NO_LEADER, detail).retry_after(LATER_S).outcome(Outcome::NotApplied)
 }

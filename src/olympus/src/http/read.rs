@@ -156,9 +156,15 @@ pub async fn windows(state: &AppState, query: &ReadQuery) -> Result<Windows, Fau
 async fn freshness(open: &Open, query: &ReadQuery) -> Result<(), Fault> {
     let mut least = query.min_index.unwrap_or(0);
     if query.consistent {
+        // Before the journal is asked: one that ends earlier than this lost it.
+        let here = get_later(&open.view, |reply| AwaitIndex { index: 0, reply }).await?;
         let asked = timeout(PATIENCE, open.journal.head()).await;
         let head = asked.map_err(|_| problem::head_unknown(&"the journal does not answer"))?;
-        least = least.max(head.map_err(|error| problem::head_unknown(&error))?.seq);
+        let head = head.map_err(|error| problem::head_unknown(&error))?.seq;
+        if head < here.index && matches!(open.role, Role::Follower(_)) {
+            return Err(problem::shrunk());
+        }
+        least = least.max(head);
     }
     if least == 0 {
         return Ok(());

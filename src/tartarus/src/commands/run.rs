@@ -194,7 +194,7 @@ impl Caller<'_> {
             () = signals.next() => {
                 progress.clear();
                 let again = again(&key);
-                self.terminal.note(&format!("left, and the run may be made all the same; {again}"));
+                self.terminal.error(&format!("left, and the run may be made all the same; {again}"));
                 return Ok(exit::INTERRUPTED);
             }
         };
