@@ -53,9 +53,9 @@ pub struct Sight {
     pub reign: Reign,
     /// The newest entry of the journal.
     pub head: Sequence,
-    /// Whether the journal ends before what was folded here: then the numbers of entries say nothing,
-    /// since others may write other entries under them.
-    pub shrunk: bool,
+    /// Since when the journal ends before what was folded here: the numbers of entries say nothing then,
+    /// since others may write other entries under them. It is seen at the next look at the journal.
+    pub shrunk: Option<Instant>,
     /// Why the journal can't be asked.
     pub trouble: Option<String>,
 }
@@ -106,8 +106,6 @@ pub struct Follower {
     /// What was read last.
     ring: VecDeque<Entry>,
     ring_bytes: usize,
-    /// Since when the journal ends before what was read of it.
-    behind: Option<Instant>,
     sight: watch::Sender<Sight>,
 }
 
@@ -116,10 +114,10 @@ impl Follower {
     pub fn new(journal: Arc<dyn Journal>, tail: Tail) -> Self {
         let head = tail.position.seq;
         let reign = Reign { epoch: tail.epoch, url: None };
-        let (seen, shrunk) = (Instant::now(), false);
-        let sight = Sight { leader: None, seen, reign, head, shrunk, trouble: None };
+        let seen = Instant::now();
+        let sight = Sight { leader: None, seen, reign, head, shrunk: None, trouble: None };
         let (cursor, sight) = (Cursor::at(tail), watch::Sender::new(sight));
-        Self { journal, cursor, ring: VecDeque::new(), ring_bytes: 0, behind: None, sight }
+        Self { journal, cursor, ring: VecDeque::new(), ring_bytes: 0, sight }
     }
 
     /// What it sees, now and later.
@@ -173,7 +171,7 @@ impl Follower {
             };
             match got_on {
                 // What was read may still be more than there is.
-                Ok(()) if self.behind.is_none() => self.heal(),
+                Ok(()) if self.shrunk().is_none() => self.heal(),
                 Ok(()) => {}
                 Err(Stuck::For(trouble)) => {
                     // What is denied because a key is something else by now does not pass.
@@ -188,9 +186,9 @@ impl Follower {
                 }
                 Err(Stuck::Shrunk(head)) => {
                     let why = self.lost(head);
-                    self.sight
-                        .send_if_modified(|sight| !std::mem::replace(&mut sight.shrunk, true));
-                    if self.behind.get_or_insert_with(Instant::now).elapsed() > PUT_BACK_WITHIN {
+                    let since = self.shrunk().unwrap_or_else(Instant::now);
+                    self.sight.send_if_modified(|sight| sight.shrunk.replace(since).is_none());
+                    if since.elapsed() > PUT_BACK_WITHIN {
                         return Err(Stuck::Ever(why));
                     }
                     self.suffer(why);
@@ -240,8 +238,7 @@ impl Follower {
         match self.look_ahead().await {
             Err(Stuck::Shrunk(head)) => {
                 self.put_back(head).await?;
-                self.behind = None;
-                self.sight.send_if_modified(|sight| std::mem::replace(&mut sight.shrunk, false));
+                self.sight.send_if_modified(|sight| sight.shrunk.take().is_some());
             }
             other => other?,
         }
@@ -313,17 +310,19 @@ impl Follower {
                 return Err(Stuck::Shrunk(head));
             }
             let other = head.seq == folded.seq && head != folded;
-            if other || self.behind.is_some() && !self.journal.contains(folded).await? {
+            if other || self.shrunk().is_some() && !self.journal.contains(folded).await? {
                 return Err(Stuck::Ever(self.lost(head)));
             }
         }
-        self.behind = None;
         self.sight.send_if_modified(|sight| {
-            let was = (sight.head, sight.shrunk);
-            (sight.head, sight.shrunk) = (head.seq, false);
-            was != (head.seq, false)
+            let moved = std::mem::replace(&mut sight.head, head.seq) != head.seq;
+            sight.shrunk.take().is_some() || moved
         });
         Ok(())
+    }
+
+    fn shrunk(&self) -> Option<Instant> {
+        self.sight.borrow().shrunk
     }
 
     fn folded(&self) -> Option<EntryId> {

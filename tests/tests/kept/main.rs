@@ -219,6 +219,9 @@ fn what_has_left_redis_is_still_read_and_what_is_nowhere_is_said() {
         let path = |at| format!("/v1/runs/{run}?at={at}");
         let then = api.get(&path(at)).await.expect(200);
         assert_eq!((then.index(), &then.json()["status"]), (at, &json!("REJECTED")));
+        let ps = ["ps", "--at", &at.to_string()];
+        let table = tests::tartarus(&ps, &[("TARTARUS_ADDR", &api.url)]).expect(0).stdout;
+        assert!(table.contains(run), "{table}");
         api.get(&path(at - 1)).await.problem(404, "not_found");
         api.get("/v1/events?follow=false&after=1").await.problem(410, "gone");
 

@@ -439,6 +439,16 @@ async fn through_redis() {
     let error = Find::Through(redis.clone()).leader(0).await.unwrap_err().to_string();
     assert!(error.contains("x:leader"), "{error}");
 
+    // One who may read the key alone may find who leads.
+    let client = redis::Client::open(format!("redis://:hunter2@127.0.0.1:{port}")).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let narrow = ["SETUSER", "narrow", "on", ">narrow", "~x:leader", "+get"];
+    redis::cmd("ACL").arg(&narrow).exec_async(&mut connection).await.unwrap();
+    let (username, password) = (Some("narrow".to_owned()), Some(Secret::new("narrow")));
+    let narrow = Redis { db: 0, username, password, ..redis.clone() };
+    let error = Find::Through(narrow).leader(0).await.unwrap_err().to_string();
+    assert!(error.contains("x:leader"), "{error}");
+
     // It comes up without a leader, and finds one when there is one; and the next one.
     let agent = Agent::with(Find::Through(redis), |_| {}).await;
     set(format!("{} {}", Uuid::new_v4(), olympus.url())).await;

@@ -6,6 +6,7 @@
 //! Proof:  `tests/refusals.rs`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ::redis::{FromRedisValue, RedisError, Value, cmd};
@@ -17,7 +18,7 @@ use super::scripts;
 use crate::entry::Identity;
 use crate::ids::{ClusterId, EntryId};
 use crate::limits::MIN_PROTO_MAX_BULK_LEN;
-use crate::port::{Durability, OpenError, Promise, Refusal, Standing};
+use crate::port::{Appended, Durability, OpenError, Promise, Refusal, Refused, Standing};
 
 /// Format of the keys of a journal, as `meta` says it.
 pub(super) const FORMAT: u32 = 1;
@@ -37,6 +38,16 @@ pub(super) struct Found {
 pub(super) enum CheckFailure {
     Redis(RedisError),
     Refused(Refusal),
+}
+
+impl CheckFailure {
+    /// As the outcome of an append, of which this is asked in its place.
+    pub(super) fn appended(self) -> Appended {
+        match self {
+            Self::Redis(error) => Failure::of(&error).appended(),
+            Self::Refused(refusal) => Appended::Damaged(Refused::Check(Arc::new(refusal))),
+        }
+    }
 }
 
 impl From<RedisError> for CheckFailure {

@@ -164,12 +164,6 @@ impl RedisJournal {
         appended
     }
 
-    /// Repeats the checks of a new connection on the one that appends.
-    async fn found_again(&self) -> Result<(), Attempt> {
-        let mut connection = self.append_link().await?;
-        self.found(&mut connection).await.map(drop)
-    }
-
     async fn append_link(&self) -> Result<Connection, Attempt> {
         if let Some(connection) = self.appends.live().await {
             return Ok(connection);
@@ -286,11 +280,13 @@ impl Journal for RedisJournal {
         if !whole || !matches!(there, Appended::Committed { .. }) {
             return there;
         }
-        match self.found_again().await {
-            Ok(()) => there,
-            Err(attempt) => {
+        // Where it is gone by now, the next one is checked before it appends.
+        let Some(mut connection) = self.appends.live().await else { return there };
+        match self.found(&mut connection).await {
+            Ok(_) => there,
+            Err(failure) => {
                 self.appends.set(None).await;
-                attempt.into()
+                failure.appended()
             }
         }
     }

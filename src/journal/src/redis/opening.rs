@@ -115,14 +115,14 @@ impl RedisJournal {
     }
 
     /// What the keys hold: the journal is whole, and the same as at start.
-    pub(super) async fn found(&self, connection: &mut Connection) -> Result<Found, Attempt> {
+    pub(super) async fn found(&self, connection: &mut Connection) -> Result<Found, CheckFailure> {
         let found = checks::keys(connection, &self.keys).await?.ok_or_else(|| {
             let (key, found) = (self.keys.journal.clone(), "missing".into());
             Refusal::Key { key, found, wanted: "stream" }
         })?;
         match *self.pinned() {
             Some(pinned) if pinned != found.identity => {
-                Err(Attempt::Refused(Refusal::Swapped { pinned, found: found.identity }))
+                Err(Refusal::Swapped { pinned, found: found.identity }.into())
             }
             Some(_) | None => Ok(found),
         }

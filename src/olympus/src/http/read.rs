@@ -173,14 +173,14 @@ async fn freshness(open: &Open, query: &ReadQuery) -> Result<(), Fault> {
     let applied = async {
         get_later(&open.view, |reply| AwaitIndex { index: least, reply }).await?;
         if let Role::Follower(sight) = &open.role {
-            let whole = sight.clone().wait_for(|sight| !sight.shrunk).await.map(drop);
+            let whole = sight.clone().wait_for(|sight| sight.shrunk.is_none()).await.map(drop);
             whole.map_err(|_| problem::unanswered())?;
         }
         Ok(())
     };
     let in_time = timeout(patience, applied).await;
     in_time.unwrap_or_else(|_| match &open.role {
-        Role::Follower(sight) if sight.borrow().shrunk => Err(problem::shrunk()),
+        Role::Follower(sight) if sight.borrow().shrunk.is_some() => Err(problem::shrunk()),
         Role::Follower(_) | Role::Leader => Err(problem::not_yet(least)),
     })
 }
