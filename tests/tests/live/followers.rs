@@ -129,6 +129,19 @@ async fn an_instance_that_keeps_an_output_and_hangs_is_not_waited_for_without_en
 }
 
 #[tokio::test]
+async fn what_is_followed_through_a_follower_from_before_it_begins_is_all_there() {
+    let house = House::redis().await;
+    let other = house.another("other").start().await;
+    let api = other.api();
+    let run = id(&api.submit_command(&["echo", "here"]).await);
+    // It has begun to answer, and there is no node yet.
+    let logs = reqwest::get(format!("{}/v1/runs/{run}/logs?follow=true", api.url)).await;
+    let logs = logs.expect("an answer");
+    let _agent = agent(&house).await;
+    assert_eq!(logs.text().await.expect("all of it"), "here\n");
+}
+
+#[tokio::test]
 async fn a_number_says_nothing_where_the_journal_lost_what_was_read() {
     let mut house = House::redis().await;
     let other = house.another("other").start().await;

@@ -48,7 +48,9 @@ pub async fn get(
         let words = format!("attempt {wanted} of run {id} does not exist: it had {}", run.attempt);
         return Err(problem::not_found(words).at(seen.mark));
     }
-    if let Some(keeper) = keeper(&state, &open, &run, wanted).await?
+    // What is followed from before its first attempt will be written where the leader is.
+    let will_write = query.follow && run.attempt == 0 && !run.status.is_terminal();
+    if let Some(keeper) = keeper(&state, &open, &run, wanted, will_write).await?
         && !forward::was_forwarded(request.headers())
     {
         let asked = forward::ask(&state, &request, &keeper, None, Bytes::new());
@@ -116,15 +118,16 @@ fn take_attempt(query: &str) -> Result<(Option<u32>, String), Fault> {
     Ok((attempt, rest.join("&")))
 }
 
-/// The instance that has an attempt's output, where it is not this one: while it is written the
-/// leader, and then the one that led at its end.
+/// The instance that has an attempt's output, where it is not this one: while it is or will be written
+/// the leader, and then the one that led at its end.
 async fn keeper(
     state: &AppState,
     open: &Open,
     run: &Run,
     attempt: u32,
+    will_write: bool,
 ) -> Result<Option<String>, Fault> {
-    if may_write(run, attempt) {
+    if will_write || may_write(run, attempt) {
         return Ok(match &open.role {
             Role::Leader => None,
             Role::Follower(sight) => sight.borrow().live_leader().map(str::to_owned),
