@@ -80,8 +80,8 @@ impl ViewActor {
         let waiting = item.map(|item| why_waiting(line, fleet, self.clock.now(), item));
         let never = match (item, waiting) {
             (Some(item), Some(WaitReason::NeverFits)) => {
-                let class = item.class();
-                asked.entry(class.clone()).or_insert_with(|| never(fleet, &class)).clone()
+                let class = &*item.class;
+                asked.entry(class.clone()).or_insert_with(|| never(fleet, class)).clone()
             }
             _ => None,
         };
@@ -99,7 +99,7 @@ impl ViewActor {
                 why,
                 ahead: line.rank(id)?,
                 since: item.since,
-                pace: self.pace.as_ref().map(|pace| pace.of(item.pool, now)),
+                pace: self.pace.as_ref().map(|pace| pace.of(item.class.pool, now)),
                 considered: consider(line, fleet, now, item, NODES_SHOWN),
             })
         });
@@ -153,7 +153,7 @@ impl Handler<Published> for ViewActor {
             if let Some((run, at)) = pace::assigned(event)
                 && let (Some(item), Some(pace)) = (self.world.line.item(run), &mut self.pace)
             {
-                pace.assigned(item.pool, at);
+                pace.assigned(item.class.pool, at);
             }
         }
         self.world.keys.clear();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::Message;
+use domain::Texts;
 use domain::dead::Letter;
 use domain::event::RunAdmitted;
 use domain::explain::Standing;
@@ -110,7 +111,7 @@ pub struct Filter {
 pub struct LabelTest(pub Arc<dyn Fn(&Labels) -> bool + Send + Sync>);
 
 /// Labels of a run.
-pub type Labels = BTreeMap<Box<str>, Box<str>>;
+pub type Labels = Texts;
 
 impl std::fmt::Debug for LabelTest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

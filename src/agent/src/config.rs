@@ -6,12 +6,12 @@
 //! Never:  shows a secret.
 //! Proof:  `config/tests.rs`; `tests/tests/seed/configuration.rs`.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use domain::Texts;
 use domain::ids::NodeId;
 use domain::submission::Demand;
 use secret::Secret;
@@ -58,7 +58,7 @@ pub struct Config {
     /// The node's name; unique in the cluster.
     pub node: NodeId,
     /// Labels, which decide its pool.
-    pub labels: BTreeMap<Box<str>, Box<str>>,
+    pub labels: Texts,
     /// What attempts may use, all together.
     pub capacity: Demand,
     /// `embedded`, or the name or path of an OCI runtime.
@@ -358,7 +358,7 @@ fn node(read: &mut Reader<'_>) -> Result<NodeId, ConfigError> {
 }
 
 /// Labels, which decide the pool.
-fn labels(read: &mut Reader<'_>) -> Result<BTreeMap<Box<str>, Box<str>>, ConfigError> {
+fn labels(read: &mut Reader<'_>) -> Result<Texts, ConfigError> {
     let text = read.text("HADES_LABEL").unwrap_or_default();
     let labels = api::labels::parse_list(&text).map_err(|error| {
         ConfigError(format!(

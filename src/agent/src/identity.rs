@@ -1,7 +1,6 @@
 //! Who this agent is: what every hello says.
 
-use std::collections::BTreeMap;
-
+use domain::Texts;
 use domain::ids::NodeId;
 use domain::submission::Demand;
 use uuid::Uuid;
@@ -14,7 +13,7 @@ pub struct Identity {
     /// This process.
     pub boot: Uuid,
     /// For selectors.
-    pub labels: BTreeMap<Box<str>, Box<str>>,
+    pub labels: Texts,
     /// What it has.
     pub capacity: Demand,
     /// What it enforces.

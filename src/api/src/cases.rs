@@ -178,7 +178,7 @@ mod tests {
         let request = Request::try_from(parsed).unwrap();
         assert_eq!(request.ttl_ms, Some(30_000));
         assert_eq!(request.priority, Some(50));
-        assert_eq!(&*request.metadata["tenant"], "acme");
+        assert_eq!(request.metadata.get("tenant"), Some("acme"));
     }
 
     #[test]

@@ -216,7 +216,7 @@ impl Complaints {
         }
         // Anything but the two words would read as "no" to the judge and as "yes" to its author.
         if let Some(word) = given.get("quarantine")
-            && !matches!(&**word, "true" | "false")
+            && !matches!(word, "true" | "false")
         {
             self.add(|| {
                 format!("metadata.quarantine is {:?}: give \"true\" or \"false\"", shorten(word))

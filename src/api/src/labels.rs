@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::limits::{LABEL_NAME_MAX, LABEL_PREFIX_MAX, NAME_MAX};
+use domain::Texts;
 
 /// What is wrong with a label or a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,10 +84,10 @@ pub fn check_value(value: &str) -> Result<(), BadLabel> {
 ///
 /// # Errors
 /// The first item that is no label, or a key that is there twice.
-pub fn parse_list(text: &str) -> Result<BTreeMap<Box<str>, Box<str>>, BadLabel> {
+pub fn parse_list(text: &str) -> Result<Texts, BadLabel> {
     let mut labels = BTreeMap::new();
     if text.trim().is_empty() {
-        return Ok(labels);
+        return Ok(Texts::default());
     }
     for item in text.split(',').map(str::trim) {
         let (key, value) = item.split_once('=').ok_or_else(|| BadLabel::NoEquals(shorten(item)))?;
@@ -97,7 +98,7 @@ pub fn parse_list(text: &str) -> Result<BTreeMap<Box<str>, Box<str>>, BadLabel> 
             return Err(BadLabel::Twice(shorten(key)));
         }
     }
-    Ok(labels)
+    Ok(labels.into_iter().collect())
 }
 
 /// Whether text can name a policy, a template or a tenant: 1 to 63 lower-case letters, digits,
@@ -146,9 +147,9 @@ mod tests {
     #[test]
     fn a_list_is_read_or_the_bad_item_is_named() {
         let labels = parse_list("tartarus.io/phlegethon=true, zone = a ,empty=").unwrap();
-        let pairs: Vec<_> = labels.iter().map(|(k, v)| (&**k, &**v)).collect();
+        let pairs: Vec<_> = labels.iter().collect();
         assert_eq!(pairs, [("empty", ""), ("tartarus.io/phlegethon", "true"), ("zone", "a")]);
-        assert_eq!(parse_list("  "), Ok(BTreeMap::new()));
+        assert_eq!(parse_list("  "), Ok(Texts::default()));
         assert_eq!(parse_list("typhon"), Err(BadLabel::NoEquals("typhon".into())));
         assert_eq!(parse_list("a=1,"), Err(BadLabel::NoEquals(String::new())));
         assert_eq!(parse_list("a=1,a=2"), Err(BadLabel::Twice("a".into())));

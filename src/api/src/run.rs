@@ -1,7 +1,6 @@
 //! Runs: what is asked for, and what is answered.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,9 +12,10 @@ use crate::problem::Problem;
 use crate::status::Status;
 use crate::time::Time;
 use crate::{Heat, Network, OnLost, Pool, Verdict};
+use domain::Texts;
 
 /// Names and values, both text.
-pub type TextMap = BTreeMap<Box<str>, Box<str>>;
+pub type TextMap = Texts;
 
 /// A submission as it is sent. What is left out takes the template's value, else the published
 /// one. Values are kept as they were given; [`crate::check`] says what is wrong with them.

@@ -54,8 +54,7 @@
 //! 10. **Leaving.** After [`FromAgent::Goodbye`] the agent sends nothing; Olympus records that the node
 //!     left, which ends the attempts it still had, and closes.
 
-use std::collections::BTreeMap;
-
+use domain::Texts;
 use domain::event::{Exit, Usage};
 use domain::ids::{Digest, Hex, NodeId, RunId, Token};
 use domain::law::RootFs;
@@ -139,7 +138,7 @@ pub struct Hello {
     /// The agent's process: drawn at its start.
     pub boot: Uuid,
     /// `HADES_LABEL`.
-    pub labels: BTreeMap<Box<str>, Box<str>>,
+    pub labels: Texts,
     /// What attempts may use on this node, all together.
     pub capacity: Demand,
     /// What its sandboxes enforce, as a probe proved it.
@@ -328,7 +327,7 @@ pub struct AttemptSpec {
     /// Program and arguments; never empty.
     pub command: Vec<Box<str>>,
     /// Environment: the template's, then the submission's over it.
-    pub env: BTreeMap<Box<str>, Box<str>>,
+    pub env: Texts,
     /// Standard input.
     pub stdin: Box<str>,
     /// What it may use, and for how long.
@@ -489,7 +488,7 @@ mod tests {
         let spec = AttemptSpec {
             template: TemplatePin { name: "py".into(), version: 3, rootfs: RootFs::Host },
             command: vec!["true".into()],
-            env: BTreeMap::from([("A".into(), "b".into())]),
+            env: Texts::from([("A".into(), "b".into())]),
             stdin: "".into(),
             resources: Resources::DEFAULT,
             on_lost: OnLost::Fail,

@@ -1,9 +1,9 @@
 //! Events replayed a second.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use domain::Texts;
 use domain::command::{Admit, Command, Join, Report, Reported};
 use domain::event::{Exit, ExitCause, LeaderStarted, Origin, Output, Principal, Usage};
 use domain::ids::Hex;
@@ -234,7 +234,7 @@ fn joining(number: u32) -> Join {
     Join {
         node: node(number),
         boot: Uuid::from_u128(u128::from(number) + 1),
-        labels: BTreeMap::new(),
+        labels: Texts::default(),
         capacity: Demand { cpu_milli: 64_000, mem_mb: 262_144, gpu: 0 },
         isolation: vec!["seccomp".into()],
         runtime: "embedded".into(),

@@ -3,10 +3,10 @@
 //! A submission is judged under a policy of twenty rules; none of them holds, so that all twenty are
 //! read to the end.
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use domain::Texts;
 use domain::Timestamp;
 use domain::law::Limits;
 use domain::rules::{Facts, PolicyFacts, Program, TenantFacts, compile, eval};
@@ -30,7 +30,7 @@ const ONE_TEST: [&str; 10] = [
 ];
 
 fn submission() -> Submission {
-    let texts = |pairs: &[(&str, &str)]| -> BTreeMap<Box<str>, Box<str>> {
+    let texts = |pairs: &[(&str, &str)]| -> Texts {
         pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
     };
     Submission {
@@ -56,7 +56,7 @@ fn rules(c: &mut Criterion) {
     let second = ONE_TEST.iter().cycle().skip(3);
     let two = one.iter().zip(second).map(|(a, b)| format!("{a} || {b}")).collect();
     let request = submission();
-    let tags = BTreeMap::new();
+    let tags = Texts::default();
     let limits = Limits { cpu_milli: Some(2_000), mem_mb: Some(1_024), gpu: 0, ttl_ms: None };
     let policy = PolicyFacts { name: "python", version: 3, limits: &limits, tags: &tags };
     let tenant = TenantFacts { name: "acme", held: Holdings::default() };

@@ -2,6 +2,7 @@
 //!
 //! Counts every allocation of one World by the size glibc sets aside for it. Registry and view are
 //! a World each, and the view forgets keys; the promise is 1 KiB for a finished run in both together.
+//! A run that waits is in the lines of queue and placement too, and what was asked is kept once.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,6 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[path = "../benches/house/mod.rs"]
 mod house;
 
+use domain::line::Line;
+use domain::runs::Birth;
+use domain::{Event, World};
 use house::House;
 
 struct Counting;
@@ -75,5 +79,16 @@ fn main() {
     let pending = bytes_a_run(runs, |house| {
         house.admit(house::typical());
     });
-    println!("pending             {pending:>6}");
+    println!("waiting             {pending:>6}");
+    let (mut view, mut queue, mut placement) = (World::default(), Line::default(), Line::default());
+    let everywhere = bytes_a_run(runs, |house| {
+        let run = house.admit(house::typical());
+        let waits = house.world.runs.live(run).expect("it waits");
+        let Birth::Admitted(admitted) = &waits.birth else { return };
+        let event = Event::RunAdmitted(admitted.clone());
+        view.evolve(1, &event);
+        queue.evolve(&event, |_| {});
+        placement.evolve(&event, |_| {});
+    });
+    println!("  everywhere        {everywhere:>6}");
 }

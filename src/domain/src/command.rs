@@ -10,6 +10,7 @@ use crate::judge::Judged;
 use crate::law::{HeatTable, Policy, Template};
 use crate::placement::Assignment;
 use crate::submission::Demand;
+use crate::texts::Texts;
 
 /// One request to change the state. Ids and tokens are inputs, drawn by the caller.
 #[derive(Clone, Debug)]
@@ -261,7 +262,7 @@ pub struct Join {
     /// The agent's process.
     pub boot: Uuid,
     /// Labels.
-    pub labels: BTreeMap<Box<str>, Box<str>>,
+    pub labels: Texts,
     /// What the machine has.
     pub capacity: Demand,
     /// What its sandboxes enforce.

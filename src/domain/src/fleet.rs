@@ -14,6 +14,7 @@ use crate::ids::{NodeId, RunId, Timestamp, Token};
 use crate::line::Class;
 use crate::selector::{Requirement, Test};
 use crate::submission::{Demand, Placement, Pool};
+use crate::texts::Texts;
 
 /// Label of a high-compute node.
 pub const HIGH_COMPUTE_LABEL: &str = "tartarus.io/phlegethon";
@@ -25,8 +26,8 @@ pub const LOST_LISTED_MS: u64 = 86_400_000;
 
 /// The pool of a node with these labels. Quarantine wins: a node that may see hostile work must
 /// see no other.
-pub fn pool_of(labels: &BTreeMap<Box<str>, Box<str>>) -> Pool {
-    let set = |key: &str| labels.get(key).is_some_and(|value| &**value == "true");
+pub fn pool_of(labels: &Texts) -> Pool {
+    let set = |key: &str| labels.get(key) == Some("true");
     if set(QUARANTINE_LABEL) {
         Pool::Quarantine
     } else if set(HIGH_COMPUTE_LABEL) {
@@ -74,10 +75,7 @@ pub struct Drain {
 }
 
 /// The agent's labels, and the operator's over them.
-fn overlaid(
-    agents: &BTreeMap<Box<str>, Box<str>>,
-    overlay: &BTreeMap<Box<str>, Option<Box<str>>>,
-) -> BTreeMap<Box<str>, Box<str>> {
+fn overlaid(agents: &Texts, overlay: &BTreeMap<Box<str>, Option<Box<str>>>) -> Texts {
     let mut labels = agents.clone();
     for (key, value) in overlay {
         match value {
@@ -96,7 +94,7 @@ pub struct Node {
     /// An operator's labels; none as a value takes one of the agent's away.
     pub overlay: BTreeMap<Box<str>, Option<Box<str>>>,
     /// Its labels: the agent's, and the operator's over them.
-    pub labels: BTreeMap<Box<str>, Box<str>>,
+    pub labels: Texts,
     /// Its pool.
     pub pool: Pool,
     /// Whether an operator wants it empty.
@@ -129,7 +127,7 @@ impl Node {
     }
 
     /// The pool it would be in if its agent registered with these labels.
-    pub fn pool_under(&self, agents: &BTreeMap<Box<str>, Box<str>>) -> Pool {
+    pub fn pool_under(&self, agents: &Texts) -> Pool {
         pool_of(&overlaid(agents, &self.overlay))
     }
 
@@ -166,8 +164,8 @@ impl Index {
     fn add(&mut self, id: &NodeId, node: &Node) {
         self.all.insert(id.clone());
         for (key, value) in &node.labels {
-            let values = self.labels.entry(key.clone()).or_default();
-            values.entry(value.clone()).or_default().insert(id.clone());
+            let values = self.labels.entry(key.into()).or_default();
+            values.entry(value.into()).or_default().insert(id.clone());
         }
     }
 
@@ -275,7 +273,7 @@ impl Fleet {
     /// Whether a node of the pool that is there meets a requirement.
     pub fn any_meets(&self, pool: Pool, requirement: &Requirement) -> bool {
         let Some(index) = self.live.get(&pool) else { return false };
-        let label = |node: &Node| requirement.holds(|key| node.labels.get(key).map(|v| &**v));
+        let label = |node: &Node| requirement.holds(|key| node.labels.get(key));
         match index.of(requirement) {
             Some(sets) => sets.iter().any(|set| !set.is_empty()),
             None => self.live(pool).any(|(_, node)| label(node)),

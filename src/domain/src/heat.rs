@@ -18,6 +18,7 @@ use crate::event::{Event, ExitCause, Next, RunFinished, Usage};
 use crate::ids::RunId;
 use crate::judge::Learned;
 use crate::law::HeatTable;
+use crate::rows::Rows;
 use crate::submission::Heat;
 
 /// Attempts of a template before anything is said of it: with fewer, the 95th of 100 is the worst
@@ -158,7 +159,7 @@ struct Subject {
 pub struct Profiles {
     templates: BTreeMap<Arc<str>, Profile>,
     /// What ended says neither its template nor its `ttl`.
-    unfinished: BTreeMap<RunId, Subject>,
+    unfinished: Rows<RunId, Subject>,
     /// Attempts counted so far, of all templates.
     attempts: u64,
 }

@@ -218,13 +218,13 @@ pub fn q2(
         let (item, node) = item.zip(fleet.node(id)).ok_or_else(unplannable)?;
         let used = taken.entry(id).or_default();
         let free = node.free().minus(*used);
-        let holds = node.is_ready() && item.demand.fits(free);
+        let holds = node.is_ready() && item.class.demand.fits(free);
         if !holds || allowed(fleet, item, node).is_none() || !planned.insert(*run) {
             return Err(unplannable());
         }
-        let same_pool = line.classes().iter().filter(|(class, _)| class.pool == item.pool);
+        let same_pool = line.classes().iter().filter(|(class, _)| class.pool == item.class.pool);
         for (_, places) in same_pool.filter(|(class, _)| class.demand.fits(free)) {
-            let earlier = places.range(..item.place).find(|(place, earlier)| {
+            let earlier = places.before(&item.place).find(|(place, earlier)| {
                 place.after == item.place.after
                     && !planned.contains(earlier)
                     && line.item(**earlier).is_some_and(|other| {
@@ -238,7 +238,7 @@ pub fn q2(
                 return Err(Violation::PassedOver { earlier, later, node });
             }
         }
-        *used = used.plus(item.demand);
+        *used = used.plus(item.class.demand);
     }
     Ok(())
 }
@@ -325,11 +325,11 @@ pub fn t1(world: &World) -> Result<(), Violation> {
     for (id, node) in world.fleet.nodes() {
         for run in node.attempts.keys() {
             let Some(item) = world.line.item(*run) else { continue };
-            if (item.pool == Pool::Quarantine) != (node.pool == Pool::Quarantine) {
+            if (item.class.pool == Pool::Quarantine) != (node.pool == Pool::Quarantine) {
                 return Err(Violation::Quarantine {
                     run: *run,
                     node: id.clone(),
-                    wanted: item.pool,
+                    wanted: item.class.pool,
                     found: node.pool,
                 });
             }

@@ -440,8 +440,10 @@ fn judge_by(
     inputs: &Inputs,
 ) -> Judgement {
     let (law, policy) = (court.law(), statute.policy());
-    let mut opinions =
-        vec![bench::aeacus(policy, submission), bench::rhadamanthus(statute, submission, inputs)];
+    // Minos comes last, when it is let in.
+    let mut opinions = Vec::with_capacity(3 + policy.judges.len());
+    opinions.push(bench::aeacus(policy, submission));
+    opinions.push(bench::rhadamanthus(statute, submission, inputs));
     opinions.extend(bench::external(policy, &inputs.external));
     let verdict = opinions.iter().map(|o| o.verdict).max().unwrap_or(Verdict::Accept);
     let heat = classify(&law.heat, submission, template_heat, inputs.learned);

@@ -15,6 +15,7 @@ use crate::ids::{Digest, Timestamp};
 use crate::judge::Pinned;
 use crate::pattern::{overlap, specificity};
 use crate::submission::{Heat, Network, Placement};
+use crate::texts::Texts;
 
 pub use crate::submission::{Losses, Poison};
 
@@ -36,7 +37,7 @@ pub struct Policy {
     /// Rules in CEL; each is evaluated, severity decides.
     pub rules: Vec<Rule>,
     /// Free words for the owners.
-    pub tags: BTreeMap<Box<str>, Box<str>>,
+    pub tags: Texts,
     /// What a request must say of itself.
     pub require: Required,
     /// What its tenant may have in the house.
@@ -201,7 +202,7 @@ pub struct Template {
     /// Used where the request has none.
     pub command: Vec<Box<str>>,
     /// Set before the request's own.
-    pub env: BTreeMap<Box<str>, Box<str>>,
+    pub env: Texts,
     /// Thousandths of a core, where the request does not say.
     pub cpu_milli: Option<u32>,
     /// MiB, where the request does not say.
@@ -275,7 +276,7 @@ pub fn lockdown_default() -> Policy {
         max_age_ms: None,
         on_violation: OnViolation::Reject,
         rules: Vec::new(),
-        tags: BTreeMap::new(),
+        tags: Texts::default(),
         require: Required::default(),
         quotas: Quotas::default(),
         judges: Vec::new(),
@@ -290,7 +291,7 @@ fn host_template() -> Template {
         name: HOST_TEMPLATE.into(),
         rootfs: RootFs::Host,
         command: Vec::new(),
-        env: BTreeMap::new(),
+        env: Texts::default(),
         cpu_milli: None,
         mem_mb: None,
         gpu: None,

@@ -4,6 +4,7 @@
 //! Never:  looks at nodes; that is placement.
 //! Proof:  Q-1 in [`crate::invariants`].
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -12,38 +13,81 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::event::{Event, ExitCause, Next, Place};
 use crate::ids::{NodeId, RunId, Timestamp};
+use crate::rows::Rows;
 use crate::submission::{Demand, Heat, Placement, Pool};
 
-/// An unfinished run, as the line sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// An unfinished run, as the line sees it. What many have in common is kept once: there may be a
+/// million of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     /// Where it stands.
     pub place: Place,
-    /// The pool it prefers.
-    pub pool: Pool,
-    /// What it needs.
-    pub demand: Demand,
-    /// What it asks of its node; none where it asks for nothing.
-    pub placement: Option<Arc<Placement>>,
+    /// The runs it stands among: what it needs, and of which nodes.
+    pub class: Arc<Class>,
     /// Its heat.
     pub heat: Heat,
     /// Whom it counts for.
-    pub tenant: Box<str>,
+    pub tenant: Arc<str>,
     /// When it was admitted.
     pub since: Timestamp,
     /// It does not wait before this time.
     pub not_before: Timestamp,
     /// Whether it is in line; otherwise it is on a node.
     pub waiting: bool,
-    /// The node that could not make its latest sandbox: others are tried before it.
-    pub avoid: Option<NodeId>,
 }
 
-impl Item {
-    /// The group of runs that fit the same nodes.
-    pub fn class(&self) -> Class {
-        let (placement, avoid) = (self.placement.clone(), self.avoid.clone());
-        Class { pool: self.pool, demand: self.demand, placement, avoid }
+/// An item as it is written down.
+#[derive(Serialize, Deserialize)]
+struct Written<'a> {
+    place: Place,
+    pool: Pool,
+    demand: Demand,
+    placement: Option<Arc<Placement>>,
+    heat: Heat,
+    #[serde(borrow)]
+    tenant: Cow<'a, str>,
+    since: Timestamp,
+    not_before: Timestamp,
+    waiting: bool,
+    avoid: Option<NodeId>,
+}
+
+impl Serialize for Item {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Self { place, class, heat, tenant, since, not_before, waiting } = self;
+        let Class { pool, demand, placement, avoid } = Class::clone(class);
+        Written {
+            place: *place,
+            pool,
+            demand,
+            placement,
+            heat: *heat,
+            tenant: Cow::Borrowed(tenant),
+            since: *since,
+            not_before: *not_before,
+            waiting: *waiting,
+            avoid,
+        }
+        .serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Item {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let Written {
+            place,
+            pool,
+            demand,
+            placement,
+            heat,
+            tenant,
+            since,
+            not_before,
+            waiting,
+            avoid,
+        } = Written::deserialize(from)?;
+        let class = Arc::new(Class { pool, demand, placement, avoid });
+        Ok(Self { place, class, heat, tenant: tenant.into(), since, not_before, waiting })
     }
 }
 
@@ -56,7 +100,7 @@ pub struct Class {
     pub demand: Demand,
     /// What is asked of the node; none where nothing is.
     pub placement: Option<Arc<Placement>>,
-    /// A node that is tried last.
+    /// The node that could not make their latest sandbox: others are tried before it.
     pub avoid: Option<NodeId>,
 }
 
@@ -94,15 +138,21 @@ pub enum LineChange {
 /// The line. Kept as its items alone: everything else here is made of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line {
-    items: BTreeMap<RunId, Item>,
-    classes: BTreeMap<Class, BTreeMap<Place, RunId>>,
+    items: Rows<RunId, Item>,
+    order: Order,
+    paused: bool,
+}
+
+/// Whoever waits, in the orders in which they are looked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Order {
+    classes: BTreeMap<Arc<Class>, Rows<Place, RunId>>,
     /// The first of each class: there may be as many classes as runs.
     heads: BTreeSet<(Place, RunId)>,
     delayed: BTreeSet<(Timestamp, RunId)>,
     /// How many wait, by when they were admitted: a batch is admitted in one millisecond.
     since: BTreeMap<Timestamp, usize>,
     depth: Depth,
-    paused: bool,
 }
 
 /// How many runs wait, by what an operator asks for.
@@ -115,13 +165,13 @@ pub struct Depth {
     /// By heat.
     pub heats: BTreeMap<Heat, usize>,
     /// By tenant.
-    pub tenants: BTreeMap<Box<str>, usize>,
+    pub tenants: BTreeMap<Arc<str>, usize>,
 }
 
 impl Depth {
     fn add(&mut self, item: &Item) {
         self.total += 1;
-        *self.pools.entry(item.pool).or_default() += 1;
+        *self.pools.entry(item.class.pool).or_default() += 1;
         *self.heats.entry(item.heat).or_default() += 1;
         match self.tenants.get_mut(&item.tenant) {
             Some(count) => *count += 1,
@@ -131,7 +181,7 @@ impl Depth {
 
     fn remove(&mut self, item: &Item) {
         self.total -= 1;
-        less(&mut self.pools, &item.pool);
+        less(&mut self.pools, &item.class.pool);
         less(&mut self.heats, &item.heat);
         less(&mut self.tenants, &item.tenant);
     }
@@ -156,11 +206,15 @@ impl Serialize for Line {
 impl<'de> Deserialize<'de> for Line {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let (items, paused) = <(BTreeMap<RunId, Item>, bool)>::deserialize(from)?;
-        let waiting = items.iter().filter(|(_, item)| item.waiting);
-        let waiting: Vec<_> = waiting.map(|(run, item)| (*run, item.not_before)).collect();
-        let mut line = Self { items, paused, ..Self::default() };
-        for (run, not_before) in waiting {
-            line.join(run, not_before, &mut |_| {});
+        let mut line = Self { paused, ..Self::default() };
+        for (run, mut item) in items {
+            item.class = line.order.known(Class::clone(&item.class));
+            item.tenant = line.order.named(&item.tenant);
+            let waits = std::mem::take(&mut item.waiting).then_some(item.not_before);
+            line.items.insert(run, item);
+            if let Some(not_before) = waits {
+                line.join(run, not_before, &mut |_| {});
+            }
         }
         Ok(line)
     }
@@ -169,23 +223,23 @@ impl<'de> Deserialize<'de> for Line {
 impl Line {
     /// How many runs wait, those that pause before another attempt included.
     pub fn waiting(&self) -> usize {
-        self.depth.total
+        self.order.depth.total
     }
 
     /// How many runs wait, by what an operator asks for.
     pub fn depth(&self) -> &Depth {
-        &self.depth
+        &self.order.depth
     }
 
     /// When the run that waits longest was admitted.
     pub fn oldest(&self) -> Option<Timestamp> {
-        self.since.first_key_value().map(|(since, _)| *since)
+        self.order.since.first_key_value().map(|(since, _)| *since)
     }
 
     /// When the next pause after `now` is over.
     pub fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
         let first = (now.plus(1), RunId(uuid::Uuid::nil()));
-        self.delayed.range(first..).next().map(|(due, _)| *due)
+        self.order.delayed.range(first..).next().map(|(due, _)| *due)
     }
 
     /// Whether assignments are paused.
@@ -204,21 +258,21 @@ impl Line {
     }
 
     /// The waiting runs by class, each class in the order of the line.
-    pub fn classes(&self) -> &BTreeMap<Class, BTreeMap<Place, RunId>> {
-        &self.classes
+    pub fn classes(&self) -> &BTreeMap<Arc<Class>, Rows<Place, RunId>> {
+        &self.order.classes
     }
 
     /// The first of each class, in the order in which they will be taken, from a place on.
     pub fn heads(&self, from: Option<Place>) -> impl Iterator<Item = (Place, RunId)> {
         let first = from.map(|place| (place, RunId(uuid::Uuid::nil())));
         let first = first.map_or(Bound::Unbounded, Bound::Included);
-        self.heads.range((first, Bound::Unbounded)).copied()
+        self.order.heads.range((first, Bound::Unbounded)).copied()
     }
 
     /// The waiting runs of every pool, in the order in which they will be taken.
     pub fn in_order(&self) -> Vec<(LineKey, RunId)> {
         let mut all: Vec<(LineKey, RunId)> = self
-            .classes
+            .classes()
             .iter()
             .flat_map(|(class, places)| {
                 let key = |place: &Place| LineKey { pool: class.pool, place: *place };
@@ -232,28 +286,31 @@ impl Line {
     /// How many wait before `run` in its pool.
     pub fn rank(&self, run: RunId) -> Option<usize> {
         let item = self.items.get(&run).filter(|item| item.waiting)?;
-        let of_pool = self.classes.iter().filter(|(class, _)| class.pool == item.pool);
-        Some(of_pool.map(|(_, places)| places.range(..item.place).count()).sum())
+        let of_pool = self.order.classes.iter().filter(|(class, _)| class.pool == item.class.pool);
+        Some(of_pool.map(|(_, places)| places.rank(&item.place)).sum())
     }
 
     /// Folds an event, telling `changed` what moved.
     pub fn evolve(&mut self, event: &Event, mut changed: impl FnMut(LineChange)) {
         match event {
             Event::RunAdmitted(e) => {
-                let item = Item {
-                    place: e.place,
+                let class = Class {
                     pool: e.judgement.pool,
                     demand: e.submission.resources.into(),
                     placement: e.judgement.placement.clone(),
+                    avoid: None,
+                };
+                let item = Item {
+                    place: e.place,
+                    class: self.order.known(class),
                     heat: e.judgement.heat.heat,
-                    tenant: e.submission.tenant().into(),
+                    tenant: self.order.named(e.submission.tenant()),
                     since: e.at,
                     not_before: e.at,
                     waiting: false,
-                    avoid: None,
                 };
-                self.items.insert(e.run, item);
-                self.join(e.run, e.at, &mut changed);
+                let item = self.items.insert(e.run, item);
+                self.order.join(e.run, item, e.at, &mut changed);
             }
             Event::RunAssigned(e) => self.leave(e.run, &mut changed),
             Event::RunFinished(e) => {
@@ -264,14 +321,14 @@ impl Line {
             Event::RunCanceled(e) => self.end(e.run, &mut changed),
             Event::RunRefused(e) => self.end(e.run, &mut changed),
             Event::RunReleased(e) => {
-                self.move_to(e.run, &mut changed, |item| {
-                    item.pool = e.pool;
+                self.move_to(e.run, &mut changed, |item, class| {
                     item.heat = e.judgement.heat.heat;
-                    item.placement = e.judgement.placement.clone();
+                    class.pool = e.pool;
+                    class.placement = e.judgement.placement.clone();
                 });
             }
             Event::RunQuarantined(e) => {
-                self.move_to(e.run, &mut changed, |item| item.pool = Pool::Quarantine);
+                self.move_to(e.run, &mut changed, |_, class| class.pool = Pool::Quarantine);
             }
             Event::QueuePaused(_) => self.paused = true,
             Event::QueueResumed(_) => self.paused = false,
@@ -305,14 +362,16 @@ impl Line {
         &mut self,
         run: RunId,
         changed: &mut impl FnMut(LineChange),
-        change: impl FnOnce(&mut Item),
+        change: impl FnOnce(&mut Item, &mut Class),
     ) {
-        let Some(item) = self.items.get(&run).filter(|item| item.waiting) else { return };
-        let not_before = item.not_before;
-        self.leave(run, changed);
-        if let Some(item) = self.items.get_mut(&run) {
-            change(item);
+        if !self.items.get(&run).is_some_and(|item| item.waiting) {
+            return;
         }
+        self.leave(run, changed);
+        let Some(item) = self.items.get_mut(&run) else { return };
+        let (mut class, not_before) = (Class::clone(&item.class), item.not_before);
+        change(item, &mut class);
+        item.class = self.order.known(class);
         self.join(run, not_before, changed);
     }
 
@@ -328,8 +387,9 @@ impl Line {
         avoid: Option<NodeId>,
         changed: &mut impl FnMut(LineChange),
     ) {
-        if let Some(item) = self.items.get_mut(&run) {
-            item.avoid = avoid;
+        if let Some(item) = self.items.get_mut(&run).filter(|item| item.class.avoid != avoid) {
+            let class = Class { avoid, ..Class::clone(&item.class) };
+            item.class = self.order.known(class);
         }
         match next {
             Next::End(_) => {
@@ -340,7 +400,26 @@ impl Line {
     }
 
     fn join(&mut self, run: RunId, not_before: Timestamp, changed: &mut impl FnMut(LineChange)) {
-        let Some(item) = self.items.get_mut(&run) else { return };
+        if let Some(item) = self.items.get_mut(&run) {
+            self.order.join(run, item, not_before, changed);
+        }
+    }
+
+    fn leave(&mut self, run: RunId, changed: &mut impl FnMut(LineChange)) {
+        if let Some(item) = self.items.get_mut(&run).filter(|item| item.waiting) {
+            self.order.leave(run, item, changed);
+        }
+    }
+}
+
+impl Order {
+    fn join(
+        &mut self,
+        run: RunId,
+        item: &mut Item,
+        not_before: Timestamp,
+        changed: &mut impl FnMut(LineChange),
+    ) {
         item.waiting = true;
         item.not_before = not_before;
         self.depth.add(item);
@@ -349,35 +428,48 @@ impl Line {
         if not_before > item.since {
             self.delayed.insert((not_before, run));
         }
-        let places = self.classes.entry(item.class()).or_default();
+        let places = self.classes.entry(item.class.clone()).or_default();
         let before = first(places);
         places.insert(item.place, run);
         lead(&mut self.heads, before, first(places));
-        changed(LineChange::Joined(LineKey { pool: item.pool, place: item.place }, run));
+        changed(LineChange::Joined(LineKey { pool: item.class.pool, place: item.place }, run));
     }
 
-    fn leave(&mut self, run: RunId, changed: &mut impl FnMut(LineChange)) {
-        let Some(item) = self.items.get_mut(&run).filter(|item| item.waiting) else { return };
+    fn leave(&mut self, run: RunId, item: &mut Item, changed: &mut impl FnMut(LineChange)) {
         item.waiting = false;
         self.depth.remove(item);
         less(&mut self.since, &item.since);
         self.delayed.remove(&(item.not_before, run));
-        let class = item.class();
-        if let Some(places) = self.classes.get_mut(&class) {
+        let class = &item.class;
+        if let Some(places) = self.classes.get_mut(class) {
             let before = first(places);
             places.remove(&item.place);
             lead(&mut self.heads, before, first(places));
             if places.is_empty() {
-                self.classes.remove(&class);
+                self.classes.remove(class);
             }
         }
-        changed(LineChange::Left(LineKey { pool: item.pool, place: item.place }, run));
+        changed(LineChange::Left(LineKey { pool: item.class.pool, place: item.place }, run));
+    }
+
+    /// A class of runs that wait, where it is known.
+    fn known(&self, class: Class) -> Arc<Class> {
+        match self.classes.get_key_value(&class) {
+            Some((known, _)) => known.clone(),
+            None => class.into(),
+        }
+    }
+
+    /// The name of a tenant, kept once where it has runs that wait.
+    fn named(&self, name: &str) -> Arc<str> {
+        let known = self.depth.tenants.get_key_value(name);
+        known.map_or_else(|| name.into(), |(known, _)| known.clone())
     }
 }
 
 /// The first of a class.
-fn first(places: &BTreeMap<Place, RunId>) -> Option<(Place, RunId)> {
-    places.first_key_value().map(|(place, run)| (*place, *run))
+fn first(places: &Rows<Place, RunId>) -> Option<(Place, RunId)> {
+    places.first().map(|(place, run)| (*place, *run))
 }
 
 /// Puts the new first of a class among the heads, in place of the one before.

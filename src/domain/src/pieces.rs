@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::ended::{with_index, without_index};
 use crate::ids::{Digest, Hex, RunId, Sequence, Timestamp};
 use crate::pack::{pack, try_unpack, unpack_first};
-use crate::runs::{Run, Runs, Slot, Status};
+use crate::runs::{Run, Runs, Slot, Status, waits};
 use crate::world::World;
 
 /// Version of the shapes of all pieces. Raised by hand whenever any shape that a World is made of
@@ -124,12 +124,15 @@ impl Runs {
         let pieces = std::iter::from_fn(move || {
             let (mut indices, mut runs) = (Vec::new(), Vec::new());
             for (id, slot) in slots.by_ref().take(RUNS) {
+                let unfinished = |decided: &Run, index| {
+                    let packed = Packed(Cow::Owned(pack(decided).into()));
+                    (index, RunPiece(*id, decided.status, Timestamp(0), packed))
+                };
                 let (index, piece) = match slot {
-                    Slot::Live(run) => {
-                        let decided = pack(&Run { index: 0, ..Run::clone(run) });
-                        let packed = Packed(Cow::Owned(decided.into()));
-                        (run.index, RunPiece(*id, run.status, Timestamp(0), packed))
+                    Slot::Fresh { admitted, index } => {
+                        unfinished(&waits(admitted.clone(), 0), *index)
                     }
+                    Slot::Live(run) => unfinished(&Run { index: 0, ..Run::clone(run) }, run.index),
                     Slot::Ended { status, packed } => {
                         let (index, decided) = without_index(packed);
                         // Every run that has ended is among them, and both are in the same order.
@@ -205,7 +208,7 @@ impl Rebuild {
                 Slot::Ended { status, packed: with_index(index, &packed.0) }
             } else {
                 let run: Run = whole(&packed.0)?;
-                Slot::Live(Box::new(Run { index, ..run }))
+                Slot::unfinished(Run { index, ..run })
             };
             self.slots.push((id, slot));
         }

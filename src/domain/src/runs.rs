@@ -18,6 +18,7 @@ use crate::event::{
 };
 use crate::ids::{NodeId, RunId, Sequence, Timestamp};
 use crate::judge::Judgement;
+use crate::rows::Rows;
 use crate::submission::{Pool, Submission};
 
 /// Where a run is in its life.
@@ -300,14 +301,47 @@ impl Run {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Slot {
+    /// It was let in, and nothing more: what waits may be a million runs.
+    Fresh {
+        admitted: Arc<RunAdmitted>,
+        index: Sequence,
+    },
     Live(Box<Run>),
-    Ended { status: Status, packed: Box<[u8]> },
+    Ended {
+        status: Status,
+        packed: Box<[u8]>,
+    },
+}
+
+impl Slot {
+    /// What is kept of a run that has not ended.
+    pub(crate) fn unfinished(run: Run) -> Self {
+        match &run.birth {
+            Birth::Admitted(admitted) if run == waits(admitted.clone(), run.index) => {
+                Self::Fresh { admitted: admitted.clone(), index: run.index }
+            }
+            Birth::Admitted(_) | Birth::Rejected(_) => Self::Live(Box::new(run)),
+        }
+    }
+
+    fn status(&self) -> Status {
+        match self {
+            Self::Fresh { .. } => Status::Pending,
+            Self::Live(run) => run.status,
+            Self::Ended { status, .. } => *status,
+        }
+    }
+}
+
+/// A run that was let in, and nothing more.
+pub(crate) fn waits(admitted: Arc<RunAdmitted>, index: Sequence) -> Run {
+    Run::born(Birth::Admitted(admitted), Status::Pending, index)
 }
 
 /// All runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Runs {
-    pub(crate) slots: BTreeMap<RunId, Slot>,
+    pub(crate) slots: Rows<RunId, Slot>,
     /// Finished runs by the end of their retention.
     pub(crate) expiring: BTreeSet<(Timestamp, RunId)>,
     pub(crate) counts: BTreeMap<Status, u64>,
@@ -317,23 +351,21 @@ impl Runs {
     /// A run.
     pub fn get(&self, id: RunId) -> Option<Cow<'_, Run>> {
         match self.slots.get(&id)? {
-            Slot::Live(run) => Some(Cow::Borrowed(run)),
             Slot::Ended { status, packed } => Some(Cow::Owned(unpack_run(id, *status, packed))),
+            Slot::Fresh { .. } | Slot::Live(_) => self.live(id),
         }
     }
 
     /// A run's status, without unpacking it.
     pub fn status(&self, id: RunId) -> Option<Status> {
-        match self.slots.get(&id)? {
-            Slot::Live(run) => Some(run.status),
-            Slot::Ended { status, .. } => Some(*status),
-        }
+        self.slots.get(&id).map(Slot::status)
     }
 
     /// An unfinished run.
-    pub fn live(&self, id: RunId) -> Option<&Run> {
+    pub fn live(&self, id: RunId) -> Option<Cow<'_, Run>> {
         match self.slots.get(&id)? {
-            Slot::Live(run) => Some(run),
+            Slot::Fresh { admitted, index } => Some(Cow::Owned(waits(admitted.clone(), *index))),
+            Slot::Live(run) => Some(Cow::Borrowed(run)),
             Slot::Ended { .. } => None,
         }
     }
@@ -343,17 +375,9 @@ impl Runs {
         &self,
         before: Option<RunId>,
     ) -> impl Iterator<Item = (RunId, Status)> + '_ {
-        let range = match before {
-            Some(id) => self.slots.range(..id),
-            None => self.slots.range(..),
-        };
-        range.rev().map(|(id, slot)| {
-            let status = match slot {
-                Slot::Live(run) => run.status,
-                Slot::Ended { status, .. } => *status,
-            };
-            (*id, status)
-        })
+        // The greatest number there is names no run: it would be of another version.
+        let before = before.unwrap_or(RunId(uuid::Uuid::max()));
+        self.slots.before(&before).rev().map(|(id, slot)| (*id, slot.status()))
     }
 
     /// How many runs there are.
@@ -373,7 +397,7 @@ impl Runs {
 
     /// The newest id there is: ids only grow.
     pub fn newest(&self) -> Option<RunId> {
-        self.slots.last_key_value().map(|(id, _)| *id)
+        self.slots.last().map(|(id, _)| *id)
     }
 
     /// At most `most` finished runs whose retention is over.
@@ -390,13 +414,13 @@ impl Runs {
     pub fn evolve(&mut self, index: Sequence, event: &Event) {
         match event {
             Event::RunAdmitted(e) => {
-                let run = Run::born(Birth::Admitted(e.clone()), Status::Pending, index);
-                self.insert(e.run, run);
+                self.insert(e.run, Slot::Fresh { admitted: e.clone(), index });
             }
             Event::RunRejected(e) => {
                 let mut run = Run::born(Birth::Rejected(e.clone()), Status::Rejected, index);
                 run.finished_at = Some(e.at);
-                self.insert(e.run, run);
+                let slot = ended(&run, &mut self.expiring);
+                self.insert(e.run, slot);
             }
             Event::RunAssigned(e) => self.change(e.run, index, |run| {
                 run.status = Status::Scheduled;
@@ -491,18 +515,16 @@ impl Runs {
         }
     }
 
-    fn insert(&mut self, id: RunId, run: Run) {
-        *self.counts.entry(run.status).or_default() += 1;
-        let slot = if run.status.is_terminal() {
-            ended(&run, &mut self.expiring)
-        } else {
-            Slot::Live(Box::new(run))
-        };
+    fn insert(&mut self, id: RunId, slot: Slot) {
+        *self.counts.entry(slot.status()).or_default() += 1;
         self.slots.insert(id, slot);
     }
 
     fn change(&mut self, id: RunId, index: Sequence, change: impl FnOnce(&mut Run)) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
+        if let Slot::Fresh { admitted, index } = slot {
+            *slot = Slot::Live(Box::new(waits(admitted.clone(), *index)));
+        }
         let Slot::Live(run) = slot else { return };
         let before = run.status;
         change(run);

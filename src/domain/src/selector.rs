@@ -1,6 +1,7 @@
 //! Label selectors, as the journal keeps them: the grammar (that of Kubernetes) is the wire's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use crate::texts::Texts;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -61,8 +62,8 @@ impl Selector {
     }
 
     /// Whether these labels meet every requirement.
-    pub fn selects(&self, labels: &BTreeMap<Box<str>, Box<str>>) -> bool {
-        self.matches(|key| labels.get(key).map(|value| &**value))
+    pub fn selects(&self, labels: &Texts) -> bool {
+        self.matches(|key| labels.get(key))
     }
 }
 

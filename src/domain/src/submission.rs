@@ -1,10 +1,11 @@
 //! What a caller asks for, with every default filled in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use crate::selector::Selector;
+use crate::texts::Texts;
 
 /// A request to run one command in a sandbox. Defaults are resolved (caller, then template, then
 /// the published ones), so that the record says what was judged without a second look-up.
@@ -15,7 +16,7 @@ pub struct Submission {
     /// Program and arguments; never empty.
     pub command: Vec<Box<str>>,
     /// Environment of the program. Kept in the record: no place for secrets.
-    pub env: BTreeMap<Box<str>, Box<str>>,
+    pub env: Texts,
     /// Bytes fed to the program's standard input, then closed.
     pub stdin: Box<str>,
     /// What it may use.
@@ -33,9 +34,9 @@ pub struct Submission {
     /// How long the run is remembered.
     pub retention: Retention,
     /// Who and why, in the caller's words; `tenant` and `quarantine` mean something here.
-    pub metadata: BTreeMap<Box<str>, Box<str>>,
+    pub metadata: Texts,
     /// For selection in lists.
-    pub labels: BTreeMap<Box<str>, Box<str>>,
+    pub labels: Texts,
     /// Which nodes it may run on, and which it would rather.
     pub placement: Placement,
 }
@@ -51,7 +52,7 @@ impl Submission {
 
     /// Whether the caller asked for quarantine (a caller can set it, never clear it).
     pub fn asks_for_quarantine(&self) -> bool {
-        self.metadata.get("quarantine").is_some_and(|value| &**value == "true")
+        self.metadata.get("quarantine") == Some("true")
     }
 }
 

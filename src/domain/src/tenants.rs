@@ -6,10 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, Next};
 use crate::ids::{RunId, Timestamp};
+use crate::rows::Rows;
 use crate::submission::{Demand, Total};
 
 /// What one tenant has.
@@ -82,11 +85,11 @@ fn is_past(second: u64, now: Timestamp) -> bool {
 /// All tenants that have something, or are still ahead of the line's virtual time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tenants {
-    tenants: BTreeMap<Box<str>, Tenant>,
-    runs: BTreeMap<RunId, Share>,
+    tenants: BTreeMap<Arc<str>, Tenant>,
+    runs: Rows<RunId, Share>,
     virtual_time: u64,
     /// Those that have nothing and are ahead, by tag: they are forgotten when the line gets there.
-    ahead: BTreeSet<(u64, Box<str>)>,
+    ahead: BTreeSet<(u64, Arc<str>)>,
     /// Who submitted in the last minute.
     recent: BTreeMap<Box<str>, Recent>,
     /// When a tenant's latest submission leaves the window, oldest first.
@@ -95,7 +98,7 @@ pub struct Tenants {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Share {
-    tenant: Box<str>,
+    tenant: Arc<str>,
     tag: u64,
     demand: Demand,
 }
@@ -160,7 +163,10 @@ impl Tenants {
             Event::RunRejected(e) => self.submitted(e.at, e.submission.tenant()),
             Event::RunAdmitted(e) => {
                 self.submitted(e.at, e.submission.tenant());
-                let name: Box<str> = e.submission.tenant().into();
+                // Most come from a tenant that has others: its name is kept once.
+                let name = e.submission.tenant();
+                let known = self.tenants.get_key_value(name).map(|(name, _)| name.clone());
+                let name = known.unwrap_or_else(|| name.into());
                 let tenant = self.tenants.entry(name.clone()).or_default();
                 if tenant.pending == 0 && tenant.running == 0 {
                     self.ahead.remove(&(tenant.last_tag, name.clone()));

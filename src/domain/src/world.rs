@@ -6,6 +6,7 @@
 //! Proof:  the property tests in `tests/laws`: lived equals replayed at every prefix, a refusal
 //!         changes nothing, the invariants hold after every event.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::attempts::{after_exit, lost, quarantined_again};
@@ -108,7 +109,7 @@ impl World {
                     node,
                     pool,
                     fallback,
-                    demand: item.demand,
+                    demand: item.class.demand,
                     planned_at,
                 })
                 .into())
@@ -259,9 +260,9 @@ impl World {
     }
 
     /// A run that waits in quarantine.
-    fn quarantined(&self, run: RunId) -> Result<&Run, Refusal> {
+    fn quarantined(&self, run: RunId) -> Result<Cow<'_, Run>, Refusal> {
         self.status(run)?;
-        let waits = |live: &&Run| live.status == Status::Pending && live.is_quarantined();
+        let waits = |live: &Cow<'_, Run>| live.status == Status::Pending && live.is_quarantined();
         self.runs.live(run).filter(waits).ok_or(Refusal::NotInQuarantine(run))
     }
 
@@ -445,7 +446,7 @@ impl World {
     /// The event that sends a run to quarantine which has just been lost with its node, decided
     /// again: its policy says so. None where it does not.
     pub fn quarantined_again(&self, run: RunId, at: Timestamp) -> Option<Event> {
-        self.runs.live(run).and_then(|live| quarantined_again(self, live, at))
+        self.runs.live(run).and_then(|live| quarantined_again(self, &live, at))
     }
 
     fn request_cancel(&self, run: RunId, at: Timestamp, origin: crate::event::Origin) -> Decision {
@@ -480,13 +481,13 @@ impl World {
                     // Stopped to be moved, or by the agent for a reason of its own: nobody cancelled
                     // the run.
                     let cause = if stop { LostCause::Drained } else { LostCause::Unknown };
-                    return Ok(about(run, lost(self, live, at, node, cause)));
+                    return Ok(about(run, lost(self, &live, at, node, cause)));
                 }
-                let next = after_exit(self, live, at, exit.cause, exit.code, chance);
+                let next = after_exit(self, &live, at, exit.cause, exit.code, chance);
                 let finished = RunFinished { run, at, attempt, node, exit, usage, output, next };
                 Ok(Event::RunFinished(Arc::new(finished)).into())
             }
-            Reported::Gone => Ok(about(run, lost(self, live, at, node, LostCause::Unknown))),
+            Reported::Gone => Ok(about(run, lost(self, &live, at, node, LostCause::Unknown))),
         }
     }
 
@@ -498,7 +499,7 @@ impl World {
             if known.joined.boot != boot {
                 let lost = |run: &RunId| {
                     let live = self.runs.live(*run)?;
-                    Some(lost(self, live, at, joined.node.clone(), LostCause::NodeRestarted))
+                    Some(lost(self, &live, at, joined.node.clone(), LostCause::NodeRestarted))
                 };
                 events.extend(known.attempts.keys().filter_map(lost).flatten());
             } else {
@@ -529,7 +530,7 @@ impl World {
         let known = known.ok_or_else(|| Refusal::NoSuchNode(node.clone()))?;
         let mut events = vec![Event::NodeLost(NodeLost { node: node.clone(), at, cause })];
         let runs = known.attempts.keys().filter_map(|run| self.runs.live(*run));
-        events.extend(runs.flat_map(|l| lost(self, l, at, node.clone(), LostCause::NodeLost)));
+        events.extend(runs.flat_map(|l| lost(self, &l, at, node.clone(), LostCause::NodeLost)));
         Ok(Decision { events, run: None })
     }
 }

@@ -4,9 +4,9 @@
 //! Never:  edits one: what was true then stays readable for ever.
 //! Proof:  `tests/golden.rs`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use domain::Texts;
 use domain::event::{
     KeyUse, LeaderStarted, Origin, Place, PolicyPut, RejectCode, RunAdmitted, RunRejected,
     SnapshotTaken,
@@ -22,7 +22,6 @@ use domain::submission::{
 use serde::{Deserialize, Serialize};
 
 type Text = Box<str>;
-type Texts = BTreeMap<Text, Text>;
 
 /// Nobody could say anything about nodes.
 #[derive(Deserialize)]

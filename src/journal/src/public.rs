@@ -7,9 +7,9 @@
 //! Proof:  `tests/golden.rs`, `tests/apart.rs`.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use domain::Texts;
 use domain::event::{
     Exit, KeyUse, Next, Origin, Output, Place, RejectCode, RunAdmitted, RunAssigned, RunFinished,
     RunRejected, TemplatePut, Usage,
@@ -29,7 +29,6 @@ use crate::apart::{Secret, Secrets};
 pub const REDACTED: &str = "[redacted]";
 
 type Text<'a> = Cow<'a, str>;
-type Texts = BTreeMap<Box<str>, Box<str>>;
 
 /// Secrets on their way out of an event.
 #[derive(Default)]
@@ -83,7 +82,7 @@ fn values(map: &Texts) -> Option<Vec<u8>> {
 fn map(keys: Vec<Text<'_>>, values: Secret<'_>) -> Option<Texts> {
     let keys = keys.into_iter().map(|key| key.into_owned().into_boxed_str());
     match values {
-        Secret::None => (keys.len() == 0).then(Texts::new),
+        Secret::None => (keys.len() == 0).then(Texts::default),
         Secret::Redacted => Some(keys.map(|key| (key, REDACTED.into())).collect()),
         Secret::Open(bytes) => {
             let decoding = crate::catalog::decoding();
@@ -186,7 +185,7 @@ impl<'a> SubmissionV3<'a> {
 }
 
 fn keys(map: &Texts) -> Vec<Text<'_>> {
-    map.keys().map(|key| Cow::Borrowed(&**key)).collect()
+    map.keys().map(Cow::Borrowed).collect()
 }
 
 /// A key and its place in the request, without the digest of the request's body: that is a mark, since

@@ -45,7 +45,7 @@ fn json(event: &Event) -> serde_json::Value {
 fn secrets(event: &Event, kinds: Kinds) -> Vec<Vec<u8>> {
     let text = |text: &str| (text.len() > 3).then(|| text.as_bytes().to_vec());
     let of = |s: &domain::Submission| {
-        let env = s.env.values().filter_map(|value| text(value)).filter(|_| kinds.env);
+        let env = s.env.values().filter_map(text).filter(|_| kinds.env);
         env.chain(text(&s.stdin).filter(|_| kinds.stdin)).collect::<Vec<_>>()
     };
     let key = |key: &Option<(domain::event::KeyUse, u32)>| key.clone().map(|k| k.0.body.0.to_vec());
@@ -55,7 +55,7 @@ fn secrets(event: &Event, kinds: Kinds) -> Vec<Vec<u8>> {
         Event::RunAssigned(e) => vec![e.token.0.to_vec()],
         Event::RunFinished(e) => e.output.digest.iter().map(|digest| digest.0.to_vec()).collect(),
         Event::TemplatePut(e) => {
-            let env = e.template.env.values().filter_map(|value| text(value));
+            let env = e.template.env.values().filter_map(text);
             env.filter(|_| kinds.env).collect()
         }
         _ => Vec::new(),
@@ -169,7 +169,7 @@ fn cost(env: bool, stdin: bool, key: bool) -> i64 {
     };
     let admitted = std::sync::Arc::make_mut(&mut event);
     if !env {
-        admitted.submission.env.clear();
+        admitted.submission.env = domain::Texts::default();
     }
     if !stdin {
         admitted.submission.stdin = "".into();

@@ -24,7 +24,7 @@ impl JanitorActor {
     pub fn new(output: Arc<OutputStore>, world: &World) -> Self {
         let live = world.line.items().filter_map(|(run, _)| world.runs.live(run));
         let keepless = live.filter(|run| !run.submission().retention.keep_output);
-        Self { output, keepless: keepless.map(domain::Run::id).collect() }
+        Self { output, keepless: keepless.map(|run| run.id()).collect() }
     }
 
     fn remove(&self, run: RunId, context: &mut Context<Self>) {

@@ -5,11 +5,10 @@
 //! Never:  shows marks, nor a secret of another event of the entry.
 //! Proof:  `tests/memory/reveals.rs`.
 
-use std::collections::BTreeMap;
-
 use api::event::Place;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use domain::Texts;
 use domain::{Event, RunId};
 use journal::apart::Secret;
 use journal::{Entry, Kinds, Receipt, catalog};
@@ -45,7 +44,7 @@ pub struct Shown {
     pub run: Option<String>,
     /// Its environment.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub env: Option<BTreeMap<Box<str>, Box<str>>>,
+    pub env: Option<Texts>,
     /// Its standard input.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdin: Option<Box<str>>,
@@ -102,7 +101,7 @@ impl Opening {
     }
 }
 
-type Given<'a> = (Option<&'a BTreeMap<Box<str>, Box<str>>>, Option<&'a Box<str>>);
+type Given<'a> = (Option<&'a Texts>, Option<&'a Box<str>>);
 
 /// What an event was given that may be a secret.
 fn given(event: &Event) -> Option<Given<'_>> {

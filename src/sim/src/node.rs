@@ -15,6 +15,7 @@ use agent::reconcile::{Action, Cause, Core, End, Input, Obeyed, Written};
 use api::Stream;
 use api::session::{AttemptRef, AttemptSpec, FromAgent, Terms, ToAgent};
 use domain::NodeId;
+use domain::Texts;
 use domain::event::{Exit, ExitCause, Usage};
 use domain::submission::Demand;
 use olympus::agent_session::{attend, host};
@@ -238,7 +239,7 @@ impl Agent {
         let identity = Identity {
             node: NodeId::new(node.name),
             boot,
-            labels: BTreeMap::new(),
+            labels: Texts::default(),
             capacity: Demand { cpu_milli: 2_000, mem_mb: 1_024, gpu: 0 },
             isolation: Vec::new(),
             runtime: "simulated".into(),

@@ -1,11 +1,11 @@
 //! When an instance takes an agent's hello.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use api::session::{FromAgent, Hello, PROTOCOL, Terms, ToAgent, Witnessed};
 use domain::NodeId;
+use domain::Texts;
 use domain::ids::Hex;
 use domain::submission::Demand;
 use olympus::agent_session::{attend, host};
@@ -50,7 +50,7 @@ fn hello(world: &World, node: &NodeId) -> FromAgent {
         protocol: PROTOCOL,
         node: node.clone(),
         boot: Uuid::from_u128(1),
-        labels: BTreeMap::new(),
+        labels: Texts::default(),
         capacity: Demand { cpu_milli: 2_000, mem_mb: 1_024, gpu: 0 },
         isolation: Vec::new(),
         runtime: "simulated".into(),

@@ -4,8 +4,7 @@
 //! Never:  refuses one: what a label means to policies is theirs to say.
 //! Proof:  the test below.
 
-use std::collections::BTreeMap;
-
+use domain::Texts;
 use domain::fleet::{HIGH_COMPUTE_LABEL, QUARANTINE_LABEL};
 
 /// What every label begins with that the program itself heeds.
@@ -13,10 +12,10 @@ const OWN: &str = "tartarus.io/";
 
 /// What is odd about a node's labels, as far as they decide its pool.
 #[must_use]
-pub fn odd_labels(labels: &BTreeMap<Box<str>, Box<str>>) -> Vec<String> {
+pub fn odd_labels(labels: &Texts) -> Vec<String> {
     let mut odd: Vec<String> =
         labels.iter().filter_map(|(key, value)| is_odd(key, value)).collect();
-    let set = |key: &str| labels.get(key).is_some_and(|value| &**value == "true");
+    let set = |key: &str| labels.get(key) == Some("true");
     if set(HIGH_COMPUTE_LABEL) && set(QUARANTINE_LABEL) {
         odd.push(format!(
             "{HIGH_COMPUTE_LABEL} has no effect beside {QUARANTINE_LABEL}: this node takes \

@@ -77,7 +77,7 @@ fn every_value_is_taken() {
     ])
     .unwrap();
     assert_eq!(config.node.as_str(), "n-1.rack");
-    assert_eq!(config.labels.get("tartarus.io/phlegethon").map(|v| &**v), Some("true"));
+    assert_eq!(config.labels.get("tartarus.io/phlegethon"), Some("true"));
     assert_eq!(config.labels.len(), 2);
     assert_eq!(config.capacity, Demand { cpu_milli: 1_500, mem_mb: 64, gpu: 2 });
     assert_eq!(config.runtime, "runc");

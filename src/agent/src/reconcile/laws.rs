@@ -2,6 +2,7 @@
 //! new, or mistaken, but speaks in turn.
 
 use api::session::{AttemptSpec, Stream, TemplatePin, Want};
+use domain::Texts;
 use domain::event::{Exit, ExitCause, Usage};
 use domain::ids::{Hex, NodeId, RunId};
 use domain::law::RootFs;
@@ -103,7 +104,7 @@ impl World {
         let identity = Identity {
             node: NodeId::new("n"),
             boot: Uuid::nil(),
-            labels: BTreeMap::new(),
+            labels: Texts::default(),
             capacity: Demand::default(),
             isolation: Vec::new(),
             runtime: "embedded".into(),
@@ -273,7 +274,7 @@ impl World {
                                 rootfs: RootFs::Host,
                             },
                             command: vec!["true".into()],
-                            env: BTreeMap::new(),
+                            env: Texts::default(),
                             stdin: "".into(),
                             resources: Resources::DEFAULT,
                             on_lost: on_lost(of.token.0[0]),

@@ -1,6 +1,7 @@
 //! Sentences over the rules of [`api::session`]: given what was heard, then exactly this is done.
 
 use api::session::{AttemptSpec, RefusalCode, Refused, Stream, TemplatePin, Want};
+use domain::Texts;
 use domain::event::{Exit, ExitCause, Usage};
 use domain::ids::{Hex, NodeId, RunId};
 use domain::law::RootFs;
@@ -27,7 +28,7 @@ fn spec(on_lost: OnLost) -> Box<AttemptSpec> {
     Box::new(AttemptSpec {
         template: TemplatePin { name: "host".into(), version: 0, rootfs: RootFs::Host },
         command: vec!["true".into()],
-        env: BTreeMap::new(),
+        env: Texts::default(),
         stdin: "".into(),
         resources: Resources::DEFAULT,
         on_lost,
@@ -66,7 +67,7 @@ impl House {
         let identity = Identity {
             node: NodeId::new("n"),
             boot: Uuid::nil(),
-            labels: BTreeMap::new(),
+            labels: Texts::default(),
             capacity: Demand::default(),
             isolation: Vec::new(),
             runtime: "embedded".into(),

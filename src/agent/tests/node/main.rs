@@ -9,7 +9,6 @@ mod olympus;
 mod process;
 mod rules;
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
@@ -18,6 +17,7 @@ use std::time::Duration;
 use agent::config::Demanded;
 use agent::discovery::Find;
 use agent::{Config, Handle};
+use domain::Texts;
 use domain::ids::NodeId;
 use domain::submission::Demand;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -92,7 +92,7 @@ pub(crate) struct Agent {
 pub(crate) fn config(find: Find, dir: &Path) -> Config {
     Config {
         node: NodeId::new("n1"),
-        labels: BTreeMap::from([("zone".into(), "a".into())]),
+        labels: Texts::from([("zone".into(), "a".into())]),
         capacity: Demand { cpu_milli: 4_000, mem_mb: 4_096, gpu: 0 },
         runtime: "embedded".into(),
         data_dir: dir.to_owned(),

@@ -8,6 +8,7 @@ use api::session::{
     Action, AttemptRef, AttemptSpec, Finished, FromAgent, Hello, Output, OutputAck, ReportAck,
     ReportKind, Stream, TemplatePin, Terms, ToAgent, Want, Wants, Welcome, chunk_header,
 };
+use domain::Texts;
 use domain::ids::{Hex, RunId};
 use domain::law::RootFs;
 use domain::submission::{OnLost, Resources};
@@ -323,7 +324,7 @@ impl Work {
         let spec = AttemptSpec {
             template: TemplatePin { name: "host".into(), version: 0, rootfs: RootFs::Host },
             command: command.iter().map(|&word| word.into()).collect(),
-            env: BTreeMap::new(),
+            env: Texts::default(),
             stdin: "".into(),
             resources: Resources { ttl_ms: 60_000, ..Resources::DEFAULT },
             on_lost: OnLost::Retry,

@@ -51,7 +51,7 @@ async fn hello() {
     let hello = session.hello();
     assert_eq!(hello.protocol, PROTOCOL);
     assert_eq!(hello.node.as_str(), "n1");
-    assert_eq!(hello.labels.get("zone").map(|value| &**value), Some("a"));
+    assert_eq!(hello.labels.get("zone"), Some("a"));
     assert_eq!(hello.capacity.cpu_milli, 4_000);
     assert_eq!(&*hello.runtime, "embedded");
     assert!(hello.isolation.iter().any(|feature| &**feature == "seccomp"), "{hello:?}");

@@ -1,8 +1,7 @@
 //! A house for measuring: builders of typical commands, and no checks of its own.
 #![allow(dead_code)] // the bench and the example each use a part
 
-use std::collections::BTreeMap;
-
+use domain::Texts;
 use domain::command::{Admit, Guard, Join, Report, Reported};
 use domain::event::{Exit, ExitCause, KeyUse, Origin, Output, Principal, Usage};
 use domain::fleet::{HIGH_COMPUTE_LABEL, QUARANTINE_LABEL};
@@ -165,7 +164,7 @@ fn origin() -> Origin {
     Origin { by: Principal::Anonymous, request: Uuid::from_u128(0x0190_a0a0_7000_8000_1234_5678) }
 }
 
-fn map(pairs: &[(&str, &str)]) -> BTreeMap<Box<str>, Box<str>> {
+fn map(pairs: &[(&str, &str)]) -> Texts {
     pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
 }
 

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::Origin;
 use crate::ids::{NodeId, Timestamp};
 use crate::submission::Demand;
+use crate::texts::Texts;
 
 /// A node's agent registered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,7 +20,7 @@ pub struct NodeJoined {
     /// The agent's process: another one means that everything before it is gone.
     pub boot: Uuid,
     /// Labels, `HADES_LABEL` among them.
-    pub labels: BTreeMap<Box<str>, Box<str>>,
+    pub labels: Texts,
     /// What the machine has.
     pub capacity: Demand,
     /// What its sandboxes enforce, as the agent proved it.

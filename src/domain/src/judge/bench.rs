@@ -17,7 +17,7 @@ pub(super) fn aeacus(policy: &Policy, submission: &Submission) -> Opinion {
     let given = |key: &str| submission.metadata.get(key).is_some_and(|value| !value.is_empty());
     let missing = policy.require.metadata.iter().filter(|key| !given(key));
     objections.extend(missing.cloned().map(Objection::MetadataMissing));
-    let missing = policy.require.labels.iter().filter(|key| !submission.labels.contains_key(*key));
+    let missing = policy.require.labels.iter().filter(|key| !submission.labels.contains_key(key));
     objections.extend(missing.cloned().map(Objection::LabelMissing));
     let asked = submission.retention.max_age_ms;
     if let Some(limit) = policy.max_age_ms.filter(|limit| asked > *limit) {

@@ -1,12 +1,11 @@
 //! A request on its way to a submission: defaults filled in by the template, then the published ones.
 
-use std::collections::BTreeMap;
-
 use super::Pinned;
 use crate::law::{Current, Law, Template};
 use crate::submission::{
     Heat, Network, OnLost, Placement, Resources, Retention, Retry, Submission,
 };
+use crate::texts::Texts;
 
 /// What a caller sent: fields checked one by one, defaults not filled in yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,7 +15,7 @@ pub struct Request {
     /// Command; empty takes the template's.
     pub command: Vec<Box<str>>,
     /// Environment, laid over the template's.
-    pub env: BTreeMap<Box<str>, Box<str>>,
+    pub env: Texts,
     /// Standard input.
     pub stdin: Box<str>,
     /// Thousandths of a core.
@@ -40,9 +39,9 @@ pub struct Request {
     /// Retention.
     pub retention: Option<Retention>,
     /// Metadata.
-    pub metadata: BTreeMap<Box<str>, Box<str>>,
+    pub metadata: Texts,
     /// Labels.
-    pub labels: BTreeMap<Box<str>, Box<str>>,
+    pub labels: Texts,
     /// Which nodes.
     pub placement: Placement,
 }
@@ -94,8 +93,7 @@ pub(super) fn resolve(
     if command.is_empty() {
         return Err(Unjudgeable::NoCommand { template: request.template });
     }
-    let mut env = template.env.clone();
-    env.extend(request.env);
+    let env = template.env.clone().under(request.env);
     let published = Resources::DEFAULT;
     let submission = Submission {
         template: request.template,

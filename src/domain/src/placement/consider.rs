@@ -203,12 +203,12 @@ pub struct Considered {
 
 /// Each node, and why it does not take this run: the `most` closest by name, the rest counted.
 pub fn consider(_: &Line, fleet: &Fleet, _: Timestamp, item: &Item, most: usize) -> Considered {
-    let class = item.class();
-    let tried = tried(fleet, &class);
+    let class = &*item.class;
+    let tried = tried(fleet, class);
     let mut closest = BTreeSet::new();
     let mut failed_counts = BTreeMap::<FailedKind, usize>::new();
     for (id, node) in fleet.nodes() {
-        let failed = failures(node, &class, &tried);
+        let failed = failures(node, class, &tried);
         let short_by = short_by(&failed);
         if let Some(first) = failed.first() {
             *failed_counts.entry(first.kind()).or_default() += 1;
@@ -222,7 +222,7 @@ pub fn consider(_: &Line, fleet: &Fleet, _: Timestamp, item: &Item, most: usize)
         None => Some("no node is known: start an agent with `tartarus agent`".to_owned()),
         Some((0, ..)) => None,
         Some((_, _, id)) => fleet.node(id).map(|node| {
-            let failed = failures(node, &class, &tried);
+            let failed = failures(node, class, &tried);
             let changes: Vec<String> =
                 failed.iter().map(|failed| remedy(failed, class.pool)).collect();
             format!("node {id} would take it if {}", changes.join(", and if "))
@@ -230,7 +230,7 @@ pub fn consider(_: &Line, fleet: &Fleet, _: Timestamp, item: &Item, most: usize)
     };
     let shown = closest.into_iter().take(most).filter_map(|(_, _, id)| {
         let node = fleet.node(id)?;
-        let failed = failures(node, &class, &tried).into_iter().next();
+        let failed = failures(node, class, &tried).into_iter().next();
         Some(NodeTest { node: id.clone(), pool: node.pool, failed })
     });
     let nodes: Vec<NodeTest> = shown.collect();
@@ -260,7 +260,7 @@ fn failures(node: &Node, class: &Class, tried: &[Pool]) -> Vec<Failed> {
         failed.push(Failed::Draining);
     }
     if let Some(placement) = class.placement.as_deref() {
-        let label = |key: &str| node.labels.get(key).map(|value| &**value);
+        let label = |key: &str| node.labels.get(key);
         let unmet = placement.require.requirements.iter().filter(|r| !r.holds(label));
         failed.extend(unmet.map(|r| Failed::Labels { requirement: r.to_string() }));
         let asked = placement.isolation.iter();

@@ -61,7 +61,7 @@ pub fn may_assign(
 ) -> Option<(Pool, bool)> {
     let item = line.item(run).filter(|item| item.waiting && item.not_before <= now)?;
     let node = fleet.node(node).filter(|node| node.is_ready())?;
-    if line.paused() || !item.demand.fits(node.free()) {
+    if line.paused() || !item.class.demand.fits(node.free()) {
         return None;
     }
     allowed(fleet, item, node)
@@ -69,13 +69,13 @@ pub fn may_assign(
 
 /// The pool of `node` and whether it is a fallback, where it may take such a run at all.
 pub(crate) fn allowed(fleet: &Fleet, item: &Item, node: &Node) -> Option<(Pool, bool)> {
-    if !item.placement.as_deref().is_none_or(|placement| node.suits(placement)) {
+    if !item.class.placement.as_deref().is_none_or(|placement| node.suits(placement)) {
         return None;
     }
-    let class = item.class();
+    let class = &*item.class;
     // A ready high-compute node that it fits is the proof that one can.
-    let can = || node.pool == Pool::HighCompute || high_compute_can(fleet, &class);
-    pools(&class, can).iter().copied().find(|(pool, _)| *pool == node.pool)
+    let can = || node.pool == Pool::HighCompute || high_compute_can(fleet, class);
+    pools(class, can).iter().copied().find(|(pool, _)| *pool == node.pool)
 }
 
 /// A pool that may take a run, and how it stands.
@@ -138,21 +138,21 @@ pub fn why_waiting(line: &Line, fleet: &Fleet, now: Timestamp, item: &Item) -> W
     if item.not_before > now {
         return WaitReason::BackingOff;
     }
-    let class = item.class();
-    let tried = pools(&class, || high_compute_can(fleet, &class));
-    if tried.iter().any(|(pool, _)| fleet.could_hold(*pool, &class)) {
+    let class = &*item.class;
+    let tried = pools(class, || high_compute_can(fleet, class));
+    if tried.iter().any(|(pool, _)| fleet.could_hold(*pool, class)) {
         return WaitReason::WaitingForCapacity;
     }
     // A live high-compute node that is too small is why hot work would fall back, and counts.
-    let asked = [(item.pool, false)];
+    let asked = [(item.class.pool, false)];
     let mut counts = asked.iter().chain(tried).map(|(pool, _)| *pool);
-    if counts.clone().any(|pool| a_draining_one_could_hold(fleet, pool, &class)) {
+    if counts.clone().any(|pool| a_draining_one_could_hold(fleet, pool, class)) {
         return WaitReason::Draining;
     }
     if counts.any(|pool| fleet.has_live(pool)) {
         return WaitReason::NeverFits;
     }
-    match item.pool {
+    match item.class.pool {
         Pool::Quarantine => WaitReason::WaitingForQuarantineNode,
         Pool::Standard | Pool::HighCompute => WaitReason::NoNode,
     }

@@ -207,9 +207,9 @@ impl Room {
                 plan.rest = Some(place);
                 break;
             }
-            let class = item.class();
+            let class = &*item.class;
             if item.not_before <= now {
-                let Some((node, fallback)) = search.take(&class) else { continue };
+                let Some((node, fallback)) = search.take(class) else { continue };
                 plan.assignments.push(Assignment { run, node, fallback });
             }
             let due = |(place, run): (&Place, &RunId)| {
@@ -217,8 +217,8 @@ impl Room {
                 let due = line.item(*run).is_some_and(|item| item.not_before <= now);
                 due.then_some((*place, *run))
             };
-            let places = line.classes().get(&class);
-            let behind = places.map(|all| all.range((Bound::Excluded(place), Bound::Unbounded)));
+            let places = line.classes().get(class);
+            let behind = places.map(|all| all.behind(&place));
             next.extend(behind.and_then(|mut behind| behind.find_map(due)).map(Reverse));
         }
         for id in std::mem::take(&mut search.taken) {

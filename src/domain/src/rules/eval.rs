@@ -199,13 +199,13 @@ impl<'a> Machine<'a> {
             }
             Node::HasKey(map, key) => {
                 let key = self.key(key)?;
-                Value::Bool(self.facts.map(*map).contains_key(&*key))
+                Value::Bool(self.facts.map(*map).contains_key(&key))
             }
             Node::Has(optional) => Value::Bool(self.facts.has(*optional)),
             Node::Keys(map) => {
                 let keys = self.facts.map(*map);
                 self.spend(keys.len())?;
-                let keys = keys.keys().map(|key| Value::Text(Cow::Borrowed(&**key)));
+                let keys = keys.keys().map(|key| Value::Text(Cow::Borrowed(key)));
                 Value::List(List::Values(keys.collect()))
             }
             Node::Count(map) => length(self.facts.map(*map).len()),

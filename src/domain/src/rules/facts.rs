@@ -4,15 +4,11 @@
 //! Never:  holds a value of its own: facts are borrowed from whoever judges.
 //! Proof:  `tests.rs`.
 
-use std::collections::BTreeMap;
-
 use crate::ids::Timestamp;
 use crate::law::{Limits, Policy};
 use crate::submission::{Network, OnLost, Submission};
 use crate::tenants::Holdings;
-
-/// Text by text, as a request and a policy hold it.
-pub(super) type Texts = BTreeMap<Box<str>, Box<str>>;
+use crate::texts::Texts;
 
 /// Everything a rule is evaluated against.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +33,7 @@ pub struct PolicyFacts<'a> {
     /// Its limits; one that is not set reads as the largest integer.
     pub limits: &'a Limits,
     /// Its tags.
-    pub tags: &'a BTreeMap<Box<str>, Box<str>>,
+    pub tags: &'a Texts,
 }
 
 impl<'a> PolicyFacts<'a> {

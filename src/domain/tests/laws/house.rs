@@ -344,7 +344,8 @@ impl House {
             Ok(_) => {
                 assert!(waits && !rejected && revision == current.revision);
                 let item = self.lived.line.item(run).expect("it waits on");
-                assert!(item.waiting && item.pool != Pool::Quarantine, "it is let go: {item:?}");
+                let (waiting, pool) = (item.waiting, item.class.pool);
+                assert!(waiting && pool != Pool::Quarantine, "it is let go: {item:?}");
             }
             Err(refusal) => panic!("a release is never refused like this: {refusal}"),
         }

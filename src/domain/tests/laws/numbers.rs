@@ -54,7 +54,7 @@ pub fn agree(world: &World) {
     }
     assert!(tenants.is_empty(), "tenants with runs that nobody counts: {tenants:?}");
     let wishes: Vec<_> =
-        world.line.items().filter_map(|(_, item)| item.placement.clone()).collect();
+        world.line.items().filter_map(|(_, item)| item.class.placement.clone()).collect();
     for (pool, wish) in Pool::ALL.into_iter().flat_map(|pool| wishes.iter().map(move |w| (pool, w)))
     {
         let suits = |node: &Node| node.pool == pool && node.is_live() && node.suits(wish);
@@ -69,7 +69,7 @@ pub fn agree(world: &World) {
     for pool in Pool::ALL {
         let ready: Vec<_> = world.fleet.ready(pool).map(|(_, node)| node.joined.capacity).collect();
         assert_eq!(world.fleet.has_ready(pool), !ready.is_empty(), "{pool:?}");
-        for demand in world.line.items().map(|(_, item)| item.demand).chain(ready.clone()) {
+        for demand in world.line.items().map(|(_, item)| item.class.demand).chain(ready.clone()) {
             let could_hold = ready.iter().any(|capacity| demand.fits(*capacity));
             let class = Class { pool, demand, placement: None, avoid: None };
             assert_eq!(world.fleet.could_hold(pool, &class), could_hold, "{class:?}");

@@ -114,7 +114,7 @@ fn check_never(fleet: &[Event], request: Request, reason: WaitReason, then: Opti
     let world = world(&[fleet, &[admitted_under(&open_law(), 1, request)]].concat());
     let item = world.line.item(run(1)).expect("it waits");
     assert_eq!(why_waiting(&world.line, &world.fleet, T0, item), reason, "{fleet:#?}");
-    assert_eq!(never(&world.fleet, &item.class()), then, "{fleet:#?}");
+    assert_eq!(never(&world.fleet, &item.class), then, "{fleet:#?}");
 }
 
 #[test]

@@ -332,7 +332,7 @@ fn a_route_says_how_each_pool_stands() {
         ]
         .concat(),
     );
-    let class = world.line.item(run(2)).expect("it waits").class();
+    let class = world.line.item(run(2)).expect("it waits").class.clone();
     let standard =
         Route { pool: Pool::Standard, fallback: false, ready: 3, could_hold: 2, have_room: 1 };
     let high =

@@ -88,7 +88,7 @@ fn what_the_law_of_today_rejects_stays_in_quarantine() {
     let why = ["metadata.quarantine is \"true\"", "resources.mem_mb is 128, the limit is 64"];
     assert_eq!((of, &*said), (run(1), &why.map(str::to_owned)[..]));
     assert_eq!(world.runs.status(run(1)), Some(Status::Pending));
-    assert!(world.line.item(run(1)).is_some_and(|item| item.pool == Pool::Quarantine));
+    assert!(world.line.item(run(1)).is_some_and(|item| item.class.pool == Pool::Quarantine));
 }
 
 #[test]

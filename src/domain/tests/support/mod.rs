@@ -1,9 +1,9 @@
 //! What the tests of the law share: names, times, and builders of requests, commands and events.
 #![allow(dead_code)] // each test program uses a part of it
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use domain::Texts;
 use domain::command::{Admit, Guard, Join, Report, Reported};
 use domain::event::{
     Exit, ExitCause, KeyUse, LostCause, Next, NodeJoined, NodeLost, NodeLostCause, Origin, Output,
@@ -65,7 +65,7 @@ pub fn origin() -> Origin {
     Origin { by: Principal::Anonymous, request: Uuid::from_u128(42) }
 }
 
-pub fn map(pairs: &[(&str, &str)]) -> BTreeMap<Box<str>, Box<str>> {
+pub fn map(pairs: &[(&str, &str)]) -> Texts {
     pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
 }
 
@@ -121,7 +121,7 @@ pub fn template(name: &str) -> Template {
         name: name.into(),
         rootfs: RootFs::Directory(name.into()),
         command: vec!["main".into()],
-        env: BTreeMap::new(),
+        env: Texts::default(),
         cpu_milli: None,
         mem_mb: None,
         gpu: None,

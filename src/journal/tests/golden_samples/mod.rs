@@ -1,10 +1,10 @@
 //! One sample of every shape of every event: each enum that an event can hold appears with all of
 //! its variants, so that none can change its number unseen.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use domain::Event;
+use domain::Texts;
 use domain::event as e;
 use domain::ids::{Hex, NodeId, RunId, Timestamp};
 use domain::judge::{
@@ -46,7 +46,7 @@ fn operator() -> e::Origin {
     origin(e::Principal::Token(Hex([1, 2, 3, 4, 5, 6, 7, 8])))
 }
 
-fn map(pairs: &[(&str, &str)]) -> BTreeMap<Box<str>, Box<str>> {
+fn map(pairs: &[(&str, &str)]) -> Texts {
     pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
 }
 

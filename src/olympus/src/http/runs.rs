@@ -123,9 +123,7 @@ pub async fn list(request: HttpRequest, state: web::Data<AppState>) -> Result<Ht
         until: query.until.map(|moment| Timestamp(moment.resolve(now).0)),
         labels: (!query.label.is_empty()).then(|| {
             let selector = query.label;
-            LabelTest(Arc::new(move |labels| {
-                selector.matches(|key| labels.get(key).map(|value| &**value))
-            }))
+            LabelTest(Arc::new(move |labels| selector.matches(|key| labels.get(key))))
         }),
     };
     let read = || async {

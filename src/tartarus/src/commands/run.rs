@@ -72,7 +72,7 @@ pub fn run(
 
 /// The submission that the arguments describe.
 fn request(args: &RunArgs) -> Result<RunRequest, Failure> {
-    let mut env = TextMap::new();
+    let mut env = TextMap::default();
     for item in &args.env {
         let (name, value) = match item.split_once('=') {
             Some((name, value)) => (name, value.to_owned()),
