@@ -1,6 +1,6 @@
 //! The actor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use actix::{Actor, AsyncContext, Context, Handler, MessageResult};
@@ -13,18 +13,21 @@ use tokio::sync::oneshot;
 
 use super::changes::Changes;
 use super::messages::{
-    AwaitIndex, ExplainRun, Facts, Filter, GetNode, GetRecord, GetRun, JudgingFacts, ListNodes,
-    ListRuns, RecordSeen, RunExplained, RunPage, RunSeen, Seen, Summarize, Summary, TakeDigest,
-    Until, Want, WantsOf,
+    AwaitIndex, ExplainRun, Facts, Filter, GetNode, GetRecord, GetRun, HasEntry, JudgingFacts,
+    ListNodes, ListRuns, RecordSeen, RunExplained, RunPage, RunSeen, Seen, Summarize, Summary,
+    TakeDigest, Until, Want, WantsOf,
 };
 use super::pace::{self, Pace};
-use crate::answer::Mark;
+use crate::answer::{Mark, Receipt};
 use crate::clock::Clock;
 use crate::publish::Published;
 
 /// A scan yields to others after this many rows: 10,000 statuses are looked at in about a
 /// millisecond, which is as long as a read may keep a commit waiting.
 pub(super) const SCAN_ROWS: usize = 10_000;
+
+/// Entries whose receipts are remembered: what is lost with a Redis is a few seconds of them.
+const RECEIPTS: usize = 16_384;
 
 /// Nodes that an explanation shows by name: a screen of them; the others are counted.
 const NODES_SHOWN: usize = 10;
@@ -38,6 +41,8 @@ pub struct ViewActor {
     clock: Arc<Clock>,
     waiting: BTreeMap<RunId, Vec<Waiter>>,
     awaiting: BTreeMap<u64, Vec<oneshot::Sender<Mark>>>,
+    /// Receipts of the latest entries, in order.
+    receipts: VecDeque<Receipt>,
     /// None in a past, where nothing was watched.
     pace: Option<Pace>,
     pub(super) changes: Changes,
@@ -56,7 +61,8 @@ impl ViewActor {
         let (waiting, awaiting) = (BTreeMap::new(), BTreeMap::new());
         let (dead_changed, pace) = (mark.index, Some(Pace::default()));
         let changes = Changes::since(mark.index);
-        Self { world, mark, dead_changed, clock, waiting, awaiting, pace, changes }
+        let receipts = [mark.receipt].into();
+        Self { world, mark, dead_changed, clock, waiting, awaiting, receipts, pace, changes }
     }
 
     /// A view of a past world, which hears nothing more.
@@ -158,6 +164,10 @@ impl Handler<Published> for ViewActor {
         }
         self.world.keys.clear();
         self.mark = Mark { index: batch.index, receipt: batch.receipt };
+        if self.receipts.len() == RECEIPTS {
+            self.receipts.pop_front();
+        }
+        self.receipts.push_back(batch.receipt);
         for run in batch.events.iter().filter_map(domain::Event::run) {
             self.wake(run);
         }
@@ -298,6 +308,17 @@ impl Handler<AwaitIndex> for ViewActor {
             waiting.retain(|reply| !reply.is_closed());
             waiting.push(reply);
         }
+    }
+}
+
+impl Handler<HasEntry> for ViewActor {
+    type Result = bool;
+
+    fn handle(&mut self, HasEntry(receipt): HasEntry, _: &mut Self::Context) -> bool {
+        let seq = receipt.0.seq;
+        let found = self.receipts.binary_search_by_key(&seq, |known| known.0.seq);
+        let known = found.ok().and_then(|at| self.receipts.get(at));
+        known.is_none_or(|known| *known == receipt)
     }
 }
 

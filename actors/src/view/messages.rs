@@ -152,6 +152,12 @@ pub struct AwaitIndex {
     pub reply: oneshot::Sender<Mark>,
 }
 
+/// Whether an entry that is folded is the one of this receipt, and no other under its number. Of one
+/// that is older than the view remembers it is believed.
+#[derive(Debug, Message)]
+#[rtype(result = "bool")]
+pub struct HasEntry(pub Receipt);
+
 /// All nodes.
 #[derive(Debug, Message)]
 #[rtype(result = "Seen<Vec<(NodeId, Node)>>")]

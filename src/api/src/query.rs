@@ -2,7 +2,7 @@
 //!
 //! An unknown parameter is refused by name, as an unknown field is.
 
-use domain::ids::Digest;
+use domain::ids::{Digest, Hex};
 use domain::ledger::Stand;
 
 use crate::check::{Complaints, Invalid};
@@ -25,11 +25,46 @@ pub struct ReadQuery {
     /// The longest wait for a change, clamped to [`WAIT_MS_MAX`].
     pub wait: Option<Duration>,
     /// Wait until this entry is folded.
-    pub min_index: Option<u64>,
+    pub min_index: Option<Least>,
     /// Ask the journal for its head first.
     pub consistent: bool,
     /// Show the state as it was.
     pub at: Option<At>,
+}
+
+/// An entry that an answer is to reflect, by its number, or by the receipt of a write: where a journal
+/// lost its end, other entries come under the same numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Least {
+    /// The number.
+    pub index: u64,
+    /// The beginning of its hash.
+    pub hash: Option<Hex<8>>,
+}
+
+impl std::fmt::Display for Least {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.hash {
+            Some(hash) => write!(f, "{}-{hash}", self.index),
+            None => write!(f, "{}", self.index),
+        }
+    }
+}
+
+impl std::str::FromStr for Least {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (index, hash) = match text.split_once('-') {
+            Some((index, hash)) => (index, Some(hash.parse().ok())),
+            None => (text, None),
+        };
+        let index = index.parse().ok().filter(|_| hash != Some(None));
+        let wanted = "give the number of an entry, or what X-Tartarus-Receipt said, such as \
+                      17-db14c33df246c2f1";
+        let index = index.ok_or_else(|| wanted.to_owned())?;
+        Ok(Self { index, hash: hash.flatten() })
+    }
 }
 
 /// A point in the past.
@@ -266,7 +301,7 @@ impl<'q> Reader<'q> {
         ReadQuery {
             index: self.number("index"),
             wait: self.wait(),
-            min_index: self.number("min_index"),
+            min_index: self.read("min_index", str::parse),
             consistent: self.flag("consistent"),
             at: self.read("at", |text| {
                 if let Ok(sequence) = text.parse() {
@@ -538,7 +573,7 @@ impl RunsQuery {
             ("cursor", self.page.cursor.clone()),
             ("index", self.read.index.map(|n| n.to_string())),
             ("wait", self.read.wait.map(|span| span.to_string())),
-            ("min_index", self.read.min_index.map(|n| n.to_string())),
+            ("min_index", self.read.min_index.map(|least| least.to_string())),
             ("consistent", self.read.consistent.then(|| "true".to_owned())),
             ("at", self.read.at.map(|at| at.to_string())),
         ];

@@ -125,7 +125,8 @@ pub struct Client {
     chance: Chance,
     asked: u64,
     runs: Vec<Uuid>,
-    newest: u64,
+    /// Of its latest write.
+    newest: Option<Receipt>,
     /// It has nothing else to do.
     patient: bool,
 }
@@ -141,7 +142,7 @@ impl Client {
             chance,
             asked: 0,
             runs: Vec::new(),
-            newest: 0,
+            newest: None,
             patient: false,
         }
     }
@@ -202,16 +203,16 @@ impl Client {
 
     async fn read(&mut self, what: What, path: String) {
         let (mut fresh, mut query) = (Freshness::default(), String::new());
-        match self.chance.below(4) {
-            0 => {
-                fresh.least = Some(self.newest);
-                query = format!("?min_index={}", self.newest);
+        match (self.chance.below(4), self.newest) {
+            (0, Some(newest)) => {
+                fresh.least = Some(newest.0.seq);
+                query = format!("?min_index={newest}");
             }
-            1 => {
+            (1, _) => {
                 fresh.consistent = true;
                 query = "?consistent=true".into();
             }
-            2 if matches!(what, What::Run(_)) => query = "?wait=700ms".into(),
+            (2, _) if matches!(what, What::Run(_)) => query = "?wait=700ms".into(),
             _ => {}
         }
         let (kind, path) = (Kind::Read(what, fresh), format!("{path}{query}"));
@@ -313,8 +314,8 @@ impl Client {
         let answered_ms = now_ms();
         let operation = Operation { name, kind, keyed, asked_ms, answered_ms, tries };
         let outcome = operation.outcome().clone();
-        if let Outcome::Done(done) = &outcome {
-            self.newest = self.newest.max(done.index);
+        if let Outcome::Done(Done { receipt: Some(receipt), .. }) = &outcome {
+            self.newest = Some(*receipt);
         }
         self.world.operations.borrow_mut().push(operation);
         outcome

@@ -209,7 +209,13 @@ async fn live(world: &Rc<World>) -> Counts {
 
 /// The second phase: everything must come to rest, soon.
 async fn recover(world: &Rc<World>, calm_from: Instant) {
-    let leads = || world.instances.borrow().iter().any(|instance| instance.leads());
+    // Who leads and has not heard yet that another took its key is not at rest.
+    let leads = || {
+        let holder = world.store.holder();
+        let holds = |url: &str| holder.as_ref().is_some_and(|claim| claim.url == url);
+        let instances = world.instances.borrow();
+        instances.iter().any(|instance| instance.leads() && holds(&instance.url))
+    };
     operate(world);
     if !world.until(LEADS_WITHIN_MS, leads).await {
         world.find("L1", format!("nobody leads {LEADS_WITHIN_MS} ms after the healing"));

@@ -20,6 +20,14 @@ fn every_filter_is_read_and_written() {
         assert_eq!(query.read.at, Some(at));
         assert_eq!(RunsQuery::parse(&query.to_query()), Ok(query));
     }
+    for (text, hash) in [
+        ("min_index=17", None),
+        ("min_index=17-db14c33df246c2f1", Some("db14c33df246c2f1".parse().unwrap())),
+    ] {
+        let query = RunsQuery::parse(text).unwrap();
+        assert_eq!(query.read.min_index, Some(Least { index: 17, hash }));
+        assert_eq!(query.to_query(), text);
+    }
     assert_eq!(RunsQuery::parse(""), Ok(RunsQuery::default()));
 }
 
@@ -55,6 +63,14 @@ fn what_is_wrong_is_named() {
             "wait is \"30\": the unit is missing: write ms, s, m, h or d after the number, such as \"30s\"",
         ),
         ("index=-1", "index is \"-1\": give an integer of at least 0"),
+        (
+            "min_index=17-db14",
+            "min_index is \"17-db14\": give the number of an entry, or what X-Tartarus-Receipt said, such as 17-db14c33df246c2f1",
+        ),
+        (
+            "min_index=-1",
+            "min_index is \"-1\": give the number of an entry, or what X-Tartarus-Receipt said, such as 17-db14c33df246c2f1",
+        ),
         ("at=1&wait=1s", "wait is given with at: leave one out, the past stands still"),
         ("min_index=0&at=1", "min_index is given with at: leave one out, the past stands still"),
         ("consistent=yes", "consistent is \"yes\": give true or false"),

@@ -102,6 +102,12 @@ impl MemoryStore {
         }
     }
 
+    /// Who holds the leader's key.
+    pub fn holder(&self) -> Option<Claim> {
+        let now = Instant::now();
+        self.lock().lease.as_ref().filter(|(_, until)| *until > now).map(|(held, _)| held.clone())
+    }
+
     /// Lets the leader's key expire now.
     pub fn expire_lease(&self) {
         self.lock().lease = None;

@@ -12,7 +12,7 @@ use api::{Invalid, Malformed, Outcome, Problem};
 use domain::event::{RejectCode, RunRejected};
 use domain::judge::Unjudgeable;
 use domain::{Refusal, RunId};
-use journal::Health;
+use journal::{Health, Receipt};
 use olympus_actors::{Failure, Mark};
 use replay::Unreadable;
 
@@ -236,6 +236,16 @@ pub fn unanswered() -> Fault {
 pub fn not_yet(index: u64) -> Fault {
     let detail =
         format!("entry {index} is not applied here yet: try again, or leave min_index out");
+    Fault::of(503, code::UNAVAILABLE, detail).retry_after(SOON_S)
+}
+
+/// 503: what was asked for is another entry than the one of that number here.
+pub fn replaced(seen: Receipt) -> Fault {
+    let detail = format!(
+        "the entry under the number of {seen} is another one here: what this instance has read was lost \
+         and replaced, or what you were told was. Try again, or ask another instance; if all say so, \
+         what you wrote is lost"
+    );
     Fault::of(503, code::UNAVAILABLE, detail).retry_after(SOON_S)
 }
 

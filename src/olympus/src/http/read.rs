@@ -8,11 +8,13 @@ use actix::{Actor, Addr, Handler, Message};
 use actix_web::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use actix_web::{HttpMessage as _, HttpRequest, web};
 use api::ReadQuery;
+use api::query::Least;
 use bytes::{Bytes, BytesMut};
 use domain::{RunId, Sequence};
 use futures_util::StreamExt as _;
+use journal::{EntryId, Receipt};
 use olympus_actors::Mark;
-use olympus_actors::view::{AwaitIndex, ChangedAt, GetRun, Part, RunSeen, Seen, Until};
+use olympus_actors::view::{AwaitIndex, ChangedAt, GetRun, HasEntry, Part, RunSeen, Seen, Until};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
@@ -154,7 +156,7 @@ pub async fn windows(state: &AppState, query: &ReadQuery) -> Result<Windows, Fau
 
 /// Waits until this instance is as far as the query asks.
 async fn freshness(open: &Open, query: &ReadQuery) -> Result<(), Fault> {
-    let mut least = query.min_index.unwrap_or(0);
+    let mut least = query.min_index.map_or(0, |least| least.index);
     if query.consistent {
         // Before the journal is asked: one that ends earlier than this lost it.
         let here = get_later(&open.view, |reply| AwaitIndex { index: 0, reply }).await?;
@@ -176,13 +178,22 @@ async fn freshness(open: &Open, query: &ReadQuery) -> Result<(), Fault> {
             let whole = sight.clone().wait_for(|sight| sight.shrunk.is_none()).await.map(drop);
             whole.map_err(|_| problem::unanswered())?;
         }
-        Ok(())
+        match query.min_index.and_then(receipt) {
+            Some(seen) if !get(&open.view, HasEntry(seen)).await? => Err(problem::replaced(seen)),
+            Some(_) | None => Ok(()),
+        }
     };
     let in_time = timeout(patience, applied).await;
     in_time.unwrap_or_else(|_| match &open.role {
         Role::Follower(sight) if sight.borrow().shrunk.is_some() => Err(problem::shrunk()),
         Role::Follower(_) | Role::Leader => Err(problem::not_yet(least)),
     })
+}
+
+/// The receipt that a caller brings, in place of a number.
+fn receipt(least: Least) -> Option<Receipt> {
+    let h64 = u64::from_be_bytes(least.hash?.0);
+    Some(Receipt(EntryId { seq: least.index, h64 }))
 }
 
 /// A run, at once or when `until` holds, and in any case after `wait`.

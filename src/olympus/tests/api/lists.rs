@@ -82,6 +82,16 @@ async fn a_read_waits_for_what_it_asks() {
     assert!(!late.header("retry-after").is_empty());
     late.problem(503, "unavailable");
     house.get(&format!("/v1/runs/{id}?consistent=true")).await.expect(200);
+    // By its receipt an entry is known from another of the same number.
+    let cancelled =
+        house.post(&format!("/v1/runs/{}/cancel", house.run(&hello()).await), &json!({})).await;
+    let receipt = cancelled.expect(200).header("x-tartarus-receipt").to_owned();
+    house.get(&format!("/v1/runs/{id}?min_index={receipt}")).await.expect(200);
+    let (number, _) = receipt.split_once('-').expect("a receipt");
+    let other = house.get(&format!("/v1/runs/{id}?min_index={number}-0123456789abcdef")).await;
+    assert!(!other.header("retry-after").is_empty());
+    let detail = other.problem(503, "unavailable")["detail"].as_str().expect("words").to_owned();
+    assert!(detail.contains(&format!("under the number of {number}-0123")), "{detail}");
 
     let (watch, cancel) =
         (format!("/v1/runs/{id}?index={index}&wait=30s"), format!("/v1/runs/{id}/cancel"));
