@@ -17,7 +17,7 @@ mod trust;
 
 pub use past::{
     AtArgs, AuditVerb, DiffArgs, ExportArgs, ReplayVerb, RevealArgs, ShowArgs, SourceArgs,
-    StepArgs, WhenArgs, WhyArgs,
+    StepArgs, TargetArgs, WhenArgs, WhyArgs,
 };
 pub use policy::{GateArgs, Limit, PolicyApplyArgs, PolicyDiffArgs, PolicyVerb, WhatIfArgs};
 pub use queue::{DeadArgs, QueueVerb, RedriveArgs};

@@ -8,6 +8,11 @@ use serde::Serialize;
 
 use crate::exit::Failure;
 
+/// So many of something.
+pub fn many(count: u64, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
+}
+
 /// How data is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {

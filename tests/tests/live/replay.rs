@@ -1,5 +1,7 @@
 //! The past, without a server: `tartarus replay` and `tartarus audit`.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use serde_json::{Value, json};
 use tests::http::{host, id};
 use tests::{Finished, House, RedisServer};
@@ -166,6 +168,21 @@ async fn an_export_without_secrets_is_verified_like_any_other() {
     }
     let none = tartarus(&format!("audit export --redis {redis} --redact tokens")).expect(2);
     assert!(none.stderr.contains("give env, stdin"), "{}", none.stderr);
+
+    // What was taken out is shown to whoever may see it, and a file that is there stays.
+    let (opening, run) = (house.path("opening"), id(&ended));
+    let opening = opening.display();
+    let reveal = format!("audit reveal {run} --show stdin --redis {redis} --output {opening}");
+    tartarus(&reveal).expect(0);
+    let mode = std::fs::metadata(opening.to_string()).expect("a file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "for the eyes of its owner");
+    let again = tartarus(&reveal.replace("--show stdin", "--show env")).expect(1).stderr;
+    assert!(again.contains("is there already: give another name, or --overwrite"), "{again}");
+    let verify = format!("audit verify {path} --opening {opening}");
+    assert!(tartarus(&verify).expect(0).stdout.contains("psst-psst"));
+    tartarus(&format!("{} --overwrite", reveal.replace("--show stdin", "--show env"))).expect(0);
+    let said = tartarus(&verify).expect(0).stdout;
+    assert!(said.contains("hunter2") && !said.contains("psst-psst"), "{said}");
 }
 
 #[tokio::test]

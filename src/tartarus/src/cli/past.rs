@@ -142,21 +142,26 @@ pub struct RevealArgs {
     /// What to show: env, stdin, or both with a comma between them
     #[arg(long, value_name = "KINDS", value_parser = secrets)]
     pub show: replay::Kinds,
-    /// Where to, under a name that is not taken yet; without, to stdout
-    #[arg(long, value_name = "FILE")]
-    pub output: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    pub target: TargetArgs,
     #[command(flatten)]
     pub source: SourceArgs,
 }
 
 #[derive(Debug, Args)]
-pub struct ExportArgs {
+pub struct TargetArgs {
     /// Where to, under a name that is not taken yet; without, to stdout
     #[arg(long, value_name = "FILE")]
     pub output: Option<std::path::PathBuf>,
-    /// Take the place of a file of that name, when the export is whole
+    /// Take the place of a file of that name, when what is written is whole
     #[arg(long, requires = "output")]
     pub overwrite: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
     /// From an entry (17), a time (RFC 3339) or so long ago on
     #[arg(long, value_name = "POINT", value_parser = point)]
     pub since: Option<replay::Point>,

@@ -14,11 +14,12 @@ use replay::{Kinds, fold};
 use serde::Serialize;
 
 use super::replay::say;
+use super::target::Target;
 use super::{reveal, source, vouching};
 use crate::cli::{AuditVerb, ExportArgs, TrustArgs};
 use crate::connect::block_on;
 use crate::exit::{DONE, ERROR, Failure};
-use crate::print::Format;
+use crate::print::{Format, many};
 use crate::terminal::Terminal;
 
 /// Does what the verb says.
@@ -36,13 +37,19 @@ pub fn run(verb: AuditVerb, format: Format, terminal: &Terminal) -> Result<u8, F
 }
 
 fn export(args: ExportArgs, terminal: &Terminal) -> Result<u8, Failure> {
-    let exported = match &args.output {
-        None => write(&args, BufWriter::new(io::stdout()), terminal)?.1,
-        Some(path) => to_file(path, &args, terminal)?,
+    // Before the journal is read, which takes its time.
+    let exported = match Target::begin(&args.target)? {
+        None => write(&args, io::stdout(), terminal)?,
+        Some(target) => {
+            let exported = write(&args, target.file()?, terminal)?;
+            target.finish()?;
+            exported
+        }
     };
     let Exported { entries, events, last } = exported;
     let last = last.unwrap_or_default();
-    terminal.note(&format!("exported {entries} entries with {events} events, to {last}"));
+    let (entries, events) = (many(entries, "entry", "entries"), many(events, "event", "events"));
+    terminal.note(&format!("exported {entries} with {events}, to {last}"));
     let kinds = args.redact.unwrap_or_default();
     if kinds != Kinds::ALL {
         let held = match (kinds.env, kinds.stdin) {
@@ -56,40 +63,12 @@ fn export(args: ExportArgs, terminal: &Terminal) -> Result<u8, Failure> {
     Ok(DONE)
 }
 
-/// Under another name until it is whole; an export that is there may be somebody's only proof.
-fn to_file(path: &Path, args: &ExportArgs, terminal: &Terminal) -> Result<Exported, Failure> {
-    let failed = |why: &str| Failure::error(format!("{}: {why}", path.display()));
-    let named = |e: io::Error| match e.kind() {
-        io::ErrorKind::AlreadyExists => {
-            failed("it is there already: give another name, or --overwrite to take its place")
-        }
-        _ => failed(&e.to_string()),
-    };
-    // Before the journal is read, which takes its time.
-    if !args.overwrite && path.symlink_metadata().is_ok() {
-        return Err(named(io::ErrorKind::AlreadyExists.into()));
-    }
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !dir.is_dir() {
-        return Err(failed(&format!("there is no directory {}", dir.display())));
-    }
-    // The library's words name a file that is nobody's business.
-    let part = tempfile::NamedTempFile::new_in(dir);
-    let part = part
-        .map_err(|e| failed(&format!("no file can be made in {}: {}", dir.display(), e.kind())))?;
-    let (part, exported) = write(args, BufWriter::with_capacity(1 << 20, part), terminal)?;
-    let part = part.into_inner().map_err(|e| named(e.into_error()))?;
-    part.as_file().sync_all().map_err(named)?;
-    let kept = if args.overwrite { part.persist(path) } else { part.persist_noclobber(path) };
-    kept.map_err(|e| named(e.error))?;
-    Ok(exported)
-}
-
 fn write<W: Write + Send + 'static>(
     args: &ExportArgs,
     to: W,
     terminal: &Terminal,
-) -> Result<(W, Exported), Failure> {
+) -> Result<Exported, Failure> {
+    let to = BufWriter::with_capacity(1 << 20, to);
     let mut source = source::open(&args.source)?;
     let bar = terminal.progress();
     let (export, over) = block_on(async {
@@ -112,11 +91,12 @@ fn write<W: Write + Send + 'static>(
         }
         Over::Trouble(trouble) => return Err(trouble.into()),
     }
-    let (to, exported) = export.finish()?;
+    let (mut to, exported) = export.finish()?;
+    to.flush().map_err(|e| Failure::error(format!("the export: {e}")))?;
     if exported.last.is_none() {
         return Err(Failure::error("there is nothing to export between these points"));
     }
-    Ok((to, exported))
+    Ok(exported)
 }
 
 /// What a verification came to.

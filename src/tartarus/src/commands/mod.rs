@@ -26,5 +26,6 @@ mod documents;
 mod reveal;
 mod source;
 mod step;
+mod target;
 mod vouching;
 mod what_if;

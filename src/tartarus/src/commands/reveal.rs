@@ -1,14 +1,13 @@
 //! `tartarus audit reveal`: a secret for somebody who has an export without it.
 
 use std::fmt::Write as _;
-use std::fs::Permissions;
 use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use replay::reveal::{self, NotShown, Opening, Shown, Whose};
 
 use super::source;
+use super::target::Target;
 use crate::cli::RevealArgs;
 use crate::connect::block_on;
 use crate::exit::{DONE, Failure};
@@ -27,6 +26,7 @@ pub fn run(args: &RevealArgs, terminal: &Terminal) -> Result<u8, Failure> {
             return Err(Failure::Usage("give the id of a run, or of an event (17.3)".to_owned()));
         }
     };
+    let target = Target::begin(&args.target)?;
     let mut source = source::open(&args.source)?;
     let bar = terminal.progress();
     let opening = block_on(async {
@@ -39,9 +39,13 @@ pub fn run(args: &RevealArgs, terminal: &Terminal) -> Result<u8, Failure> {
         )
     })?;
     drop(bar);
-    match &args.output {
+    match target {
         None => print::write(&opening.line())?,
-        Some(path) => write(path, &opening.line()).map_err(|e| named(path, &e))?,
+        Some(target) => {
+            let written = target.file()?.write_all(&opening.line());
+            written.map_err(|e| Failure::error(format!("the opening: {e}")))?;
+            target.finish()?;
+        }
     }
     let names: Vec<String> = opening.shown().iter().map(|shown| shown.event.clone()).collect();
     terminal.note(&format!(
@@ -49,14 +53,6 @@ pub fn run(args: &RevealArgs, terminal: &Terminal) -> Result<u8, Failure> {
         names.join(", ")
     ));
     Ok(DONE)
-}
-
-/// For the eyes of its owner, also where the file was there before.
-fn write(path: &Path, line: &[u8]) -> std::io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    file.write_all(line)
 }
 
 /// Openings from files of them, one a line.

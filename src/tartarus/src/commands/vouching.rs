@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use replay::vouched::Vouching;
 
+use crate::print::many;
+
 /// What was found good, and what it does not prove.
 pub fn told(vouching: &Vouching) -> String {
     let Vouching { pinned, checkpoints, last_signed, unsigned, out_of_reach, receipts, .. } =
@@ -14,21 +16,24 @@ pub fn told(vouching: &Vouching) -> String {
         Some(last) => {
             let _ = writeln!(
                 text,
-                "signed: {checkpoints} checkpoints by {whose}, up to entry {last}; entries behind it \
-                 that nobody vouches for: {unsigned}"
+                "signed: {} by {whose}, up to entry {last}; entries behind it that nobody vouches \
+                 for: {unsigned}",
+                many(*checkpoints, "checkpoint", "checkpoints")
             );
         }
         None => {
             let _ = writeln!(
                 text,
-                "signed: no checkpoint vouches for any of the {unsigned} entries here"
+                "signed: no checkpoint vouches for any of {} here",
+                many(*unsigned, "entry", "entries")
             );
         }
     }
     if *out_of_reach > 0 {
         let _ = writeln!(
             text,
-            "signed: {out_of_reach} checkpoints are of entries before the first here"
+            "signed: {} of entries before the first here",
+            many(*out_of_reach, "checkpoint is", "checkpoints are")
         );
     }
     if *pinned == 0 {
@@ -38,7 +43,8 @@ pub fn told(vouching: &Vouching) -> String {
         );
     }
     if *receipts > 0 {
-        let _ = writeln!(text, "receipts: {receipts} are of entries here");
+        let are = many(*receipts, "is of an entry", "are of entries");
+        let _ = writeln!(text, "receipts: {are} here");
     } else {
         text.push_str(
             "whether entries are missing at the end only a receipt can tell: give --receipt with one \

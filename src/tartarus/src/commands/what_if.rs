@@ -14,7 +14,7 @@ use super::source;
 use crate::cli::{GateArgs, Limit, WhatIfArgs};
 use crate::connect::block_on;
 use crate::exit::{DONE, ERROR, Failure};
-use crate::print::{self, Columns, Format};
+use crate::print::{self, Columns, Format, many};
 use crate::terminal::Terminal;
 
 /// Flips that `table` shows; the others have all that are listed.
@@ -123,8 +123,9 @@ pub fn passes(report: &WhatIfReport, gates: &GateArgs, terminal: &Terminal) -> b
     ];
     if !has_gates(gates) {
         if report.flips_total > 0 {
-            let words = "flips: give a gate, such as --max-newly-rejected 0.5%, to let some pass";
-            terminal.error(&format!("{} {words}", report.flips_total));
+            let flips = many(report.flips_total, "flip", "flips");
+            let words = "give a gate, such as --max-newly-rejected 0.5%, to let some pass";
+            terminal.error(&format!("{flips}: {words}"));
         }
         return report.flips_total == 0;
     }
