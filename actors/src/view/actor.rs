@@ -312,13 +312,12 @@ impl Handler<AwaitIndex> for ViewActor {
 }
 
 impl Handler<HasEntry> for ViewActor {
-    type Result = bool;
+    type Result = Option<bool>;
 
-    fn handle(&mut self, HasEntry(receipt): HasEntry, _: &mut Self::Context) -> bool {
+    fn handle(&mut self, HasEntry(receipt): HasEntry, _: &mut Self::Context) -> Option<bool> {
         let seq = receipt.0.seq;
-        let found = self.receipts.binary_search_by_key(&seq, |known| known.0.seq);
-        let known = found.ok().and_then(|at| self.receipts.get(at));
-        known.is_none_or(|known| *known == receipt)
+        let at = self.receipts.binary_search_by_key(&seq, |known| known.0.seq).ok()?;
+        Some(*self.receipts.get(at)? == receipt)
     }
 }
 

@@ -152,10 +152,10 @@ pub struct AwaitIndex {
     pub reply: oneshot::Sender<Mark>,
 }
 
-/// Whether an entry that is folded is the one of this receipt, and no other under its number. Of one
-/// that is older than the view remembers it is believed.
+/// Whether an entry that is folded is the one of this receipt, and no other under its number; none
+/// where it is older than what the view remembers.
 #[derive(Debug, Message)]
-#[rtype(result = "bool")]
+#[rtype(result = "Option<bool>")]
 pub struct HasEntry(pub Receipt);
 
 /// All nodes.

@@ -6,9 +6,11 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::event::{Event, ExitCause, Next, Place};
@@ -205,18 +207,42 @@ impl Serialize for Line {
 
 impl<'de> Deserialize<'de> for Line {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let (items, paused) = <(BTreeMap<RunId, Item>, bool)>::deserialize(from)?;
-        let mut line = Self { paused, ..Self::default() };
-        for (run, mut item) in items {
-            item.class = line.order.known(Class::clone(&item.class));
-            item.tenant = line.order.named(&item.tenant);
-            let waits = std::mem::take(&mut item.waiting).then_some(item.not_before);
-            line.items.insert(run, item);
-            if let Some(not_before) = waits {
-                line.join(run, not_before, &mut |_| {});
+        let (Items(mut line), paused) = <(Items, bool)>::deserialize(from)?;
+        line.paused = paused;
+        Ok(line)
+    }
+}
+
+/// A line made of its items, one by one.
+struct Items(Line);
+
+impl<'de> Deserialize<'de> for Items {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Pairs;
+
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Items;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Items, A::Error> {
+                let mut line = Line::default();
+                while let Some((run, mut item)) = map.next_entry::<RunId, Item>()? {
+                    item.class = line.order.known(Class::clone(&item.class));
+                    item.tenant = line.order.named(&item.tenant);
+                    let waits = std::mem::take(&mut item.waiting).then_some(item.not_before);
+                    let item = line.items.insert(run, item);
+                    if let Some(not_before) = waits {
+                        line.order.join(run, item, not_before, &mut |_| {});
+                    }
+                }
+                Ok(Items(line))
             }
         }
-        Ok(line)
+
+        from.deserialize_map(Pairs)
     }
 }
 

@@ -4,8 +4,8 @@
 //! turns out to be the last. These are full chunks in a row: what comes last is pushed, a key is
 //! found by halves, and how many lie before it is the sum of some lengths. Written as a map is.
 //!
-//! Bounds: a chunk has [`CHUNK`] pairs at most, and no fewer than a quarter of that where it and its
-//!         neighbour fit into half a chunk: what is taken out at random gives its room back.
+//! Bounds: a chunk has [`CHUNK`] pairs at most, and two neighbours together have more than half of
+//!         that: what is taken out at random gives its room back.
 //! Proof:  the tests below, against the tree of the standard library.
 
 use std::collections::VecDeque;
@@ -162,7 +162,7 @@ impl<K: Ord, V> Rows<K, V> {
         self.len -= 1;
         if pairs.is_empty() {
             self.chunks.remove(chunk);
-        } else if pairs.len() < CHUNK / 4 {
+        } else if pairs.len() <= CHUNK / 2 {
             self.join_up(chunk);
         }
         Some(value)
@@ -271,7 +271,9 @@ mod tests {
 
     fn chunks_hold_what_they_may(rows: &Rows<u16, usize>) -> bool {
         let lens: Vec<usize> = rows.chunks.iter().map(Vec::len).collect();
-        lens.iter().all(|len| (1..=CHUNK).contains(len)) && lens.iter().sum::<usize>() == rows.len()
+        lens.iter().all(|len| (1..=CHUNK).contains(len))
+            && lens.windows(2).all(|two| two.iter().sum::<usize>() > CHUNK / 2)
+            && lens.iter().sum::<usize>() == rows.len()
     }
 
     proptest! {

@@ -1,10 +1,11 @@
 //! Label selectors, as the journal keeps them: the grammar (that of Kubernetes) is the wire's.
 
-use crate::texts::Texts;
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use crate::texts::Texts;
 
 /// What labels must be like: every requirement holds. Without any, all labels match.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

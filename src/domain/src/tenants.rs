@@ -5,7 +5,6 @@
 //! tenant with a thousand runs waiting does not hold back one that comes with its first.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};

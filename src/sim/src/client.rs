@@ -60,6 +60,8 @@ pub enum What {
 pub struct Freshness {
     /// `min_index`.
     pub least: Option<u64>,
+    /// Whether that was a number alone.
+    pub by_number: bool,
     /// `consistent`.
     pub consistent: bool,
 }
@@ -125,8 +127,10 @@ pub struct Client {
     chance: Chance,
     asked: u64,
     runs: Vec<Uuid>,
+    /// The newest entry that an answer named.
+    newest: u64,
     /// Of its latest write.
-    newest: Option<Receipt>,
+    receipt: Option<Receipt>,
     /// It has nothing else to do.
     patient: bool,
 }
@@ -142,7 +146,8 @@ impl Client {
             chance,
             asked: 0,
             runs: Vec::new(),
-            newest: None,
+            newest: 0,
+            receipt: None,
             patient: false,
         }
     }
@@ -203,16 +208,21 @@ impl Client {
 
     async fn read(&mut self, what: What, path: String) {
         let (mut fresh, mut query) = (Freshness::default(), String::new());
-        match (self.chance.below(4), self.newest) {
-            (0, Some(newest)) => {
-                fresh.least = Some(newest.0.seq);
-                query = format!("?min_index={newest}");
+        match self.chance.below(4) {
+            0 => {
+                fresh.least = Some(self.newest);
+                let receipt = self.receipt.filter(|receipt| receipt.0.seq == self.newest);
+                fresh.by_number = receipt.is_none();
+                query = match receipt {
+                    Some(receipt) => format!("?min_index={receipt}"),
+                    None => format!("?min_index={}", self.newest),
+                };
             }
-            (1, _) => {
+            1 => {
                 fresh.consistent = true;
                 query = "?consistent=true".into();
             }
-            (2, _) if matches!(what, What::Run(_)) => query = "?wait=700ms".into(),
+            2 if matches!(what, What::Run(_)) => query = "?wait=700ms".into(),
             _ => {}
         }
         let (kind, path) = (Kind::Read(what, fresh), format!("{path}{query}"));
@@ -314,8 +324,9 @@ impl Client {
         let answered_ms = now_ms();
         let operation = Operation { name, kind, keyed, asked_ms, answered_ms, tries };
         let outcome = operation.outcome().clone();
-        if let Outcome::Done(Done { receipt: Some(receipt), .. }) = &outcome {
-            self.newest = Some(*receipt);
+        if let Outcome::Done(done) = &outcome {
+            self.newest = self.newest.max(done.index);
+            self.receipt = done.receipt.or(self.receipt);
         }
         self.world.operations.borrow_mut().push(operation);
         outcome
@@ -359,6 +370,10 @@ impl Client {
 
 fn outcome(world: &World, name: &str, kind: &Kind, answer: &Answer) -> Outcome {
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let other = body["detail"].as_str().is_some_and(|words| words.contains("is another one here"));
+    if other && world.redis.forgotten.borrow().is_empty() && !world.redis.emptied.get() {
+        world.find("S9", format!("{name} is told that an entry was replaced, and none was lost"));
+    }
     let run = |body: &Value| {
         let id = body["id"].as_str().or(body["run_id"].as_str())?;
         Some((Uuid::try_parse(id).ok()?, body["status"].as_str().unwrap_or("REJECTED").to_owned()))

@@ -209,12 +209,15 @@ async fn live(world: &Rc<World>) -> Counts {
 
 /// The second phase: everything must come to rest, soon.
 async fn recover(world: &Rc<World>, calm_from: Instant) {
-    // Who leads and has not heard yet that another took its key is not at rest.
+    // Where one leads and has not heard yet that another took its key, nothing is at rest.
     let leads = || {
-        let holder = world.store.holder();
-        let holds = |url: &str| holder.as_ref().is_some_and(|claim| claim.url == url);
         let instances = world.instances.borrow();
-        instances.iter().any(|instance| instance.leads() && holds(&instance.url))
+        let mut leading = instances.iter().filter(|instance| instance.leads());
+        let holder = world.store.holder();
+        match (leading.next(), leading.next()) {
+            (Some(one), None) => holder.is_some_and(|claim| claim.url == one.url),
+            (_, _) => false,
+        }
     };
     operate(world);
     if !world.until(LEADS_WITHIN_MS, leads).await {

@@ -12,7 +12,7 @@ use api::query::Least;
 use bytes::{Bytes, BytesMut};
 use domain::{RunId, Sequence};
 use futures_util::StreamExt as _;
-use journal::{EntryId, Receipt};
+use journal::{EntryId, Receipt, Trouble};
 use olympus_actors::Mark;
 use olympus_actors::view::{AwaitIndex, ChangedAt, GetRun, HasEntry, Part, RunSeen, Seen, Until};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -179,7 +179,7 @@ async fn freshness(open: &Open, query: &ReadQuery) -> Result<(), Fault> {
             whole.map_err(|_| problem::unanswered())?;
         }
         match query.min_index.and_then(receipt) {
-            Some(seen) if !get(&open.view, HasEntry(seen)).await? => Err(problem::replaced(seen)),
+            Some(seen) if !is_here(open, seen).await? => Err(problem::replaced(seen)),
             Some(_) | None => Ok(()),
         }
     };
@@ -194,6 +194,25 @@ async fn freshness(open: &Open, query: &ReadQuery) -> Result<(), Fault> {
 fn receipt(least: Least) -> Option<Receipt> {
     let h64 = u64::from_be_bytes(least.hash?.0);
     Some(Receipt(EntryId { seq: least.index, h64 }))
+}
+
+/// Whether this instance has folded the entry of a receipt, and no other under its number.
+async fn is_here(open: &Open, Receipt(id): Receipt) -> Result<bool, Fault> {
+    if let Some(known) = get(&open.view, HasEntry(Receipt(id))).await? {
+        return Ok(known);
+    }
+    // It was folded before this instance can remember: what has left the journal since was archived,
+    // and is there for good.
+    let asked = async {
+        if open.journal.contains(id).await? {
+            return Ok(true);
+        }
+        let stored = open.journal.stored(1, 1).await?;
+        Ok(stored.first().is_some_and(|(first, _)| first.seq > id.seq))
+    };
+    let asked = timeout(PATIENCE, asked).await;
+    let asked = asked.map_err(|_| problem::head_unknown(&"the journal does not answer"))?;
+    asked.map_err(|trouble: Trouble| problem::head_unknown(&trouble))
 }
 
 /// A run, at once or when `until` holds, and in any case after `wait`.

@@ -113,7 +113,7 @@ fn read(
     };
     let read = Operation {
         name: "reads".into(),
-        kind: Kind::Read(what, Freshness { least: None, consistent: true }),
+        kind: Kind::Read(what, Freshness { consistent: true, ..Freshness::default() }),
         keyed: false,
         asked_ms,
         answered_ms,

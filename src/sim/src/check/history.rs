@@ -209,6 +209,11 @@ fn read(
         Outcome::Refused(404) if fresh != Freshness::default() => {
             let What::Run(run) = what else { return };
             let forgotten = world.redis.forgotten.borrow();
+            // A number says nothing where an entry up to it was lost.
+            let least = fresh.least.filter(|_| fresh.by_number && !fresh.consistent);
+            if least.is_some_and(|least| forgotten.keys().any(|id| id.seq <= least)) {
+                return;
+            }
             let was_there = match excuse.born.get(run) {
                 Some(births) => {
                     births.iter().any(|id| !forgotten[id].was_absent(*asked_ms, *answered_ms))
