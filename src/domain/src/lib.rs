@@ -22,6 +22,7 @@ pub mod law;
 pub mod ledger;
 pub mod line;
 mod pack;
+mod pairs;
 pub mod pattern;
 pub mod pieces;
 pub mod placement;

@@ -6,15 +6,14 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::event::{Event, ExitCause, Next, Place};
 use crate::ids::{NodeId, RunId, Timestamp};
+use crate::pairs::read_pairs;
 use crate::rows::Rows;
 use crate::submission::{Demand, Heat, Placement, Pool};
 
@@ -218,31 +217,16 @@ struct Items(Line);
 
 impl<'de> Deserialize<'de> for Items {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Pairs;
-
-        impl<'de> Visitor<'de> for Pairs {
-            type Value = Items;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map")
+        let take = |line: &mut Line, run, mut item: Item| {
+            item.class = line.order.known(Class::clone(&item.class));
+            item.tenant = line.order.named(&item.tenant);
+            let waits = std::mem::take(&mut item.waiting).then_some(item.not_before);
+            let item = line.items.insert(run, item);
+            if let Some(not_before) = waits {
+                line.order.join(run, item, not_before, &mut |_| {});
             }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Items, A::Error> {
-                let mut line = Line::default();
-                while let Some((run, mut item)) = map.next_entry::<RunId, Item>()? {
-                    item.class = line.order.known(Class::clone(&item.class));
-                    item.tenant = line.order.named(&item.tenant);
-                    let waits = std::mem::take(&mut item.waiting).then_some(item.not_before);
-                    let item = line.items.insert(run, item);
-                    if let Some(not_before) = waits {
-                        line.order.join(run, item, not_before, &mut |_| {});
-                    }
-                }
-                Ok(Items(line))
-            }
-        }
-
-        from.deserialize_map(Pairs)
+        };
+        read_pairs(from, |_| Line::default(), take).map(Self)
     }
 }
 

@@ -10,10 +10,10 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::marker::PhantomData;
 
-use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::pairs::read_pairs;
 
 /// Pairs in a chunk: 2 to 6 KB of what the World keeps.
 const CHUNK: usize = 64;
@@ -209,6 +209,7 @@ impl<K: Ord, V> FromIterator<(K, V)> for Rows<K, V> {
 impl<K: Ord + Serialize, V: Serialize> Serialize for Rows<K, V> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeMap;
+        // The iterator does not know how many there are.
         let mut map = to.serialize_map(Some(self.len))?;
         for (key, value) in self.iter() {
             map.serialize_entry(key, value)?;
@@ -219,25 +220,13 @@ impl<K: Ord + Serialize, V: Serialize> Serialize for Rows<K, V> {
 
 impl<'de, K: Ord + Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for Rows<K, V> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Pairs<K, V>(PhantomData<(K, V)>);
-
-        impl<'de, K: Ord + Deserialize<'de>, V: Deserialize<'de>> Visitor<'de> for Pairs<K, V> {
-            type Value = Rows<K, V>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Rows<K, V>, A::Error> {
-                let mut rows = Rows::default();
-                while let Some((key, value)) = map.next_entry()? {
-                    rows.insert(key, value);
-                }
-                Ok(rows)
-            }
-        }
-
-        from.deserialize_map(Pairs(PhantomData))
+        read_pairs(
+            from,
+            |_| Self::default(),
+            |rows, key, value| {
+                rows.insert(key, value);
+            },
+        )
     }
 }
 

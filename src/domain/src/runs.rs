@@ -1,6 +1,7 @@
 //! Hades, the state: every run and its life.
 //!
-//! Owns:   the life of a run as one table of states; finished runs are one packed slice each.
+//! Owns:   the life of a run as one table of states; finished runs are one packed slice each, and what
+//!         was let in and nothing more is its admission.
 //! Never:  orders the line or knows a node's room.
 //! Proof:  R-1 in [`crate::invariants`].
 

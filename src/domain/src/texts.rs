@@ -8,8 +8,9 @@ use std::fmt;
 use std::iter::Map;
 use std::slice::Iter;
 
-use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::pairs::read_pairs;
 
 /// A pair.
 type Pair = (Box<str>, Box<str>);
@@ -128,26 +129,8 @@ impl Serialize for Texts {
 
 impl<'de> Deserialize<'de> for Texts {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Pairs;
-
-        impl<'de> Visitor<'de> for Pairs {
-            type Value = Texts;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Texts, A::Error> {
-                // What says how many there are may lie: it is believed up to a few.
-                let mut pairs = Vec::with_capacity(map.size_hint().unwrap_or(0).min(64));
-                while let Some(pair) = map.next_entry::<Box<str>, Box<str>>()? {
-                    pairs.push(pair);
-                }
-                Ok(pairs.into())
-            }
-        }
-
-        from.deserialize_map(Pairs)
+        read_pairs(from, Vec::with_capacity, |pairs, key, value| pairs.push((key, value)))
+            .map(Self::from)
     }
 }
 

@@ -90,14 +90,15 @@ pub fn dev(
         let mut stop = Stop::listen()?;
         let served = serve(config).await.map_err(|e| bad_start(&e))?;
         show_token(&served)?;
-        let agent = start_agent(&served, &data_dir).await?;
         tokio::select! {
             client = until_ready(&served) => { client?; }
             () = stop.asked() => {
-                end(served, Some(agent)).await?;
+                end(served, None).await?;
                 return Ok(DONE);
             }
         }
+        // Behind the open door: who knocks before complains in the log.
+        let agent = start_agent(&served, &data_dir).await?;
         ready(&served.url)?;
         attend(served, Some(agent), &mut stop).await
     })
@@ -217,8 +218,8 @@ impl Embedded {
         ));
         actix_rt::System::new().block_on(async {
             let mut served = serve(config).await.map_err(|e| bad_start(&e))?;
-            let mut agent = Some(start_agent(&served, dir.path()).await?);
             let client = until_ready(&served).await?;
+            let mut agent = Some(start_agent(&served, dir.path()).await?);
             let done = tokio::select! {
                 done = work(client) => done,
                 ended = served.ended() => {

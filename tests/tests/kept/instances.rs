@@ -4,7 +4,7 @@ use std::fs;
 
 use rustix::process::Signal;
 use tests::house::OlympusPlan;
-use tests::http::id;
+use tests::http::{host, id};
 use tests::{Api, House, until, until_sync};
 
 use crate::load::Load;
@@ -33,6 +33,7 @@ async fn has_all(api: &Api, promised: &[String]) {
 fn an_instance_without_a_past_is_lent_one_and_needs_nobody_then() {
     let runtime = runtime();
     let mut house = runtime.block_on(house());
+    let first = runtime.block_on(house.api.post("/v1/runs", &host(&["true"]))).expect(202);
     let load = Load::start(&house.api.url);
     runtime.block_on(filled(&house));
     runtime.block_on(async {
@@ -41,6 +42,8 @@ fn an_instance_without_a_past_is_lent_one_and_needs_nobody_then() {
         assert_eq!(second.process.said("take a lent snapshot").len(), 1);
         let from = second.process.said("replay the journal")[0]["snapshot"].as_u64();
         assert!(from > Some(1), "{from:?}");
+        let receipt = first.header("x-tartarus-receipt").expect("a receipt");
+        second.api().get(&format!("/v1/queue?min_index={receipt}")).await.expect(200);
         until("a snapshot beside the leader's", || async {
             (!second.process.said("take a snapshot beside the leader's").is_empty()).then_some(())
         })

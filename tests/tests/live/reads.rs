@@ -72,6 +72,31 @@ async fn min_index_waits_until_it_is_applied() {
 }
 
 #[tokio::test]
+async fn a_receipt_is_known_from_another_also_by_an_instance_that_was_not_there() {
+    let mut house = House::redis().await;
+    let written = house.api.post("/v1/runs", &host(&["true"])).await.expect(202);
+    let receipt = written.header("x-tartarus-receipt").expect("a receipt").to_owned();
+    let (number, _) = receipt.split_once('-').expect("a receipt");
+    let other = format!("/v1/runs?min_index={number}-0123456789abcdef&wait=10ms");
+    // What it has folded since it started it remembers; what was there before, the journal has.
+    for _ in ["wrote it", "read it"] {
+        let seen = house.api.get(&format!("/v1/runs?min_index={receipt}")).await.expect(200);
+        assert_eq!(seen.ids(), [id(&written.json())]);
+        let said = house.api.get(&other).await.problem(503, "unavailable");
+        let detail = said["detail"].as_str().expect("words");
+        assert!(detail.contains("is another one here"), "{detail}");
+        house.olympus.restart().await;
+    }
+    // Without the journal nobody can say, and the number alone is answered.
+    house.redis.as_mut().expect("a Redis").kill();
+    let said = house.api.get(&format!("/v1/runs?min_index={receipt}")).await;
+    let said = said.problem(503, "journal_unavailable");
+    let detail = said["detail"].as_str().expect("words");
+    assert!(detail.contains("give the number alone"), "{detail}");
+    house.api.get(&format!("/v1/runs?min_index={number}")).await.expect(200);
+}
+
+#[tokio::test]
 async fn consistent_asks_the_journal_first() {
     for house in [House::memory().await, House::redis().await] {
         let run = house.api.submit_command(&["true"]).await;

@@ -42,7 +42,7 @@ async fn what_was_written_is_signed_and_only_a_key_from_elsewhere_says_by_whom()
     std::fs::write(&keys, format!("# ours\n{key} olympus\n")).expect("written");
     for pinned in [&key, &keys.display().to_string()] {
         let said = tartarus(&format!("audit verify {file} --key {pinned}")).expect(0).stdout;
-        assert!(said.contains(" by a pinned key, up to entry"), "{said}");
+        assert!(said.contains("signed: 1 checkpoint by a pinned key, up to entry"), "{said}");
     }
     for verify in [format!("audit verify {file}"), format!("replay verify --file {file}")] {
         let said = tartarus(&format!("{verify} --key {ANOTHER}")).expect(1).stdout;

@@ -1,7 +1,10 @@
 //! Whose turn it is: priority first, then tenants by their share, then the order of admission.
 
+use std::sync::Arc;
+
 use domain::World;
 use domain::judge::Request;
+use domain::pieces::Rebuild;
 
 use crate::support::*;
 
@@ -51,6 +54,21 @@ fn priority_goes_before_fairness() {
         tell(&mut world, T0, admit(n, asked)).expect("there is room");
     }
     assert_eq!(order(&world), [5, 3, 1, 2, 4, 6]);
+}
+
+#[test]
+fn what_waiting_runs_have_in_common_is_kept_once_lived_or_read_back() {
+    let mut lived = World::default();
+    line(&mut lived, 1, &["a", "a", "b"]);
+    let mut rebuild = Rebuild::default();
+    lived.pieces().for_each(|piece| rebuild.add(&piece).expect("a piece"));
+    let read = rebuild.finish().expect("a World");
+    assert_eq!(read, lived);
+    for world in [lived, read] {
+        let [a, another, b] = [1, 2, 3].map(|n| world.line.item(run(n)).expect("it waits").clone());
+        assert!(Arc::ptr_eq(&a.tenant, &another.tenant) && *a.tenant != *b.tenant);
+        assert!(Arc::ptr_eq(&a.class, &another.class) && Arc::ptr_eq(&a.class, &b.class));
+    }
 }
 
 #[test]

@@ -256,9 +256,9 @@ pub fn shrunk() -> Fault {
     Fault::of(503, code::JOURNAL_UNAVAILABLE, detail).retry_after(SOON_S)
 }
 
-/// 503: the journal could not be asked where it ends.
-pub fn head_unknown(why: &dyn fmt::Display) -> Fault {
-    let detail = format!("{why}: try again, or leave consistent out to read what is known here");
+/// 503: the journal could not be asked; `or` does without.
+pub fn unasked(why: &dyn fmt::Display, or: &str) -> Fault {
+    let detail = format!("{why}: try again, or {or}");
     Fault::of(503, code::JOURNAL_UNAVAILABLE, detail).retry_after(SOON_S)
 }
 

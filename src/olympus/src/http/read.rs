@@ -161,8 +161,9 @@ async fn freshness(open: &Open, query: &ReadQuery) -> Result<(), Fault> {
         // Before the journal is asked: one that ends earlier than this lost it.
         let here = get_later(&open.view, |reply| AwaitIndex { index: 0, reply }).await?;
         let asked = timeout(PATIENCE, open.journal.head()).await;
-        let head = asked.map_err(|_| problem::head_unknown(&"the journal does not answer"))?;
-        let head = head.map_err(|error| problem::head_unknown(&error))?.seq;
+        let or = "leave consistent out to read what is known here";
+        let head = asked.map_err(|_| problem::unasked(&"the journal does not answer", or))?;
+        let head = head.map_err(|error| problem::unasked(&error, or))?.seq;
         if head < here.index && matches!(open.role, Role::Follower(_)) {
             return Err(problem::shrunk());
         }
@@ -211,8 +212,9 @@ async fn is_here(open: &Open, Receipt(id): Receipt) -> Result<bool, Fault> {
         Ok(stored.first().is_some_and(|(first, _)| first.seq > id.seq))
     };
     let asked = timeout(PATIENCE, asked).await;
-    let asked = asked.map_err(|_| problem::head_unknown(&"the journal does not answer"))?;
-    asked.map_err(|trouble: Trouble| problem::head_unknown(&trouble))
+    let or = "give the number alone as min_index to read what is known here";
+    let asked = asked.map_err(|_| problem::unasked(&"the journal does not answer", or))?;
+    asked.map_err(|trouble: Trouble| problem::unasked(&trouble, or))
 }
 
 /// A run, at once or when `until` holds, and in any case after `wait`.

@@ -112,8 +112,9 @@ pub async fn ask(
     };
     // What is written while it is answered would never end.
     let head = timeout(read::PATIENCE, open.journal.head()).await;
-    let head = head.map_err(|_| problem::head_unknown(&"the journal does not answer"))?;
-    let until = Some(head.map_err(|error| problem::head_unknown(&error))?.seq);
+    let or = "see what GET /readyz says";
+    let head = head.map_err(|_| problem::unasked(&"the journal does not answer", or))?;
+    let until = Some(head.map_err(|error| problem::unasked(&error, or))?.seq);
     let question = Question { draft, since, until, book: Some(book) };
     let source = state.pasts.source(&open.journal, PAGE_BYTES).await;
     let report = judged(source.map_err(unread)?, question).await?;
