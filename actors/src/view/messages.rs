@@ -108,10 +108,7 @@ pub struct Filter {
 
 /// A test of labels.
 #[derive(Clone)]
-pub struct LabelTest(pub Arc<dyn Fn(&Labels) -> bool + Send + Sync>);
-
-/// Labels of a run.
-pub type Labels = Texts;
+pub struct LabelTest(pub Arc<dyn Fn(&Texts) -> bool + Send + Sync>);
 
 impl std::fmt::Debug for LabelTest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

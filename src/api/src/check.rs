@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use domain::Texts;
 use domain::judge::Request;
 use domain::submission::{Resources, Retention, Retry};
 
@@ -19,7 +20,7 @@ use crate::limits::{
 };
 use crate::placement::text_bytes;
 use crate::problem::{Problem, code};
-use crate::run::{Batch, RunRequest, TextMap};
+use crate::run::{Batch, RunRequest};
 
 /// A well-formed request that is not valid: 422. Never without a complaint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -158,7 +159,7 @@ impl Complaints {
         }
     }
 
-    pub(crate) fn env(&mut self, env: &TextMap) {
+    pub(crate) fn env(&mut self, env: &Texts) {
         self.count("env", env.len(), ENV_MAX);
         self.bytes("env", map_bytes(env), ENV_BYTES_MAX);
         for (name, value) in env {
@@ -175,7 +176,7 @@ impl Complaints {
         }
     }
 
-    pub(crate) fn labels(&mut self, field: &str, given: &TextMap) {
+    pub(crate) fn labels(&mut self, field: &str, given: &Texts) {
         self.count(field, given.len(), ENTRIES_MAX);
         for (key, value) in given {
             if let Err(error) = labels::check_key(key) {
@@ -187,7 +188,7 @@ impl Complaints {
         }
     }
 
-    fn metadata(&mut self, given: &TextMap) {
+    fn metadata(&mut self, given: &Texts) {
         self.count("metadata", given.len(), ENTRIES_MAX);
         self.bytes("metadata", map_bytes(given), METADATA_BYTES_MAX);
         for (key, value) in given {
@@ -225,7 +226,7 @@ impl Complaints {
     }
 }
 
-fn map_bytes(map: &TextMap) -> usize {
+fn map_bytes(map: &Texts) -> usize {
     map.iter().map(|(name, value)| name.len() + value.len()).sum()
 }
 

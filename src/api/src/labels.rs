@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::limits::{LABEL_NAME_MAX, LABEL_PREFIX_MAX, NAME_MAX};
 use domain::Texts;
+
+use crate::limits::{LABEL_NAME_MAX, LABEL_PREFIX_MAX, NAME_MAX};
 
 /// What is wrong with a label or a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

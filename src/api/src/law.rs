@@ -4,6 +4,7 @@ mod demands;
 
 pub use demands::{JudgeDocument, LossesDocument, QuotasDocument, RequireDocument};
 
+use domain::Texts;
 use domain::event::Principal;
 use domain::ids::Digest;
 use domain::law::{HeatSource, Limits, OnViolation, Policy, RootFs, Rule, Template, Version};
@@ -19,7 +20,6 @@ use crate::limits::{
 };
 use crate::parse::{object, some_objects};
 use crate::placement::PlacementDocument;
-use crate::run::TextMap;
 use crate::time::Time;
 use crate::{Heat, Network, Verdict};
 
@@ -78,7 +78,7 @@ pub struct PolicyDocument {
     pub on_lost: Option<LossesDocument>,
     /// Free words for the owners.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tags: Option<TextMap>,
+    pub tags: Option<Texts>,
 }
 
 /// `match` of a policy.
@@ -370,7 +370,7 @@ pub struct TemplateDocument {
     pub command: Option<Vec<Box<str>>>,
     /// Set before the request's own.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub env: Option<TextMap>,
+    pub env: Option<Texts>,
     /// Default resources.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "object")]
     pub resources: Option<LimitsDocument>,

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use domain::Texts;
 use serde::{Deserialize, Serialize};
 
 use crate::duration::Duration;
@@ -12,10 +13,6 @@ use crate::problem::Problem;
 use crate::status::Status;
 use crate::time::Time;
 use crate::{Heat, Network, OnLost, Pool, Verdict};
-use domain::Texts;
-
-/// Names and values, both text.
-pub type TextMap = Texts;
 
 /// A submission as it is sent. What is left out takes the template's value, else the published
 /// one. Values are kept as they were given; [`crate::check`] says what is wrong with them.
@@ -30,7 +27,7 @@ pub struct RunRequest {
     pub command: Option<Vec<Box<str>>>,
     /// Environment of the program.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub env: Option<TextMap>,
+    pub env: Option<Texts>,
     /// Fed to the program's standard input, which then ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdin: Option<Box<str>>,
@@ -57,10 +54,10 @@ pub struct RunRequest {
     pub retention: Option<RetentionRequest>,
     /// Who and why; `tenant` and `quarantine` mean something.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<TextMap>,
+    pub metadata: Option<Texts>,
     /// For selection in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub labels: Option<TextMap>,
+    pub labels: Option<Texts>,
     /// Which nodes it may run on, and which it would rather.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "object")]
     pub placement: Option<PlacementDocument>,
@@ -238,7 +235,7 @@ pub struct Run {
     /// Program and arguments.
     pub command: Vec<Box<str>>,
     /// Environment.
-    pub env: TextMap,
+    pub env: Texts,
     /// Standard input.
     pub stdin: Box<str>,
     /// What it may use.
@@ -254,9 +251,9 @@ pub struct Run {
     /// How long it is remembered.
     pub retention: Retention,
     /// Who and why.
-    pub metadata: TextMap,
+    pub metadata: Texts,
     /// For selection.
-    pub labels: TextMap,
+    pub labels: Texts,
     /// Which nodes it may run on, and which it would rather: its own wishes and the policy's.
     #[serde(default)]
     pub placement: PlacementView,

@@ -12,9 +12,10 @@ use std::time::Duration;
 use api::limits::STDIN_MAX;
 use api::placement::PlacementDocument;
 use api::query::LogsQuery;
-use api::run::{ResourcesRequest, RetentionRequest, RetryRequest, RunRequest, TextMap};
+use api::run::{ResourcesRequest, RetentionRequest, RetryRequest, RunRequest};
 use api::{Given, Run, Status};
 use client::{Client, Error, Patience};
+use domain::Texts;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::logs::pump;
@@ -72,7 +73,7 @@ pub fn run(
 
 /// The submission that the arguments describe.
 fn request(args: &RunArgs) -> Result<RunRequest, Failure> {
-    let mut env = TextMap::default();
+    let mut env = Texts::default();
     for item in &args.env {
         let (name, value) = match item.split_once('=') {
             Some((name, value)) => (name, value.to_owned()),
@@ -88,10 +89,10 @@ fn request(args: &RunArgs) -> Result<RunRequest, Failure> {
         };
         env.insert(name.into(), value.into());
     }
-    let map = |pairs: &[(String, String)]| -> TextMap {
+    let map = |pairs: &[(String, String)]| -> Texts {
         pairs.iter().map(|(k, v)| (k.as_str().into(), v.as_str().into())).collect()
     };
-    let some = |map: TextMap| (!map.is_empty()).then_some(map);
+    let some = |map: Texts| (!map.is_empty()).then_some(map);
     let resources = ResourcesRequest {
         cpu_milli: args.cpu_milli,
         mem_mb: args.mem_mb,
