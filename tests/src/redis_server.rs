@@ -180,7 +180,8 @@ impl RedisServer {
             .args(["--dir", &self.dir.path().display().to_string()])
             .args(["--appendonly", "yes", "--appendfsync", always, "--save", ""])
             .args(["--maxmemory-policy", self.maxmemory_policy, "--databases", "16"])
-            .args(["--repl-diskless-load", "disabled", "--daemonize", "no"]);
+            .args(["--repl-diskless-load", "disabled", "--repl-diskless-sync-delay", "0"])
+            .args(["--daemonize", "no"]);
         if let Some(password) = &self.password {
             command.args(["--requirepass", password]);
         }

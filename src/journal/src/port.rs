@@ -49,12 +49,20 @@ pub trait Journal: Send + Sync + fmt::Debug {
     /// See [`CheckError`].
     async fn check(&self) -> Result<Tail, CheckError>;
 
-    /// The id of the newest entry, asked for after the call began: the answer to
-    /// `?consistent=true`.
+    /// The id of the newest entry, asked for after the call began.
     ///
     /// # Errors
     /// See [`CheckError`].
     async fn head(&self) -> Result<EntryId, CheckError>;
+
+    /// The same where replicas are waited for, of a server that has them still: one that was replaced
+    /// and does not know it says nothing. The answer to `?consistent=true`.
+    ///
+    /// # Errors
+    /// See [`CheckError`].
+    async fn proven_head(&self) -> Result<EntryId, CheckError> {
+        self.head().await
+    }
 
     /// Whether an entry of this id is in the journal.
     ///
@@ -64,7 +72,7 @@ pub trait Journal: Send + Sync + fmt::Debug {
 
     /// The entries from the sequence `from` on as they are stored, believed in nothing: what an
     /// auditor reads, and what [`Journal::read`] verifies. At most `most_bytes` of them, but one at
-    /// least; none at the end of the journal.
+    /// least; none at the end of the journal, which is before what replicas are still waited for.
     ///
     /// # Errors
     /// See [`Trouble`].
@@ -102,8 +110,8 @@ pub trait Journal: Send + Sync + fmt::Debug {
 
     /// Looks whether the journal ends with `committed`, and answers as an append would that has to
     /// go behind it: it is `Committed`, or there is a `Conflict`, or the journal can't be written.
-    /// Nothing is written. `whole` also repeats the checks of a new connection, of which an append
-    /// does without.
+    /// No entry is written. `whole` repeats the checks of a new connection, of which an append does
+    /// without; otherwise an answer hangs on it, and replicas that are waited for are asked too.
     async fn confirm(&self, committed: EntryId, whole: bool) -> Appended {
         // What the head comes from is asked for nothing less.
         let _ = whole;
@@ -148,7 +156,8 @@ pub trait Journal: Send + Sync + fmt::Debug {
         Err(Trouble::Denied(why.into()))
     }
 
-    /// Waits until what was appended is as durable as configured, once and for a bounded time.
+    /// Waits until what was appended is in the journal and as durable as configured, once and for a
+    /// bounded time.
     async fn settle(&self, appended: &Sealed) -> Settled;
 
     /// Asks for the leader's key.
@@ -398,6 +407,9 @@ pub enum Settled {
     Durable,
     /// Too few replicas have it yet, or nobody knows: ask again.
     NotYet(Arc<str>),
+    /// It is not in the journal any more, as where a replica was promoted that did not have it: append
+    /// it again.
+    Gone,
 }
 
 /// Who wants to lead: the value of the leader's key, `<boot uuid> <advertise url>`.

@@ -192,10 +192,15 @@ impl Writer {
             };
             match tried {
                 Appended::Committed { duplicate } => {
-                    if let Some(sealed) = sealed.filter(|_| duplicate) {
+                    let Some(sealed) = sealed else { break };
+                    if duplicate {
                         log::info!(entry:% = sealed.id(), tries = trying.tries; "found the lost reply of an append");
                     }
-                    break;
+                    if self.settle(sealed).await {
+                        break;
+                    }
+                    log::warn!(entry:% = sealed.id(); "the journal lost what was not settled: append it again");
+                    trying.pause(REFUSED_BACKOFF).await;
                 }
                 Appended::Conflict { head } if head.seq < self.committed.seq => {
                     if let Err(outcome) = self.put_back(sealed, head, &mut trying).await {
@@ -215,7 +220,6 @@ impl Writer {
             }
         }
         if let Some(sealed) = sealed {
-            self.settle(sealed).await;
             self.keep(sealed);
             self.committed = sealed.id();
         }
@@ -223,13 +227,20 @@ impl Writer {
         Outcome::Committed
     }
 
-    async fn settle(&self, sealed: &Sealed) {
+    /// Waits until an entry is as durable as configured; says whether it is, or is not there any more.
+    async fn settle(&self, sealed: &Sealed) -> bool {
         let mut trying = Trying::default();
-        while let Settled::NotYet(reason) = self.journal.settle(sealed).await {
-            if trying.since.elapsed() > SETTLE_PATIENCE {
-                self.degraded(&mut trying, reason);
+        loop {
+            match self.journal.settle(sealed).await {
+                Settled::Durable => return true,
+                Settled::Gone => return false,
+                Settled::NotYet(reason) => {
+                    if trying.since.elapsed() > SETTLE_PATIENCE {
+                        self.degraded(&mut trying, reason);
+                    }
+                    trying.pause(REFUSED_BACKOFF).await;
+                }
             }
-            trying.pause(REFUSED_BACKOFF).await;
         }
     }
 
@@ -259,7 +270,9 @@ impl Writer {
         );
         for kept in &missing {
             match self.journal.append(kept).await {
-                Appended::Committed { .. } => self.settle(kept).await,
+                // Where it is gone again, another look says how far the journal reaches.
+                Appended::Committed { .. } if !self.settle(kept).await => break,
+                Appended::Committed { .. } => {}
                 Appended::Damaged(refused) => return Err(self.fail(sealed, refused.into())),
                 // Another look says who is there.
                 Appended::Conflict { .. } => {
@@ -281,7 +294,7 @@ impl Writer {
 
     async fn conflict(&mut self, sealed: Option<&Sealed>, head: EntryId) -> Outcome {
         let written = match sealed {
-            Some(sealed) => self.surely_contains(sealed.id()).await,
+            Some(sealed) => self.surely_keeps(sealed).await,
             None => false,
         };
         let mut lost = Vec::new();
@@ -303,6 +316,18 @@ impl Writer {
         self.set_health(Health::SteppedDown);
         log::warn!(head:% = head, written, lost = lost.len(); "another instance writes the journal");
         Outcome::SteppedDown(SteppedDown { head, written, lost })
+    }
+
+    /// Whether an entry is part of the history that goes on, as durable as configured: whoever has
+    /// written behind it may still wait for replicas.
+    async fn surely_keeps(&self, sealed: &Sealed) -> bool {
+        while self.surely_contains(sealed.id()).await {
+            if self.settle(sealed).await {
+                return true;
+            }
+            sleep(REFUSED_BACKOFF.0).await;
+        }
+        false
     }
 
     async fn surely_contains(&self, id: EntryId) -> bool {

@@ -242,6 +242,12 @@ impl Follower {
             }
             other => other?,
         }
+        let (read, head) = (self.cursor.seq(), self.sight.borrow().head);
+        if read < head {
+            let why =
+                format!("what may be read ends with entry {read}, and the journal with {head}");
+            return Err(Trouble::Busy(why.into()).into());
+        }
         self.cursor.tail().ok_or_else(|| Stuck::Ever("nothing was folded".into()))
     }
 

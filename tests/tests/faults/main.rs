@@ -12,6 +12,7 @@ mod instances;
 mod journal;
 mod overload;
 mod poison;
+mod replicas;
 mod server;
 mod trio;
 mod wires;

@@ -1,15 +1,13 @@
-//! Redis as it is: its scripts forgotten, its password changed, its data still loading, a replica put
-//! in its place.
+//! Redis as it is: its scripts forgotten, its password changed, its data still loading.
 
 use std::io::{Read as _, Write as _};
 
 use redis::Connection;
 use tests::http::host;
 use tests::{RedisServer, until};
-use tokio::net::{TcpListener, TcpStream};
 
 use crate::journal::ask;
-use crate::trio::{Trio, ready};
+use crate::trio::Trio;
 use crate::{row, spread, times};
 
 #[tokio::test]
@@ -113,72 +111,4 @@ async fn r03_redis_loads_its_data() {
         took.as_millis()
     );
     row("R03", "kill -9 of Redis that takes its time to load (LOADING)", 1, &seen);
-}
-
-/// Every connection to `from` goes to `to`, as when an address moves.
-async fn moved(from: &str, to: u16) {
-    let listener = until("the address to be free", || async { TcpListener::bind(from).await.ok() });
-    let listener = listener.await;
-    tokio::spawn(async move {
-        while let Ok((mut near, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                if let Ok(mut far) = TcpStream::connect(("127.0.0.1", to)).await {
-                    let _over = tokio::io::copy_bidirectional(&mut near, &mut far).await;
-                }
-            });
-        }
-    });
-}
-
-async fn follow(replica: &RedisServer, primary: u16) {
-    let port = primary.to_string();
-    ask(&mut replica.connect(0), &["REPLICAOF", "127.0.0.1", &port]);
-    until("the replica to have everything", || async {
-        let info: String =
-            redis::cmd("INFO").arg("replication").query(&mut replica.connect(0)).expect("answered");
-        info.contains("master_link_status:up").then_some(())
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn f24_the_primary_dies_and_its_replica_is_promoted() {
-    let (primary, replica) = (RedisServer::durable(), RedisServer::durable());
-    follow(&replica, primary.port()).await;
-    let addr = primary.addr();
-    let env = [("TARTARUS_DURABILITY", "replicated")];
-    let mut trio = Trio::with(primary, &[&addr, &addr, &addr], &env).await;
-    for _ in 0..20 {
-        trio.write(&[0, 1, 2]).await;
-    }
-    let api = trio.instances[0].api();
-    assert_eq!(until("it to be ready", || ready(&api)).await["durability"], "replicated");
-    trio.redis.kill();
-    ask(&mut replica.connect(0), &["REPLICAOF", "NO", "ONE"]);
-    moved(&addr, replica.port()).await;
-    // What was promised of two servers is not promised of one.
-    let alone = api.post("/v1/runs", &host(&["true"])).await;
-    assert_eq!(alone.status, 503, "{alone}");
-    let next = RedisServer::durable();
-    follow(&next, replica.port()).await;
-    let took = trio.write(&[0, 1, 2]).await;
-    let mut index = 0;
-    for api in trio.apis() {
-        let ready = until("it to be ready", || ready(&api)).await;
-        index = index.max(ready["applied_index"].as_u64().expect("an index"));
-    }
-    for api in trio.apis() {
-        let all = api.all(&format!("/v1/runs?limit=1000&min_index={index}&wait=60s")).await;
-        let there = |run: &String| all.iter().any(|other| other["id"] == **run);
-        assert!(trio.acknowledged.iter().all(there), "lost");
-    }
-    tests::tartarus(&["replay", "verify", "--redis", &replica.addr()], &[]).expect(0);
-    let seen = format!(
-        "{} acknowledged, 0 lost; alone it acknowledges nothing; writes again {} ms after it has a \
-         replica of its own",
-        trio.acknowledged.len(),
-        took.as_millis()
-    );
-    let fault = "kill -9 of the primary, its replica promoted, TARTARUS_DURABILITY=replicated";
-    row("F24", fault, 1, &seen);
 }

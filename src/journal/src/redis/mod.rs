@@ -16,7 +16,7 @@
 //! | `tartarus:leader` | `<boot uuid> <advertise url>`, expires |
 //! | `tartarus:node:<id>` | a node's heartbeat, expires |
 //! | `tartarus:instance:<boot>` | that an instance lives, its URL, version and level; expires |
-//! | `tartarus:sync` | the last entry that replicas were waited for |
+//! | `tartarus:sync` | nothing: what is written there has replicas confirm what came before |
 //! | `tartarus:queue` (`REDIS_QUEUE_KEY`), `…:cursor` | the line, and the entry it shows |
 //! | `themis:policies`, `…:cursor` | the policies, and the entry they show |
 
@@ -29,8 +29,8 @@ mod reply;
 mod scripts;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::redis::{FromRedisValue, RedisError, Value, cmd, pipe};
@@ -55,8 +55,11 @@ use crate::port::{
 
 /// Pause between two tries at start.
 const OPEN_PAUSE: Duration = Duration::from_millis(100);
-/// How long one `WAIT` waits for replicas, in milliseconds: well below the reply timeout.
+/// How long one `WAIT` of a write waits for replicas, in milliseconds: well below the reply timeout.
 const WAIT_MS: u32 = 500;
+/// The same before something is read, which others wait for on the same connection: a replica that is
+/// in step answers in one or two.
+const READ_WAIT_MS: u32 = 50;
 /// Keys that one `SCAN` step looks at.
 const SCAN_COUNT: u32 = 1_000;
 
@@ -70,7 +73,10 @@ pub struct RedisJournal {
     calls: Link,
     projections: Link,
     pinned: Mutex<Option<Identity>>,
+    /// How many are waited for; 0 where none are.
     replicas: AtomicU32,
+    /// The last entry that is known to be on all of them.
+    settled: AtomicU64,
     /// The entry whose append this very append connection carried: `WAIT` speaks of writes of its
     /// own connection only.
     carried: Mutex<Option<EntryId>>,
@@ -103,6 +109,7 @@ impl RedisJournal {
             projections: Link::default(),
             pinned: Mutex::default(),
             replicas: AtomicU32::new(0),
+            settled: AtomicU64::new(0),
             carried: Mutex::default(),
         }
     }
@@ -155,13 +162,69 @@ impl RedisJournal {
         };
         match &appended {
             Appended::Committed { .. } | Appended::Busy(_) => {}
-            Appended::Conflict { .. }
-            | Appended::Damaged(_)
+            // What is asked now must not be asked of a server that this one has replaced.
+            Appended::Conflict { .. } => {
+                self.appends.set(None).await;
+                self.reads.set(None).await;
+            }
+            Appended::Damaged(_)
             | Appended::WrongServer(_)
             | Appended::Unreachable(_)
             | Appended::Unknown(_) => self.appends.set(None).await,
         }
         appended
+    }
+
+    /// Waits until the replicas that were promised have all that a connection's server has had so far,
+    /// or why they have not; and what the newest entry is there.
+    ///
+    /// From Redis 7.2 on `WAIT` speaks of writes of its own connection only: where this one has not
+    /// `written` last what they are to have, a write behind it is waited for.
+    async fn reach(
+        &self,
+        connection: &mut Connection,
+        written: bool,
+        most_ms: u32,
+    ) -> Result<Result<Option<String>, Arc<str>>, RedisError> {
+        let replicas = self.replicas.load(Ordering::Relaxed);
+        let mut wait = pipe();
+        if !written {
+            wait.cmd("SET").arg(&self.keys.sync).arg("").ignore();
+        }
+        wait.cmd("WAIT").arg(replicas).arg(most_ms).cmd("GET").arg(&self.keys.head);
+        let replies = connection.send_all(&wait).await?;
+        let [reached, head] = replies.as_slice() else {
+            return Ok(Err("an unexpected reply to WAIT".into()));
+        };
+        Ok(match u32::from_redis_value_ref(reached) {
+            Ok(reached) if reached >= replicas => Ok(reply::text(head)),
+            Ok(reached) => Err(format!("{reached} of {replicas} replicas are in step").into()),
+            Err(_) => Err("an unexpected reply to WAIT".into()),
+        })
+    }
+
+    async fn settle_by(
+        &self,
+        connection: &mut Connection,
+        id: EntryId,
+    ) -> Result<Settled, RedisError> {
+        let (written, text) = (*self.carried() == Some(id), id.to_string());
+        Ok(match self.reach(connection, written, WAIT_MS).await? {
+            Err(few) => Settled::NotYet(few),
+            Ok(head) if head.as_ref() == Some(&text) => Settled::Durable,
+            // Another has written behind it, or it is on another server.
+            Ok(_) if self.has(connection, &text).await? => Settled::Durable,
+            Ok(_) => Settled::Gone,
+        })
+    }
+
+    async fn has(&self, connection: &mut Connection, id: &str) -> Result<bool, RedisError> {
+        let range = connection.send(cmd("XRANGE").arg(&self.keys.journal).arg(id).arg(id)).await?;
+        Ok(matches!(range, Value::Array(entries) if !entries.is_empty()))
+    }
+
+    fn waits(&self) -> bool {
+        self.replicas.load(Ordering::Relaxed) > 0
     }
 
     async fn append_link(&self) -> Result<Connection, Attempt> {
@@ -213,30 +276,36 @@ impl Journal for RedisJournal {
         let (connection, tail) = self.checked().await?;
         *self.carried() = None;
         self.appends.set(Some(connection)).await;
+        // What is asked behind it is asked of the server that was checked.
+        self.reads.set(None).await;
         Ok(tail)
     }
 
     async fn head(&self) -> Result<EntryId, CheckError> {
-        let reply = self
-            .call(&self.reads, async |to| to.send(cmd("GET").arg(&self.keys.head)).await)
+        let head = self
+            .call(&self.reads, async |to| {
+                let reply = to.send(cmd("GET").arg(&self.keys.head)).await?;
+                Ok(reply::text(&reply))
+            })
             .await?;
-        let key = self.keys.head.clone();
-        match reply::text(&reply) {
-            Some(found) => found
-                .parse()
-                .map_err(|_| Refusal::Value { key, found, wanted: "the id of an entry" }.into()),
-            None => Err(Refusal::Key { key, found: "missing".into(), wanted: "string" }.into()),
+        let head = self.id_of(head)?;
+        // A journal that has lost its end may get another one.
+        self.settled.fetch_min(head.seq, Ordering::Relaxed);
+        Ok(head)
+    }
+
+    async fn proven_head(&self) -> Result<EntryId, CheckError> {
+        if !self.waits() {
+            return self.head().await;
         }
+        let reached =
+            self.call(&self.reads, async |to| self.reach(to, false, READ_WAIT_MS).await).await?;
+        self.id_of(reached.map_err(Trouble::Busy)?)
     }
 
     async fn contains(&self, id: EntryId) -> Result<bool, Trouble> {
         let id = id.to_string();
-        let reply = self
-            .call(&self.reads, async |to| {
-                to.send(cmd("XRANGE").arg(&self.keys.journal).arg(&id).arg(&id)).await
-            })
-            .await?;
-        Ok(matches!(reply, Value::Array(entries) if !entries.is_empty()))
+        self.call(&self.reads, async |to| self.has(to, &id).await).await
     }
 
     async fn stored(
@@ -245,24 +314,27 @@ impl Journal for RedisJournal {
         most_bytes: usize,
     ) -> Result<Vec<(EntryId, Bytes)>, Trouble> {
         let (from, most) = (format!("{from}-0"), most_bytes.to_string());
-        let reply = self
+        let strange = || Trouble::Denied("an unexpected reply to a read".into());
+        let entries = self
             .call(&self.reads, async |to| {
                 let args = [from.as_bytes(), most.as_bytes()];
-                to.run(&scripts::READ, &[&self.keys.journal], &args).await
+                let reply = to.run(&scripts::READ, &[&self.keys.journal], &args).await?;
+                let Some(mut entries) = entries(reply) else { return Ok(None) };
+                let last = entries.last().map_or(0, |(id, _)| id.seq);
+                if self.waits() && last > self.settled.load(Ordering::Relaxed) {
+                    // Nobody sees what would be gone if a replica took over now.
+                    match self.reach(to, false, READ_WAIT_MS).await? {
+                        Ok(_) => drop(self.settled.fetch_max(last, Ordering::Relaxed)),
+                        Err(_) => {
+                            let settled = self.settled.load(Ordering::Relaxed);
+                            entries.retain(|(id, _)| id.seq <= settled);
+                        }
+                    }
+                }
+                Ok(Some(entries))
             })
             .await?;
-        let strange = || Trouble::Denied("an unexpected reply to a read".into());
-        let Value::Array(items) = reply else { return Err(strange()) };
-        let mut entries = Vec::with_capacity(items.len() / 2);
-        let mut items = items.into_iter();
-        while let (Some(id), Some(body)) = (items.next(), items.next()) {
-            let (Value::BulkString(id), Value::BulkString(body)) = (id, body) else {
-                return Err(strange());
-            };
-            let id = std::str::from_utf8(&id).ok().and_then(|id| id.parse().ok());
-            entries.push((id.ok_or_else(strange)?, body.into()));
-        }
-        Ok(entries)
+        entries.ok_or_else(strange)
     }
 
     async fn append(&self, sealed: &Sealed) -> Appended {
@@ -277,16 +349,25 @@ impl Journal for RedisJournal {
     async fn confirm(&self, committed: EntryId, whole: bool) -> Appended {
         // Behind no entry at all: it is there, or it is not.
         let there = self.compare_and_append("", &committed.to_string(), &[]).await;
-        if !whole || !matches!(there, Appended::Committed { .. }) {
+        if !matches!(there, Appended::Committed { .. }) || !whole && !self.waits() {
             return there;
         }
         // Where it is gone by now, the next one is checked before it appends.
         let Some(mut connection) = self.appends.live().await else { return there };
-        match self.found(&mut connection).await {
-            Ok(_) => there,
-            Err(failure) => {
+        let failed = if whole {
+            self.found(&mut connection).await.err().map(|failure| failure.appended())
+        } else {
+            match self.reach(&mut connection, false, WAIT_MS).await {
+                Ok(Ok(_)) => None,
+                Ok(Err(few)) => return Appended::Busy(few),
+                Err(error) => Some(Failure::of(&error).appended()),
+            }
+        };
+        match failed {
+            None => there,
+            Some(failed) => {
                 self.appends.set(None).await;
-                failure.appended()
+                failed
             }
         }
     }
@@ -307,38 +388,24 @@ impl Journal for RedisJournal {
     }
 
     async fn settle(&self, appended: &Sealed) -> Settled {
-        let replicas = self.replicas.load(Ordering::Relaxed);
-        if replicas == 0 {
+        if !self.waits() {
             return Settled::Durable;
         }
         let mut connection = match self.append_link().await {
             Ok(connection) => connection,
+            // What is wrong is met where it is to be appended again.
+            Err(Attempt::Refused(_)) => return Settled::Gone,
             Err(attempt) => {
                 return Settled::NotYet(CheckError::from(attempt).to_string().into());
             }
         };
-        let mut wait = pipe();
-        if *self.carried() != Some(appended.id()) {
-            // The entry came by an earlier connection: a write behind it, on this one, is waited for.
-            wait.cmd("SET").arg(&self.keys.sync).arg(appended.id().to_string()).ignore();
+        let settled = self.settle_by(&mut connection, appended.id()).await;
+        match &settled {
+            Ok(Settled::Durable) => drop(self.settled.fetch_max(appended.seq(), Ordering::Relaxed)),
+            Ok(Settled::NotYet(_) | Settled::Gone) => {}
+            Err(_) => self.appends.set(None).await,
         }
-        wait.cmd("WAIT").arg(replicas).arg(WAIT_MS);
-        match connection.send_all(&wait).await {
-            Ok(replies) => {
-                let reached = replies.into_iter().next_back().map(u32::from_redis_value);
-                match reached {
-                    Some(Ok(reached)) if reached >= replicas => Settled::Durable,
-                    Some(Ok(reached)) => Settled::NotYet(
-                        format!("{reached} of {replicas} replicas have the entry").into(),
-                    ),
-                    Some(Err(_)) | None => Settled::NotYet("an unexpected reply to WAIT".into()),
-                }
-            }
-            Err(error) => {
-                self.appends.set(None).await;
-                Settled::NotYet(describe(&error).into())
-            }
-        }
+        settled.unwrap_or_else(|error| Settled::NotYet(describe(&error).into()))
     }
 
     async fn claim(&self, claim: &Claim, how: Claiming) -> Result<Claimed, Trouble> {
@@ -424,6 +491,17 @@ impl Journal for RedisJournal {
 }
 
 impl RedisJournal {
+    /// The entry that the head names.
+    fn id_of(&self, head: Option<String>) -> Result<EntryId, CheckError> {
+        let key = self.keys.head.clone();
+        match head {
+            Some(found) => found
+                .parse()
+                .map_err(|_| Refusal::Value { key, found, wanted: "the id of an entry" }.into()),
+            None => Err(Refusal::Key { key, found: "missing".into(), wanted: "string" }.into()),
+        }
+    }
+
     async fn put_beats(&self, prefix: &str, beats: &[Heartbeat]) -> Result<(), Trouble> {
         if beats.is_empty() {
             return Ok(());
@@ -477,6 +555,19 @@ impl RedisJournal {
         beats.dedup_by(|a, b| a.node == b.node);
         Ok(beats)
     }
+}
+
+/// The entries of a page, if it is one.
+fn entries(page: Value) -> Option<Vec<(EntryId, Bytes)>> {
+    let Value::Array(items) = page else { return None };
+    let mut entries = Vec::with_capacity(items.len() / 2);
+    let mut items = items.into_iter();
+    while let (Some(id), Some(body)) = (items.next(), items.next()) {
+        let (Value::BulkString(id), Value::BulkString(body)) = (id, body) else { return None };
+        let id = std::str::from_utf8(&id).ok().and_then(|id| id.parse().ok())?;
+        entries.push((id, body.into()));
+    }
+    Some(entries)
 }
 
 /// A heartbeat as its key has it; none where it expired in between.

@@ -12,12 +12,12 @@ use ::redis::{FromRedisValue, RedisError, Value, cmd};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::RedisJournal;
 use super::checks::{self, CheckFailure, FORMAT, Found, Preflight, PreflightFailure};
 use super::config::Keys;
 use super::link::{Connection, NoLink};
 use super::reply::{self, Failure, describe};
 use super::scripts;
+use super::{RedisJournal, WAIT_MS};
 use crate::chain::{Tail, belongs, genesis, tail_of};
 use crate::entry::{DamagedEntry, Entry, EntryFault, Identity};
 use crate::ids::ClusterId;
@@ -56,6 +56,9 @@ impl RedisJournal {
         *self.pinned() = Some(found.identity);
         if let Promise::Replicated(replicas) = promise {
             self.replicas.store(replicas, Ordering::Relaxed);
+            // What is read from here on begins with what is on all of them.
+            self.reach(&mut connection, false, WAIT_MS).await?.map_err(Attempt::Busy)?;
+            self.settled.fetch_max(tail.position.seq, Ordering::Relaxed);
         }
         *self.carried() = None;
         self.appends.set(Some(connection)).await;

@@ -102,6 +102,14 @@ impl RedisServer {
         }
     }
 
+    /// Has it stand still, as a machine does that is paused; or go on.
+    pub fn freeze(&self, frozen: bool) {
+        let pid = self.child.as_ref().expect("it runs").id();
+        let signal = if frozen { "STOP" } else { "CONT" };
+        let sent = Command::new("sh").args(["-c", &format!("kill -{signal} {pid}")]).status();
+        assert!(sent.unwrap().success());
+    }
+
     pub fn address(&self) -> Address {
         Address { host: "127.0.0.1".into(), port: self.port }
     }

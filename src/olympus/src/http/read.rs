@@ -160,7 +160,7 @@ async fn freshness(open: &Open, query: &ReadQuery) -> Result<(), Fault> {
     if query.consistent {
         // Before the journal is asked: one that ends earlier than this lost it.
         let here = get_later(&open.view, |reply| AwaitIndex { index: 0, reply }).await?;
-        let asked = timeout(PATIENCE, open.journal.head()).await;
+        let asked = timeout(PATIENCE, open.journal.proven_head()).await;
         let or = "leave consistent out to read what is known here";
         let head = asked.map_err(|_| problem::unasked(&"the journal does not answer", or))?;
         let head = head.map_err(|error| problem::unasked(&error, or))?.seq;
