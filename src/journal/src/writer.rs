@@ -1,7 +1,7 @@
 //! The writer: insists until the fate of a batch is known.
 //!
-//! Owns:   the loop around [`Journal::append`], a ring of what was sealed lately, and the health
-//!         that the edge reads.
+//! Owns:   the loop around [`Journal::append`], a ring of what was sealed lately and of what was read
+//!         before, and the health that the edge reads.
 //! Hears:  sealed entries, one at a time.
 //! Says:   [`Outcome`], and [`Health`] through a watch channel.
 //! Never:  builds another batch for a sequence, or calls a batch in doubt "failed": the same bytes
@@ -129,6 +129,8 @@ pub struct Writer {
     committed: EntryId,
     ring: VecDeque<Sealed>,
     ring_bytes: usize,
+    /// Whether this writer has committed something itself.
+    wrote: bool,
     ended: Option<FailReason>,
 }
 
@@ -151,8 +153,16 @@ impl Writer {
             committed: tail.position.id(),
             ring: VecDeque::new(),
             ring_bytes: 0,
+            wrote: false,
             ended: None,
         }
+    }
+
+    /// With the entries that were read last, up to the tail, to give them back as its own.
+    #[must_use]
+    pub fn remembering(mut self, read: impl IntoIterator<Item = Sealed>) -> Self {
+        read.into_iter().for_each(|entry| self.keep(entry));
+        self
     }
 
     /// How it is, now and later.
@@ -220,8 +230,9 @@ impl Writer {
             }
         }
         if let Some(sealed) = sealed {
-            self.keep(sealed);
+            self.keep(sealed.clone());
             self.committed = sealed.id();
+            self.wrote = true;
         }
         self.set_health(Health::Leading);
         Outcome::Committed
@@ -307,7 +318,7 @@ impl Writer {
             }
             lost.reverse();
             // Nothing was committed by this writer yet, and what it went on from is gone.
-            if self.ring.is_empty() && !self.surely_contains(self.committed).await {
+            if !self.wrote && !self.surely_contains(self.committed).await {
                 let committed = self.committed;
                 return self.fail(sealed, FailReason::RolledBack { head, committed });
             }
@@ -357,9 +368,9 @@ impl Writer {
         Outcome::Failed(FailStop { reason, held })
     }
 
-    fn keep(&mut self, sealed: &Sealed) {
+    fn keep(&mut self, sealed: Sealed) {
         self.ring_bytes += sealed.bytes().len();
-        self.ring.push_back(sealed.clone());
+        self.ring.push_back(sealed);
         while self.ring_bytes > RING_BYTES
             && let Some(oldest) = self.ring.pop_front()
         {

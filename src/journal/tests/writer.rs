@@ -174,6 +174,26 @@ async fn a_journal_that_lost_its_tail_is_given_it_back() {
 }
 
 #[tokio::test]
+async fn what_a_leader_has_read_before_it_led_it_gives_back_as_its_own() {
+    let mut first = given().await;
+    for text in ["one", "two"] {
+        assert_eq!(first.commit(text).await, Outcome::Committed);
+    }
+    let committed = first.writer.committed();
+    let journal = Arc::new(MemoryJournal::over(first.store.clone()));
+    let opened = journal.open(None).await.unwrap();
+    let read = read_all(&*journal, &opened).await.into_iter().map(Sealed::from);
+    let (mut chain, writer) = (lead(&opened), Writer::new(journal, opened.tail));
+    let mut writer = writer.remembering(read);
+    // Before it has written anything, and when it has.
+    for text in ["three", "four"] {
+        first.store.roll_back(committed.seq - 1);
+        assert_eq!(writer.commit(&seal(&mut chain, text)).await, Outcome::Committed);
+    }
+    assert_eq!(first.texts().await, ["one", "two", "three", "four"]);
+}
+
+#[tokio::test]
 async fn a_look_at_the_end_finds_what_a_batch_would_and_gives_back_what_was_lost() {
     let after_three = async || {
         let mut given = given().await;

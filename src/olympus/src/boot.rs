@@ -393,7 +393,7 @@ impl Rooms {
         };
         // Log time goes on from the journal's, whatever this machine's clock says.
         self.house.clock.raise_to(domain::Timestamp(tail.at_ms));
-        let writer = Writer::new(plan.journal.clone(), tail);
+        let writer = Writer::new(plan.journal.clone(), tail).remembering(self.follower.take_read());
         let chain = Chain::lead_from(tail, plan.boot).salted(plan.dice.draw());
         let house = House {
             role: Role::Leader,

@@ -251,6 +251,12 @@ impl Follower {
         self.cursor.tail().ok_or_else(|| Stuck::Ever("nothing was folded".into()))
     }
 
+    /// What was read last, for whoever goes on to write.
+    pub fn take_read(&mut self) -> impl Iterator<Item = Sealed> + use<> {
+        self.ring_bytes = 0;
+        std::mem::take(&mut self.ring).into_iter().map(Sealed::from)
+    }
+
     async fn put_back(&mut self, head: EntryId) -> Result<(), Stuck> {
         let missing = self.ring.iter().filter(|entry| entry.seq() > head.seq);
         let missing: Vec<Sealed> = missing.cloned().map(Sealed::from).collect();
