@@ -470,23 +470,25 @@ impl World {
 
     /// S6: nothing leaves an instance that is not durable, but what Redis had and forgot.
     fn leaves(&self, from: &Instance, answer: &Answer, reads: bool) {
-        let newest = self.store.newest().map_or(0, |id| id.seq);
+        let durable = self.durable();
         let forgotten = self.redis.forgotten.borrow();
         if let Some(Receipt(id)) = answer.receipt() {
             let there = self.store.entries(id.seq).first().is_some_and(|(found, _)| *found == id);
-            if !there && !forgotten.contains_key(&id) {
+            let was_there = forgotten.get(&id).is_some_and(|entry| entry.durable);
+            if !(was_there || there && id.seq <= durable) {
                 let what =
                     format!("{} answers {} with receipt {}", from.name, answer.status, Receipt(id));
-                self.find("S6", format!("{what}, and the journal ends with {newest}"));
+                self.find("S6", format!("{what}, and what is durable ends with {durable}"));
             }
         }
         // That there is nothing is shown at an entry too.
         let shows = reads && matches!(answer.status, 200 | 404);
-        let shows = answer.index().filter(|index| shows && *index > newest);
-        let was_there = |index| forgotten.iter().any(|(id, f)| id.seq == index && f.is_absent());
-        if shows.is_some_and(|index| !was_there(index)) {
+        let shows = answer.index().filter(|index| shows && *index > durable);
+        // Also while it is given back.
+        let is_lost = |index| forgotten.iter().any(|(id, entry)| id.seq == index && entry.durable);
+        if shows.is_some_and(|index| !is_lost(index)) {
             let what = format!("{} shows entry {:?}", from.name, answer.index());
-            self.find("S6", format!("{what}, and the journal ends with {newest}"));
+            self.find("S6", format!("{what}, and what is durable ends with {durable}"));
         }
     }
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use journal::{Journal as _, MemoryJournal};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::chance::Chance;
+use crate::plan::Tier;
 use crate::redis::Forgotten;
 use crate::trace;
 use crate::world::World;
@@ -56,15 +57,32 @@ pub fn begin(world: &Rc<World>) {
             world.spawn(come(world.clone(), fault, mean_ms, chance));
         }
     }
-    // What Redis does every second.
-    let this = world.clone();
-    world.spawn(async move {
-        loop {
-            sleep(Duration::from_secs(1)).await;
-            let newest = this.store.newest().map_or(0, |id| id.seq);
-            this.redis.flushed.set(newest);
+    world.spawn(flush(world.clone(), Chance::of(world.plan.seed, "flushes")));
+}
+
+/// What Redis does every second, or its replica all the time, unless it is away.
+async fn flush(world: Rc<World>, chance: Chance) {
+    loop {
+        let newest = world.store.newest().map_or(0, |id| id.seq);
+        let way_ms = match world.plan.tier {
+            Tier::Always | Tier::Everysec => 1_000,
+            Tier::Replicated => chance.between(1, 30),
+        };
+        sleep(Duration::from_millis(way_ms)).await;
+        if world.plan.tier != Tier::Replicated {
+            let newest = world.store.newest().map_or(0, |id| id.seq);
+            world.redis.flushed.set(newest);
+        } else if !world.redis.is_alone() {
+            // What was there when it was sent, unless that was lost on the way.
+            let there = world.store.newest().map_or(0, |id| id.seq);
+            world.redis.flushed.set(world.redis.flushed.get().max(newest.min(there)));
+            if world.faulty() && chance.per_mille(5) {
+                world.suffers("a replica away");
+                let away = Duration::from_millis(chance.between(100, 4_000));
+                world.redis.alone_until.set(Some(Instant::now() + away));
+            }
         }
-    });
+    }
 }
 
 async fn come(world: Rc<World>, fault: Fault, mean_ms: u64, chance: Chance) {
@@ -228,6 +246,7 @@ pub fn heal(world: &Rc<World>) {
     world.healed.set(true);
     world.redis.down_until.set(None);
     world.redis.paused_until.set(None);
+    world.redis.alone_until.set(None);
     for instance in world.instances.borrow().iter() {
         instance.cut.set(false);
         instance.pause(false);
@@ -235,7 +254,8 @@ pub fn heal(world: &Rc<World>) {
             instance.start(world);
         }
     }
-    let is_missing = world.redis.forgotten.borrow().values().any(Forgotten::is_absent);
+    let is_missing = |entry: &Forgotten| entry.durable && entry.is_absent();
+    let is_missing = world.redis.forgotten.borrow().values().any(is_missing);
     for node in world.nodes.borrow().iter() {
         node.cut.set(false);
         node.pause(world, false);

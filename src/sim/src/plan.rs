@@ -4,13 +4,15 @@
 use crate::chance::Chance;
 use crate::planted::Planted;
 
-/// Whether Redis loses what it had not flushed when it is killed.
+/// What is lost when Redis is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tier {
     /// It flushes before each reply.
     Always,
     /// It flushes every second.
     Everysec,
+    /// A replica takes its place, which has what it has received; the house waits for it.
+    Replicated,
 }
 
 /// How often calls of the journal fail, of a thousand; and how slow they are.
@@ -107,7 +109,12 @@ impl Plan {
     /// What a seed says.
     pub fn of(seed: u64, planted: Option<Planted>) -> Self {
         let chance = Chance::of(seed, "plan");
-        let tier = if chance.per_mille(250) { Tier::Everysec } else { Tier::Always };
+        let everysec = chance.per_mille(250);
+        let tier = match Chance::of(seed, "a replica").per_mille(200) {
+            true => Tier::Replicated,
+            false if everysec => Tier::Everysec,
+            false => Tier::Always,
+        };
         let mut plan = Self {
             seed,
             instances: *chance.pick(&[1, 2, 3, 3, 3, 4]).unwrap_or(&3),

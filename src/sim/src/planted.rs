@@ -29,11 +29,14 @@ pub enum Planted {
     NoGrace,
     /// A lost reply that is found again counts as another's entry.
     DupIsConflict,
+    /// An entry counts as settled when the replica has all that the server at hand has, whatever that
+    /// is.
+    SettleAnywhere,
 }
 
 impl Planted {
     /// All of them, with the words of the command line.
-    pub const ALL: [(&'static str, Self); 10] = [
+    pub const ALL: [(&'static str, Self); 11] = [
         ("drop-barrier", Self::DropBarrier),
         ("compare-numbers", Self::CompareNumbers),
         ("read-beyond-durable", Self::ReadBeyondDurable),
@@ -44,6 +47,7 @@ impl Planted {
         ("know-by-number", Self::KnowByNumber),
         ("no-grace", Self::NoGrace),
         ("dup-is-conflict", Self::DupIsConflict),
+        ("settle-anywhere", Self::SettleAnywhere),
     ];
 
     /// Turns a plan towards the faults without which the bug does no harm.
@@ -100,6 +104,11 @@ impl Planted {
                 plan.often = Often::default();
                 plan.lying_wire = 0;
                 plan.tier = Tier::Always;
+            }
+            Self::SettleAnywhere => {
+                plan.tier = Tier::Replicated;
+                plan.often = Often { kill_redis: 1_500, ..Often::default() };
+                plan.faults_ms = 12_000;
             }
             Self::SkipContiguity => plan.instances = 3,
             Self::ReuseToken | Self::Undetermined => {}

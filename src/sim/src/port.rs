@@ -2,6 +2,7 @@
 //! port are here, each beside the truth.
 
 use std::fmt;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -17,9 +18,10 @@ use journal::{
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use crate::plan::Tier;
 use crate::planted::Planted;
 use crate::redis::{Lost, Request, append_lost};
-use crate::world;
+use crate::world::{self, World};
 
 /// See the module.
 pub struct SimJournal {
@@ -38,6 +40,11 @@ impl fmt::Debug for SimJournal {
 /// A memory journal waits for nothing.
 fn now<T>(call: impl Future<Output = T>) -> T {
     call.now_or_never().expect("a memory journal answers at once")
+}
+
+/// The world, if the house waits for a replica in it.
+fn replicated() -> Option<Rc<World>> {
+    world::current().filter(|world| world.plan.tier == Tier::Replicated)
 }
 
 fn trouble(lost: Lost) -> Trouble {
@@ -155,7 +162,15 @@ impl Journal for SimJournal {
     }
 
     async fn stored(&self, from: u64, most_bytes: usize) -> Result<Vec<(EntryId, Bytes)>, Trouble> {
-        let stored = self.call("stored", move |memory| now(memory.stored(from, most_bytes))).await;
+        let stored = self.call("stored", move |memory| {
+            let mut stored = now(memory.stored(from, most_bytes))?;
+            // What a replica does not have is not there yet.
+            if let Some(world) = replicated() {
+                stored.retain(|(id, _)| id.seq <= world.durable());
+            }
+            Ok(stored)
+        });
+        let stored = stored.await;
         let mut stored = stored.unwrap_or_else(|lost| Err(trouble(lost)))?;
         if self.planted == Some(Planted::ReadBeyondDurable)
             && let Some(world) = world::current()
@@ -220,8 +235,22 @@ impl Journal for SimJournal {
         Err(Trouble::Denied("nothing is trimmed in a simulation".into()))
     }
 
-    async fn settle(&self, _: &Sealed) -> Settled {
-        Settled::Durable
+    async fn settle(&self, sealed: &Sealed) -> Settled {
+        if replicated().is_none() {
+            return Settled::Durable;
+        }
+        let (id, anywhere) = (sealed.id(), self.planted == Some(Planted::SettleAnywhere));
+        let settled = self.call("settle", move |memory| {
+            let Some(world) = replicated() else { return Settled::Durable };
+            let newest = memory.store().newest().map_or(0, |newest| newest.seq);
+            let there = anywhere || matches!(now(memory.contains(id)), Ok(true));
+            match (there, if there { id.seq.min(newest) } else { newest } <= world.durable()) {
+                (true, true) => Settled::Durable,
+                (false, true) => Settled::Gone,
+                (_, false) => Settled::NotYet("the replica lags".into()),
+            }
+        });
+        settled.await.unwrap_or_else(|lost| Settled::NotYet(format!("{lost:?}").into()))
     }
 
     async fn claim(&self, claim: &Claim, how: Claiming) -> Result<Claimed, Trouble> {

@@ -57,8 +57,10 @@ pub struct Redis {
     pub paused_until: Cell<Option<Instant>>,
     /// How often it was killed.
     pub lives: Cell<u64>,
-    /// The newest entry that is on its disk.
+    /// The newest entry that is on its disk, or on its replica, where that is what counts.
     pub flushed: Cell<u64>,
+    /// Until when it has no replica.
+    pub alone_until: Cell<Option<Instant>>,
     /// What it has forgotten, also where it was given back later.
     pub forgotten: RefCell<BTreeMap<EntryId, Forgotten>>,
     /// Whether everything was deleted.
@@ -66,10 +68,12 @@ pub struct Redis {
 }
 
 /// An entry that Redis forgot.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Forgotten {
     /// What it said.
     pub bytes: Bytes,
+    /// Whether it might have been shown.
+    pub durable: bool,
     /// From when to when it was not there, each time, in milliseconds; the last may last.
     pub absences: Vec<(u64, Option<u64>)>,
 }
@@ -92,6 +96,11 @@ impl Forgotten {
 impl Redis {
     fn is_up(&self) -> bool {
         self.down_until.get().is_none_or(|until| until <= Instant::now())
+    }
+
+    /// Whether no replica is connected.
+    pub fn is_alone(&self) -> bool {
+        self.alone_until.get().is_some_and(|until| until > Instant::now())
     }
 
     fn paused(&self) -> Option<Instant> {
@@ -214,15 +223,30 @@ impl World {
         out
     }
 
-    /// Redis is killed: what it had not flushed is gone. Says whether it ran.
+    /// Redis is killed: what it had not flushed is gone, or what the replica had not received that takes
+    /// its place and has none of its own for a while. Says whether it ran.
     pub fn kill_redis(&self, down_ms: u64) -> bool {
         self.redis.lives.set(self.redis.lives.get() + 1);
         let ran = self.redis.is_up();
-        self.redis.down_until.set(Some(Instant::now() + Duration::from_millis(down_ms)));
-        if self.plan.tier == Tier::Everysec {
-            self.forget_after(self.redis.flushed.get());
+        let up = Instant::now() + Duration::from_millis(down_ms);
+        self.redis.down_until.set(Some(up));
+        match self.plan.tier {
+            Tier::Always => {}
+            Tier::Everysec => drop(self.forget_after(self.redis.flushed.get())),
+            Tier::Replicated => {
+                self.forget_after(self.redis.flushed.get());
+                self.redis.alone_until.set(Some(up + Duration::from_millis(down_ms)));
+            }
         }
         ran
+    }
+
+    /// The newest entry that may be shown.
+    pub fn durable(&self) -> u64 {
+        match self.plan.tier {
+            Tier::Replicated => self.redis.flushed.get(),
+            Tier::Always | Tier::Everysec => self.store.newest().map_or(0, |id| id.seq),
+        }
     }
 
     /// Everything after an entry is gone. Says whether there was anything.
@@ -232,10 +256,12 @@ impl World {
         if is_any {
             trace!("redis forgets {} entries after {seq}", gone.len());
         }
+        let durable = self.durable();
         let mut forgotten = self.redis.forgotten.borrow_mut();
         for (id, bytes) in gone {
             let entry = forgotten.entry(id);
-            let entry = entry.or_insert_with(|| Forgotten { bytes, absences: Vec::new() });
+            let entry = entry.or_insert_with(|| Forgotten { bytes, ..Forgotten::default() });
+            entry.durable |= id.seq <= durable;
             entry.absences.push((now_ms(), None));
         }
         self.store.roll_back(seq);
@@ -261,7 +287,7 @@ mod tests {
     #[test]
     fn what_was_given_back_is_known_to_have_been_away() {
         let absences = vec![(10, Some(20)), (50, None)];
-        let entry = Forgotten { bytes: Default::default(), absences };
+        let entry = Forgotten { absences, ..Forgotten::default() };
         let away = [(0, 9), (5, 10), (12, 13), (20, 30), (21, 49), (60, 61)];
         let away = away.map(|(from_ms, to_ms)| entry.was_absent(from_ms, to_ms));
         assert_eq!(away, [false, true, true, true, false, true]);

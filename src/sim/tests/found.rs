@@ -135,3 +135,8 @@ fn a_node_that_is_lost_before_its_time_is_found() {
 fn a_lost_reply_that_deposes_its_own_leader_is_found() {
     found(Planted::DupIsConflict, &["L5"]);
 }
+
+#[test]
+fn an_entry_that_counts_as_settled_where_it_is_not_is_found() {
+    found(Planted::SettleAnywhere, &["S3", "S6"]);
+}

@@ -83,7 +83,8 @@ fn assigned(token: u8) -> Event {
 
 fn forget(world: &World, event: &Event, absences: Absences<'_>) -> Receipt {
     let entry = entry(world, event);
-    let forgotten = Forgotten { bytes: entry.bytes().clone(), absences: absences.to_vec() };
+    let (bytes, absences) = (entry.bytes().clone(), absences.to_vec());
+    let forgotten = Forgotten { bytes, durable: true, absences };
     world.redis.forgotten.borrow_mut().insert(entry.id(), forgotten);
     entry.receipt()
 }

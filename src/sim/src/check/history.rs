@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::Model;
 use super::model::Run;
 use crate::client::{Done, Freshness, Kind, Operation, Outcome, What};
+use crate::redis::Forgotten;
 use crate::world::World;
 
 /// S3, S4, S8, S9, S11 and what reads showed.
@@ -45,7 +46,10 @@ struct Excuse {
 impl Excuse {
     fn of(world: &World, model: &Model) -> Self {
         let forgotten = world.redis.forgotten.borrow();
-        let lost = forgotten.keys().filter(|id| !on_chain(model, **id)).copied().collect();
+        let lost = |(id, entry): (&EntryId, &Forgotten)| {
+            (entry.durable && !on_chain(model, *id)).then_some(*id)
+        };
+        let lost = forgotten.iter().filter_map(lost).collect();
         let mut born: BTreeMap<Uuid, Vec<EntryId>> = BTreeMap::new();
         for (id, entry) in forgotten.iter() {
             let alone = Model::told_by(vec![(*id, entry.bytes.clone())]);
@@ -211,7 +215,8 @@ fn read(
             let forgotten = world.redis.forgotten.borrow();
             // A number says nothing where an entry up to it was lost.
             let least = fresh.least.filter(|_| fresh.by_number && !fresh.consistent);
-            if least.is_some_and(|least| forgotten.keys().any(|id| id.seq <= least)) {
+            let lost = |least| forgotten.iter().any(|(id, f)| f.durable && id.seq <= least);
+            if least.is_some_and(lost) {
                 return;
             }
             let was_there = match excuse.born.get(run) {

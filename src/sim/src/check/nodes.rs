@@ -28,10 +28,11 @@ pub fn check(world: &Rc<World>, model: &Model) {
     }
 }
 
-/// Entries with an assignment that Redis forgot, also where they were given back, by its token.
+/// Entries with an assignment that Redis forgot when it might have been told, also where they were
+/// given back, by its token.
 fn forgotten(entries: &BTreeMap<EntryId, Forgotten>) -> BTreeMap<Hex<16>, &Forgotten> {
     let mut by_token = BTreeMap::new();
-    for (id, forgotten) in entries {
+    for (id, forgotten) in entries.iter().filter(|(_, forgotten)| forgotten.durable) {
         let Ok(entry) = Entry::parse(*id, forgotten.bytes.clone()) else { continue };
         by_token.extend(catalog::events(&entry).flatten().filter_map(|(_, event)| match event {
             Event::RunAssigned(assigned) => Some((assigned.token, forgotten)),
