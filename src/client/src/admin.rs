@@ -240,7 +240,8 @@ impl Client {
     /// It is not valid, or Olympus can't be reached.
     pub async fn what_if(&self, name: &str, ask: &WhatIfRequest) -> Result<WhatIfReport, Error> {
         let path = format!("/v1/policies/{}/what-if", part(name));
-        self.persist(|| self.request(Method::POST, &path).json(ask), body).await
+        let send = || self.request(Method::POST, &path).json(ask);
+        self.persist(send, body).await.map_err(Error::of_read)
     }
 
     /// Deletes a policy.

@@ -30,6 +30,10 @@ pub enum BadAddress {
     Token,
 }
 
+/// What is said behind the words for a connection that failed, where the call may have changed
+/// something.
+pub(crate) const UNKNOWN: &str = "; the outcome is unknown";
+
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -105,7 +109,8 @@ impl Error {
     /// The same failure of a call that changes nothing: it has no outcome to be unknown of.
     pub(crate) fn of_read(self) -> Self {
         match self {
-            Self::Unknown { message, retry_after, source } => {
+            Self::Unknown { mut message, retry_after, source } => {
+                message.truncate(message.trim_end_matches(UNKNOWN).len());
                 Self::Unavailable { message, retry_after, source }
             }
             Self::Refused(_) | Self::Unavailable { .. } => self,

@@ -66,7 +66,7 @@ impl Client {
     /// The request is not valid, or Olympus can't be reached.
     pub async fn dry_run(&self, request: &RunRequest) -> Result<DryRun, Error> {
         let send = || self.request(Method::POST, "/v1/runs?dry_run=true").json(request);
-        self.persist(send, body).await
+        self.persist(send, body).await.map_err(Error::of_read)
     }
 
     /// Submits up to 1,000 runs in one journal entry: one answer each, in order.

@@ -11,7 +11,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
-use crate::error::{BadAddress, Error};
+use crate::error::{BadAddress, Error, UNKNOWN};
 
 /// Where Olympus listens unless it is told otherwise.
 pub const DEFAULT_ADDR: &str = "http://127.0.0.1:8080";
@@ -239,7 +239,7 @@ impl Client {
         };
         let (retry_after, source) = (None, Some(error.into()));
         if writes {
-            let message = format!("{message}; the outcome is unknown");
+            let message = message + UNKNOWN;
             return Error::Unknown { message, retry_after, source };
         }
         Error::Unavailable { message, retry_after, source }

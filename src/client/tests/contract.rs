@@ -6,6 +6,7 @@ use std::time::Duration;
 use api::logs::{LogChunk, Stream};
 use api::query::LogsQuery;
 use api::run::RunRequest;
+use api::what_if::WhatIfRequest;
 use api::{RunsQuery, Time};
 use client::{Client, Error, Patience};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -157,9 +158,16 @@ async fn what_was_unknown_once_stays_unknown() {
 async fn a_read_has_no_outcome_to_be_unknown() {
     for answer in [Answer::HangUp, Answer::Say(200, "", "no JSON".into())] {
         let server = Server::saying(vec![answer.clone()]).await;
-        let error = server.client().run("x").await.unwrap_err();
-        assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
-        assert!(!error.to_string().contains("outcome"), "{error}");
+        let client = server.client();
+        let questions = [
+            client.run("x").await.map(drop),
+            client.dry_run(&submission()).await.map(drop),
+            client.what_if("p", &WhatIfRequest::default()).await.map(drop),
+        ];
+        for error in questions.map(Result::unwrap_err) {
+            assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+            assert!(!error.to_string().contains("outcome"), "{error}");
+        }
         let server = Server::saying(vec![answer]).await;
         let error = server.client().submit(&submission()).await.unwrap_err();
         assert!(matches!(error, Error::Unknown { .. }), "{error:?}");

@@ -74,7 +74,7 @@ fn dispatch(cli: Cli, terminal: &Terminal) -> Result<u8, Failure> {
         Command::Logs(args) => commands::logs::run(&connected()?, args, format, terminal),
         Command::Events(args) => commands::events::run(&connected()?, args, format),
         Command::Kill { ids } => commands::kill::run(&connected()?, &ids, format),
-        Command::Node(verb) => commands::node::run(&connected()?, verb, format),
+        Command::Node(verb) => commands::node::run(&connected()?, verb, format, terminal),
         Command::Queue(verb) => commands::queue::run(&connected()?, verb, format, terminal),
         Command::Quarantine(verb) => commands::quarantine::run(&connected()?, verb, format),
         Command::Heat { verb } => commands::heat::run(&connected()?, verb, format),

@@ -175,8 +175,12 @@ async fn the_command_line_drains_labels_and_places() {
     assert_eq!((&drained["status"], &drained["runs"]), (&json!("DRAINING"), &json!(0)));
     let undrained = cli("node undrain n1 -o json", 0).await.json();
     assert_eq!(undrained["status"], "READY");
-    let labelled = cli("node label n2 rack=r7 zone- -o json", 0).await.json();
-    assert_eq!(labelled["labels"], json!({"rack": "r7"}));
+    let labelled = cli("node label n2 rack=r7 zone- -o json", 0).await;
+    assert_eq!(labelled.json()["labels"], json!({"rack": "r7"}));
+    assert_eq!(labelled.stderr, "");
+    let odd = cli("node label n2 tartarus.io/Phlegethon=true", 0).await.stderr;
+    assert!(odd.contains("write tartarus.io/phlegethon=true where it should"), "{odd}");
+    cli("node label n2 tartarus.io/Phlegethon-", 0).await;
     let back = cli("node label n2 rack- -o json", 0).await.json();
     assert_eq!((&back["labels"], &back["operator_labels"]), (&json!({}), &json!({"zone": null})));
     cli("run --require !zone --prefer zone=a:9 --strategy pack -- true", 0).await;

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use agent::config::odd_labels;
 use api::fleet::Overlay;
 use api::{Node, Time};
 use client::Client;
+use domain::Texts;
 
 use crate::cli::NodeVerb;
 use crate::connect::{block_on, clock};
 use crate::exit::{DONE, Failure};
 use crate::print::{Columns, Format, age, now, print};
+use crate::terminal::Terminal;
 
 /// Between two looks at a node that is to become empty.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -18,7 +21,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// Olympus can't be reached.
-pub fn run(client: &Client, verb: NodeVerb, format: Format) -> Result<u8, Failure> {
+pub fn run(
+    client: &Client,
+    verb: NodeVerb,
+    format: Format,
+    terminal: &Terminal,
+) -> Result<u8, Failure> {
     match verb {
         NodeVerb::List(when) => {
             let client = client.clone().at(when.at);
@@ -43,6 +51,10 @@ pub fn run(client: &Client, verb: NodeVerb, format: Format) -> Result<u8, Failur
                 let known = client.node(&id).await?;
                 Ok(client.label(&id, &overlay(known, labels)).await?)
             })?;
+            let label =
+                |(key, value): (&String, &String)| (key.as_str().into(), value.as_str().into());
+            let labels = Texts::from(node.labels.iter().map(label).collect::<Vec<_>>());
+            odd_labels(&labels).iter().for_each(|odd| terminal.note(odd));
             show(format, node)?;
         }
     }
