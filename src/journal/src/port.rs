@@ -39,7 +39,7 @@ pub trait Journal: Send + Sync + fmt::Debug {
     /// and none is expected. Every other call comes after it.
     ///
     /// # Errors
-    /// See [`OpenError`]. Nothing was written then.
+    /// See [`OpenError`]. Nothing was written then but, at most, the beginning of a journal.
     async fn open(&self, expected: Option<&Expected>) -> Result<Opened, OpenError>;
 
     /// Repeats the checks of [`Journal::open`] that can change while running, on a new connection,
@@ -221,6 +221,12 @@ pub trait Journal: Send + Sync + fmt::Debug {
     /// See [`Trouble`].
     async fn standing(&self) -> Result<Option<Standing>, Trouble> {
         Ok(None)
+    }
+
+    /// Another of this very journal, with connections of its own, for who reads much. None where that
+    /// makes no difference.
+    fn beside(&self) -> Option<Arc<dyn Journal>> {
+        None
     }
 
     /// Applies changes to a projection whose cursor is `step.from`, and moves the cursor.

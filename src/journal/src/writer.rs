@@ -332,11 +332,13 @@ impl Writer {
     /// Whether an entry is part of the history that goes on, as durable as configured: whoever has
     /// written behind it may still wait for replicas.
     async fn surely_keeps(&self, sealed: &Sealed) -> bool {
+        let mut trying = Trying::default();
         while self.surely_contains(sealed.id()).await {
             if self.settle(sealed).await {
                 return true;
             }
-            sleep(REFUSED_BACKOFF.0).await;
+            self.suspect(&mut trying, "an entry is there and gone by turns".into());
+            trying.pause(UNKNOWN_BACKOFF).await;
         }
         false
     }

@@ -183,9 +183,12 @@ async fn a_primary_without_its_replica_does_not_say_what_is_newest() {
     let entry = seal(&mut lead(&opened), "both have it");
     let _ = journal.append(&entry).await;
     until("the replica has it", async || journal.settle(&entry).await == Settled::Durable).await;
-    assert_eq!(journal.proven_head().await, Ok(entry.id()));
     let there = Appended::Committed { duplicate: true };
-    assert_eq!(journal.confirm(entry.id(), false).await, there);
+    until("both to be said", async || {
+        let head = journal.proven_head().await;
+        head == Ok(entry.id()) && journal.confirm(entry.id(), false).await == there
+    })
+    .await;
     pair.replica.kill();
     let said = journal.proven_head().await;
     assert!(matches!(said, Err(CheckError::Trouble(Trouble::Busy(_)))), "{said:?}");

@@ -137,7 +137,7 @@ impl Follower {
         to: &Subscribers,
         caught_up: impl FnOnce(),
     ) -> Result<Lease, Stuck> {
-        let (mut caught_up, mut denied) = (Some(caught_up), None);
+        let (mut caught_up, mut denied, mut at_end) = (Some(caught_up), None, false);
         let (mut claims, mut reads) = (interval(CLAIM_EVERY), interval(READ_EVERY));
         claims.set_missed_tick_behavior(MissedTickBehavior::Delay);
         reads.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -162,6 +162,8 @@ impl Follower {
                 _ = reads.tick() => {
                     let before = self.epoch();
                     let read = self.read(to).await;
+                    // Of what may be read: replicas may lack what is there.
+                    at_end = read.is_ok() && self.sight.borrow().leader.is_some();
                     // Who has begun to write is seen at once, not with the next look at the key.
                     if self.epoch() != before {
                         claims.reset_immediately();
@@ -195,12 +197,7 @@ impl Follower {
                 }
                 Err(stuck) => return Err(stuck),
             }
-            let sight = self.sight.borrow();
-            if sight.leader.is_some()
-                && self.cursor.seq() >= sight.head
-                && let Some(caught_up) = caught_up.take()
-            {
-                drop(sight);
+            if at_end && let Some(caught_up) = caught_up.take() {
                 caught_up();
             }
         }
@@ -240,13 +237,14 @@ impl Follower {
                 self.put_back(head).await?;
                 self.sight.send_if_modified(|sight| sight.shrunk.take().is_some());
             }
-            other => other?,
-        }
-        let (read, head) = (self.cursor.seq(), self.sight.borrow().head);
-        if read < head {
-            let why =
-                format!("what may be read ends with entry {read}, and the journal with {head}");
-            return Err(Trouble::Busy(why.into()).into());
+            Err(stuck) => return Err(stuck),
+            Ok(()) => {
+                let (read, head) = (self.cursor.seq(), self.sight.borrow().head);
+                if read < head {
+                    let why = format!("it ends with entry {head}, and may be read up to {read}");
+                    return Err(Trouble::Busy(why.into()).into());
+                }
+            }
         }
         self.cursor.tail().ok_or_else(|| Stuck::Ever("nothing was folded".into()))
     }

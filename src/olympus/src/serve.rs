@@ -166,6 +166,7 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
         .map_err(|error| StartError::Machine(data_dir_trouble(&dir, &error)))?;
     let output = Arc::new(output);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let aside = journal.beside();
     let plan = Plan {
         journal,
         url: url.clone(),
@@ -182,8 +183,7 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
         threads: Threads::Own(cores),
         wall: Wall::of_the_machine(),
         dice: Dice::of_the_system(),
-        keeping: config.redis_config().map(|redis| {
-            let aside: Arc<dyn Journal> = Arc::new(RedisJournal::new(redis));
+        keeping: aside.map(|aside| {
             let keeping = Keeping::new(&dir, &url, &config);
             if let Err(error) = keeping.snapshots.sweep() {
                 log::warn!(error:%; "could not remove unfinished snapshots");

@@ -463,7 +463,7 @@ impl World {
         let now = now_ms();
         let since = now.saturating_sub(SEEN_LATE_MS);
         let forgotten = self.redis.forgotten.borrow();
-        if !forgotten.values().any(|entry| entry.was_absent(since, now)) {
+        if !forgotten.values().any(|entry| entry.durable && entry.was_absent(since, now)) {
             self.find("L1", format!("{name} stopped for good, and nothing was missing"));
         }
     }

@@ -25,11 +25,12 @@ mod config;
 mod link;
 mod opening;
 mod projection;
+mod replicas;
 mod reply;
 mod scripts;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +44,7 @@ use self::config::Keys;
 pub use self::config::{Address, BadAddress, RedisConfig};
 use self::link::{Connection, Link, NoLink};
 use self::opening::Attempt;
+use self::replicas::{READ_WAIT_MS, Reached, Replicas, WAIT_MS};
 use self::reply::{Failure, describe};
 use crate::chain::{Sealed, Tail};
 use crate::entry::Identity;
@@ -55,11 +57,6 @@ use crate::port::{
 
 /// Pause between two tries at start.
 const OPEN_PAUSE: Duration = Duration::from_millis(100);
-/// How long one `WAIT` of a write waits for replicas, in milliseconds: well below the reply timeout.
-const WAIT_MS: u32 = 500;
-/// The same before something is read, which others wait for on the same connection: a replica that is
-/// in step answers in one or two.
-const READ_WAIT_MS: u32 = 50;
 /// Keys that one `SCAN` step looks at.
 const SCAN_COUNT: u32 = 1_000;
 
@@ -72,14 +69,10 @@ pub struct RedisJournal {
     reads: Link,
     calls: Link,
     projections: Link,
+    /// Asks replicas for readers, one at a time.
+    proofs: tokio::sync::Mutex<Link>,
     pinned: Mutex<Option<Identity>>,
-    /// How many are waited for; 0 where none are.
-    replicas: AtomicU32,
-    /// The last entry that is known to be on all of them.
-    settled: AtomicU64,
-    /// The entry whose append this very append connection carried: `WAIT` speaks of writes of its
-    /// own connection only.
-    carried: Mutex<Option<EntryId>>,
+    replicas: Arc<Replicas>,
 }
 
 impl fmt::Debug for RedisJournal {
@@ -107,19 +100,14 @@ impl RedisJournal {
             reads: Link::default(),
             calls: Link::default(),
             projections: Link::default(),
+            proofs: tokio::sync::Mutex::default(),
             pinned: Mutex::default(),
-            replicas: AtomicU32::new(0),
-            settled: AtomicU64::new(0),
-            carried: Mutex::default(),
+            replicas: Arc::default(),
         }
     }
 
     fn pinned(&self) -> MutexGuard<'_, Option<Identity>> {
         self.pinned.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn carried(&self) -> MutexGuard<'_, Option<EntryId>> {
-        self.carried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs one call on a link; a link whose reply is not clean is not used again.
@@ -165,7 +153,11 @@ impl RedisJournal {
             // What is asked now must not be asked of a server that this one has replaced.
             Appended::Conflict { .. } => {
                 self.appends.set(None).await;
-                self.reads.set(None).await;
+                if self.waits() {
+                    for link in [&self.reads, &self.calls, &self.projections] {
+                        link.set(None).await;
+                    }
+                }
             }
             Appended::Damaged(_)
             | Appended::WrongServer(_)
@@ -175,64 +167,11 @@ impl RedisJournal {
         appended
     }
 
-    /// Waits until the replicas that were promised have all that a connection's server has had so far,
-    /// or why they have not; and what the newest entry is there.
-    ///
-    /// From Redis 7.2 on `WAIT` speaks of writes of its own connection only: where this one has not
-    /// `written` last what they are to have, a write behind it is waited for.
-    async fn reach(
-        &self,
-        connection: &mut Connection,
-        written: bool,
-        most_ms: u32,
-    ) -> Result<Result<Option<String>, Arc<str>>, RedisError> {
-        let replicas = self.replicas.load(Ordering::Relaxed);
-        let mut wait = pipe();
-        if !written {
-            wait.cmd("SET").arg(&self.keys.sync).arg("").ignore();
-        }
-        wait.cmd("WAIT").arg(replicas).arg(most_ms).cmd("GET").arg(&self.keys.head);
-        let replies = connection.send_all(&wait).await?;
-        let [reached, head] = replies.as_slice() else {
-            return Ok(Err("an unexpected reply to WAIT".into()));
-        };
-        Ok(match u32::from_redis_value_ref(reached) {
-            Ok(reached) if reached >= replicas => Ok(reply::text(head)),
-            Ok(reached) => Err(format!("{reached} of {replicas} replicas are in step").into()),
-            Err(_) => Err("an unexpected reply to WAIT".into()),
-        })
-    }
-
-    async fn settle_by(
-        &self,
-        connection: &mut Connection,
-        id: EntryId,
-    ) -> Result<Settled, RedisError> {
-        let (written, text) = (*self.carried() == Some(id), id.to_string());
-        Ok(match self.reach(connection, written, WAIT_MS).await? {
-            Err(few) => Settled::NotYet(few),
-            Ok(head) if head.as_ref() == Some(&text) => Settled::Durable,
-            // Another has written behind it, or it is on another server.
-            Ok(_) if self.has(connection, &text).await? => Settled::Durable,
-            Ok(_) => Settled::Gone,
-        })
-    }
-
-    async fn has(&self, connection: &mut Connection, id: &str) -> Result<bool, RedisError> {
-        let range = connection.send(cmd("XRANGE").arg(&self.keys.journal).arg(id).arg(id)).await?;
-        Ok(matches!(range, Value::Array(entries) if !entries.is_empty()))
-    }
-
-    fn waits(&self) -> bool {
-        self.replicas.load(Ordering::Relaxed) > 0
-    }
-
     async fn append_link(&self) -> Result<Connection, Attempt> {
         if let Some(connection) = self.appends.live().await {
             return Ok(connection);
         }
         let (connection, _tail) = self.checked().await?;
-        *self.carried() = None;
         self.appends.set(Some(connection.clone())).await;
         Ok(connection)
     }
@@ -274,10 +213,11 @@ impl Journal for RedisJournal {
 
     async fn check(&self) -> Result<Tail, CheckError> {
         let (connection, tail) = self.checked().await?;
-        *self.carried() = None;
         self.appends.set(Some(connection)).await;
         // What is asked behind it is asked of the server that was checked.
-        self.reads.set(None).await;
+        if self.waits() {
+            self.reads.set(None).await;
+        }
         Ok(tail)
     }
 
@@ -290,7 +230,7 @@ impl Journal for RedisJournal {
             .await?;
         let head = self.id_of(head)?;
         // A journal that has lost its end may get another one.
-        self.settled.fetch_min(head.seq, Ordering::Relaxed);
+        self.replicas.settled.fetch_min(head.seq, Ordering::Relaxed);
         Ok(head)
     }
 
@@ -298,14 +238,19 @@ impl Journal for RedisJournal {
         if !self.waits() {
             return self.head().await;
         }
-        let reached =
-            self.call(&self.reads, async |to| self.reach(to, false, READ_WAIT_MS).await).await?;
-        self.id_of(reached.map_err(Trouble::Busy)?)
+        let proofs = self.proofs.lock().await;
+        match self.call(&proofs, async |to| self.reach(to, READ_WAIT_MS).await).await? {
+            Reached::InStep(Some(head)) => Ok(head),
+            Reached::InStep(None) => self.id_of(None),
+            Reached::Few(few) => {
+                proofs.set(None).await;
+                Err(Trouble::Busy(few).into())
+            }
+        }
     }
 
     async fn contains(&self, id: EntryId) -> Result<bool, Trouble> {
-        let id = id.to_string();
-        self.call(&self.reads, async |to| self.has(to, &id).await).await
+        self.call(&self.reads, async |to| self.has(to, id).await).await
     }
 
     async fn stored(
@@ -314,60 +259,47 @@ impl Journal for RedisJournal {
         most_bytes: usize,
     ) -> Result<Vec<(EntryId, Bytes)>, Trouble> {
         let (from, most) = (format!("{from}-0"), most_bytes.to_string());
-        let strange = || Trouble::Denied("an unexpected reply to a read".into());
-        let entries = self
+        let page = self
             .call(&self.reads, async |to| {
                 let args = [from.as_bytes(), most.as_bytes()];
-                let reply = to.run(&scripts::READ, &[&self.keys.journal], &args).await?;
-                let Some(mut entries) = entries(reply) else { return Ok(None) };
-                let last = entries.last().map_or(0, |(id, _)| id.seq);
-                if self.waits() && last > self.settled.load(Ordering::Relaxed) {
-                    // Nobody sees what would be gone if a replica took over now.
-                    match self.reach(to, false, READ_WAIT_MS).await? {
-                        Ok(_) => drop(self.settled.fetch_max(last, Ordering::Relaxed)),
-                        Err(_) => {
-                            let settled = self.settled.load(Ordering::Relaxed);
-                            entries.retain(|(id, _)| id.seq <= settled);
-                        }
-                    }
-                }
-                Ok(Some(entries))
+                to.run(&scripts::READ, &[&self.keys.journal], &args).await
             })
             .await?;
-        entries.ok_or_else(strange)
+        let strange = || Trouble::Denied("an unexpected reply to a read".into());
+        let mut entries = entries(page).ok_or_else(strange)?;
+        // Nobody sees what would be gone if a replica took over now.
+        if self.waits()
+            && let Some((last, _)) = entries.last()
+        {
+            let settled = self.replicas.settled.load(Ordering::Relaxed);
+            if last.seq > settled && !self.is_settled(*last).await? {
+                entries.retain(|(id, _)| id.seq <= settled);
+            }
+        }
+        Ok(entries)
     }
 
     async fn append(&self, sealed: &Sealed) -> Appended {
         let (prev, new) = (sealed.prev_id().to_string(), sealed.id().to_string());
-        let appended = self.compare_and_append(&prev, &new, sealed.bytes()).await;
-        if appended == (Appended::Committed { duplicate: false }) {
-            *self.carried() = Some(sealed.id());
-        }
-        appended
+        self.compare_and_append(&prev, &new, sealed.bytes()).await
     }
 
     async fn confirm(&self, committed: EntryId, whole: bool) -> Appended {
         // Behind no entry at all: it is there, or it is not.
         let there = self.compare_and_append("", &committed.to_string(), &[]).await;
-        if !matches!(there, Appended::Committed { .. }) || !whole && !self.waits() {
+        if !matches!(there, Appended::Committed { .. }) {
             return there;
+        }
+        if !whole {
+            return if self.waits() { self.confirm_by_replicas(committed).await } else { there };
         }
         // Where it is gone by now, the next one is checked before it appends.
         let Some(mut connection) = self.appends.live().await else { return there };
-        let failed = if whole {
-            self.found(&mut connection).await.err().map(|failure| failure.appended())
-        } else {
-            match self.reach(&mut connection, false, WAIT_MS).await {
-                Ok(Ok(_)) => None,
-                Ok(Err(few)) => return Appended::Busy(few),
-                Err(error) => Some(Failure::of(&error).appended()),
-            }
-        };
-        match failed {
-            None => there,
-            Some(failed) => {
+        match self.found(&mut connection).await {
+            Ok(_) => there,
+            Err(failure) => {
                 self.appends.set(None).await;
-                failed
+                failure.appended()
             }
         }
     }
@@ -399,13 +331,18 @@ impl Journal for RedisJournal {
                 return Settled::NotYet(CheckError::from(attempt).to_string().into());
             }
         };
-        let settled = self.settle_by(&mut connection, appended.id()).await;
-        match &settled {
-            Ok(Settled::Durable) => drop(self.settled.fetch_max(appended.seq(), Ordering::Relaxed)),
-            Ok(Settled::NotYet(_) | Settled::Gone) => {}
-            Err(_) => self.appends.set(None).await,
+        let settled = self.settle_by(&mut connection, appended.id(), WAIT_MS).await;
+        if !matches!(settled, Ok(Settled::Durable)) {
+            // The address may have moved.
+            self.appends.set(None).await;
+            self.reads.set(None).await;
         }
         settled.unwrap_or_else(|error| Settled::NotYet(describe(&error).into()))
+    }
+
+    fn beside(&self) -> Option<Arc<dyn Journal>> {
+        let other = Self::new(self.config.clone());
+        Some(Arc::new(Self { replicas: self.replicas.clone(), ..other }))
     }
 
     async fn claim(&self, claim: &Claim, how: Claiming) -> Result<Claimed, Trouble> {

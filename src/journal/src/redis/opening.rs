@@ -12,17 +12,18 @@ use ::redis::{FromRedisValue, RedisError, Value, cmd};
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::RedisJournal;
 use super::checks::{self, CheckFailure, FORMAT, Found, Preflight, PreflightFailure};
 use super::config::Keys;
 use super::link::{Connection, NoLink};
+use super::replicas::WAIT_MS;
 use super::reply::{self, Failure, describe};
 use super::scripts;
-use super::{RedisJournal, WAIT_MS};
 use crate::chain::{Tail, belongs, genesis, tail_of};
 use crate::entry::{DamagedEntry, Entry, EntryFault, Identity};
 use crate::ids::ClusterId;
 use crate::port::{
-    Appended, CheckError, Expected, OpenError, Opened, Promise, Refusal, Refused, Trouble,
+    Appended, CheckError, Expected, OpenError, Opened, Promise, Refusal, Refused, Settled, Trouble,
 };
 
 impl RedisJournal {
@@ -55,12 +56,14 @@ impl RedisJournal {
         let tail = self.tail(&mut connection, &found).await?;
         *self.pinned() = Some(found.identity);
         if let Promise::Replicated(replicas) = promise {
-            self.replicas.store(replicas, Ordering::Relaxed);
+            self.replicas.many.store(replicas, Ordering::Relaxed);
             // What is read from here on begins with what is on all of them.
-            self.reach(&mut connection, false, WAIT_MS).await?.map_err(Attempt::Busy)?;
-            self.settled.fetch_max(tail.position.seq, Ordering::Relaxed);
+            let settled = self.settle_by(&mut connection, tail.position.id(), WAIT_MS).await?;
+            if settled != Settled::Durable {
+                let why = "its replicas do not have the whole journal yet";
+                return Err(Attempt::Busy(why.into()));
+            }
         }
-        *self.carried() = None;
         self.appends.set(Some(connection)).await;
         let first_seq = found.first.seq;
         Ok(Opened { tail, first_seq, genesis, promise, warnings, server_version: version })
