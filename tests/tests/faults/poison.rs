@@ -85,12 +85,20 @@ async fn f18_an_entry_is_poison() {
     }
     trio.verify().expect(1);
     // Needed to know the state: nobody goes on, and each says which entry it is.
+    let leader = trio.leader().await;
+    let last = trio.apis()[leader].get("/v1/queue").await.index();
     append(&trio, unknown(true)).await;
     stopped("an unknown event", &trio).await;
     for api in trio.apis() {
         let said = api.get("/healthz").await.text();
         assert!(said.contains("65000"), "{said}");
     }
+    // Up to that entry the state can be seen, with no instance left to ask.
+    let redis = trio.redis.addr();
+    let verified = tests::tartarus(&["replay", "verify", "--redis", &redis], &[]).expect(1);
+    assert!(verified.stdout.contains("65000"), "{}", verified.stdout);
+    let seen = tests::tartarus(&["replay", "at", &last.to_string(), "--redis", &redis], &[]);
+    seen.expect(0);
     let seen = format!(
         "of an unknown type: passed over where it is not critical, else all instances stop and name \
          it on /healthz; {} that the law would never decide: nobody falls over them, a restart \
