@@ -473,9 +473,8 @@ impl World {
         let durable = self.durable();
         let forgotten = self.redis.forgotten.borrow();
         if let Some(Receipt(id)) = answer.receipt() {
-            let there = self.store.entries(id.seq).first().is_some_and(|(found, _)| *found == id);
             let was_there = forgotten.get(&id).is_some_and(|entry| entry.durable);
-            if !(was_there || there && id.seq <= durable) {
+            if !(was_there || id.seq <= durable && self.has(id)) {
                 let what =
                     format!("{} answers {} with receipt {}", from.name, answer.status, Receipt(id));
                 self.find("S6", format!("{what}, and what is durable ends with {durable}"));
@@ -484,8 +483,11 @@ impl World {
         // That there is nothing is shown at an entry too.
         let shows = reads && matches!(answer.status, 200 | 404);
         let shows = answer.index().filter(|index| shows && *index > durable);
-        // Also while it is given back.
-        let is_lost = |index| forgotten.iter().any(|(id, entry)| id.seq == index && entry.durable);
+        // Or given back, and not yet received by the replica.
+        let is_lost = |index| {
+            let mut of_index = forgotten.iter().filter(|(id, _)| id.seq == index);
+            of_index.any(|(id, entry)| entry.durable && (entry.is_absent() || self.has(*id)))
+        };
         if shows.is_some_and(|index| !is_lost(index)) {
             let what = format!("{} shows entry {:?}", from.name, answer.index());
             self.find("S6", format!("{what}, and what is durable ends with {durable}"));

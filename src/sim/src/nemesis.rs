@@ -60,28 +60,32 @@ pub fn begin(world: &Rc<World>) {
     world.spawn(flush(world.clone(), Chance::of(world.plan.seed, "flushes")));
 }
 
-/// What Redis does every second, or its replica all the time, unless it is away.
+/// What Redis does every second, or its replica all the time.
 async fn flush(world: Rc<World>, chance: Chance) {
     loop {
-        let newest = world.store.newest().map_or(0, |id| id.seq);
-        let way_ms = match world.plan.tier {
-            Tier::Always | Tier::Everysec => 1_000,
-            Tier::Replicated => chance.between(1, 30),
-        };
-        sleep(Duration::from_millis(way_ms)).await;
-        if world.plan.tier != Tier::Replicated {
-            let newest = world.store.newest().map_or(0, |id| id.seq);
-            world.redis.flushed.set(newest);
-        } else if !world.redis.is_alone() {
-            // What was there when it was sent, unless that was lost on the way.
-            let there = world.store.newest().map_or(0, |id| id.seq);
-            world.redis.flushed.set(world.redis.flushed.get().max(newest.min(there)));
-            if world.faulty() && chance.per_mille(5) {
-                world.suffers("a replica away");
-                let away = Duration::from_millis(chance.between(100, 4_000));
-                world.redis.alone_until.set(Some(Instant::now() + away));
-            }
+        if world.plan.tier == Tier::Replicated {
+            receive(&world, &chance).await;
+        } else {
+            sleep(Duration::from_secs(1)).await;
+            world.redis.flushed.set(world.store.newest().map_or(0, |id| id.seq));
         }
+    }
+}
+
+/// The replica receives what there is, unless it is away, or that is lost on the way.
+async fn receive(world: &World, chance: &Chance) {
+    let sent = world.store.newest();
+    pause(chance, 1, 30).await;
+    if world.redis.is_alone() {
+        return;
+    }
+    if let Some(sent) = sent.filter(|id| world.has(*id)) {
+        world.redis.flushed.set(world.redis.flushed.get().max(sent.seq));
+    }
+    if world.faulty() && chance.per_mille(5) {
+        world.suffers("a replica away");
+        let away = Duration::from_millis(chance.between(100, 4_000));
+        world.redis.alone_until.set(Some(Instant::now() + away));
     }
 }
 

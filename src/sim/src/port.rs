@@ -242,12 +242,12 @@ impl Journal for SimJournal {
         let (id, anywhere) = (sealed.id(), self.planted == Some(Planted::SettleAnywhere));
         let settled = self.call("settle", move |memory| {
             let Some(world) = replicated() else { return Settled::Durable };
-            let newest = memory.store().newest().map_or(0, |newest| newest.seq);
-            let there = anywhere || matches!(now(memory.contains(id)), Ok(true));
-            match (there, if there { id.seq.min(newest) } else { newest } <= world.durable()) {
-                (true, true) => Settled::Durable,
-                (false, true) => Settled::Gone,
-                (_, false) => Settled::NotYet("the replica lags".into()),
+            if memory.store().newest().is_some_and(|newest| newest.seq > world.durable()) {
+                Settled::NotYet("the replica lags".into())
+            } else if anywhere || world.has(id) {
+                Settled::Durable
+            } else {
+                Settled::Gone
             }
         });
         settled.await.unwrap_or_else(|lost| Settled::NotYet(format!("{lost:?}").into()))

@@ -241,6 +241,11 @@ impl World {
         ran
     }
 
+    /// Whether an entry is in the journal.
+    pub fn has(&self, id: EntryId) -> bool {
+        self.store.entries(id.seq).first().is_some_and(|(found, _)| *found == id)
+    }
+
     /// The newest entry that may be shown.
     pub fn durable(&self) -> u64 {
         match self.plan.tier {
