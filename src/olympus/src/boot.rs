@@ -374,6 +374,7 @@ impl Rooms {
         lease: &Lease,
         stop: &mut watch::Receiver<bool>,
     ) -> Fallen {
+        let mut said = None;
         let tail = loop {
             let trouble = match self.follower.catch_up(&self.subscribers).await {
                 Ok(tail) => break tail,
@@ -384,7 +385,11 @@ impl Rooms {
                 Err(Stuck::Shrunk(_)) => return Fallen::Deposed("another instance writes".into()),
                 Err(Stuck::Ever(why)) => return Fallen::FailStop(why),
             };
-            log::warn!(error:% = trouble; "could not read the journal");
+            let why = trouble.to_string();
+            if said.as_ref() != Some(&why) {
+                log::warn!(error = why.as_str(); "could not read the journal");
+                said = Some(why);
+            }
             tokio::select! {
                 biased;
                 () = tokio::time::sleep(READ_AGAIN) => {}

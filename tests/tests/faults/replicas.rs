@@ -72,6 +72,14 @@ async fn f24_the_primary_dies_and_its_replica_is_promoted() {
     // What was promised of two servers is not promised of one.
     let alone = api.post("/v1/runs", &host(&["true"])).await;
     assert_eq!(alone.status, 503, "{alone}");
+    // Nor is it shown; and who is deposed meanwhile opens its door without it.
+    let leader = trio.instances[deposed(&trio, &replica).await].api();
+    let seen = until("what is known to be shown", || async {
+        let answer = leader.get("/v1/runs?limit=1000").await;
+        (answer.status == 200).then_some(answer)
+    })
+    .await;
+    assert_eq!(seen.ids().len(), trio.acknowledged.len());
     follow(&next, port).await;
     let took = trio.write(&[0, 1, 2]).await;
     let mut index = 0;
@@ -93,6 +101,22 @@ async fn f24_the_primary_dies_and_its_replica_is_promoted() {
     );
     let fault = "kill -9 of the primary, its replica promoted, TARTARUS_DURABILITY=replicated";
     row("F24", fault, 1, &seen);
+}
+
+/// Gives the key of the one that leads to another; which one led.
+async fn deposed(trio: &Trio, primary: &RedisServer) -> usize {
+    let holder = || -> Option<String> {
+        redis::cmd("GET").arg("tartarus:leader").query(&mut primary.connect(0)).expect("answered")
+    };
+    let leads = holder();
+    let stepped = |place: &usize| !trio.instances[*place].process.said("step down").is_empty();
+    until("the leader to step down", || async {
+        if holder() == leads {
+            ask(&mut primary.connect(0), &["DEL", "tartarus:leader"]);
+        }
+        (0..trio.instances.len()).find(stepped)
+    })
+    .await
 }
 
 /// A Sentinel that watches a primary alone, and writes down where the primary is.
