@@ -281,12 +281,10 @@ impl Writer {
         );
         for kept in &missing {
             match self.journal.append(kept).await {
-                // Where it is gone again, another look says how far the journal reaches.
-                Appended::Committed { .. } if !self.settle(kept).await => break,
-                Appended::Committed { .. } => {}
+                Appended::Committed { .. } if self.settle(kept).await => {}
                 Appended::Damaged(refused) => return Err(self.fail(sealed, refused.into())),
-                // Another look says who is there.
-                Appended::Conflict { .. } => {
+                // Another look says who is there, and how far the journal reaches.
+                Appended::Committed { .. } | Appended::Conflict { .. } => {
                     trying.pause(REFUSED_BACKOFF).await;
                     break;
                 }

@@ -172,6 +172,9 @@ async fn what_replicas_do_not_have_yet_is_shown_to_nobody() {
     pair.replica.freeze(true);
     let _ = journal.append(&second).await;
     assert_eq!(read().await, [first.id()], "what a promoted replica would not have");
+    let aside = reader.beside().expect("one with connections of its own");
+    let stored = aside.stored(2, 1 << 20).await.unwrap();
+    assert_eq!(stored.len(), 1, "by whoever reads aside");
     pair.replica.freeze(false);
     until("both to be read", async || read().await == [first.id(), second.id()]).await;
 }

@@ -1,7 +1,7 @@
 //! The journal in Redis: a stream, compared and appended to by one script.
 //!
-//! Owns:   four connections that don't wait for each other (appends, reads, the small periodic
-//!         calls, projections), the scripts, what replies mean.
+//! Owns:   five connections that don't wait for each other (appends, reads, the small periodic
+//!         calls, projections, and what readers ask replicas), the scripts, what replies mean.
 //! Never:  retries an append, uses pub/sub, keeps a key outside `REDIS_DB`, or believes what it
 //!         reads without its hash.
 //! Fails:  as [`port`](crate::port) says; [`reply`] draws the line between "not executed" and
@@ -196,15 +196,23 @@ impl Journal for RedisJournal {
                         "Redis at {address} takes no writes ({text}): point REDIS_ADDR at the primary"
                     )));
                 }
-                Err(Attempt::Later(reason) | Attempt::Busy(reason)) => reason,
+                Err(Attempt::Later(reason)) => (reason, false),
+                Err(Attempt::Busy(reason)) => (reason, true),
             };
             if Instant::now() + OPEN_PAUSE > give_up {
-                let waited = self.config.wait.as_millis();
+                let ((reason, answers), waited) = (reason, self.config.wait.as_millis());
                 let Address { host, port } = &self.config.address;
+                let advice = if answers {
+                    "it answers, so wait for it, or raise TARTARUS_REDIS_WAIT".to_owned()
+                } else {
+                    format!(
+                        "start it (check with `redis-cli ping`, here `redis-cli -h {host} -p {port} \
+                         ping`), or correct REDIS_ADDR; in development REDIS_ADDR=\"\" keeps \
+                         everything in memory"
+                    )
+                };
                 return Err(OpenError::Unreachable(format!(
-                    "Redis at {address} could not be used within {waited} ms ({reason}): start it \
-                     (check with `redis-cli ping`, here `redis-cli -h {host} -p {port} ping`), or correct REDIS_ADDR; in \
-                     development REDIS_ADDR=\"\" keeps everything in memory"
+                    "Redis at {address} could not be used within {waited} ms ({reason}): {advice}"
                 )));
             }
             sleep(OPEN_PAUSE).await;
@@ -240,8 +248,7 @@ impl Journal for RedisJournal {
         }
         let proofs = self.proofs.lock().await;
         match self.call(&proofs, async |to| self.reach(to, READ_WAIT_MS).await).await? {
-            Reached::InStep(Some(head)) => Ok(head),
-            Reached::InStep(None) => self.id_of(None),
+            Reached::InStep(head) => self.id_of(head),
             Reached::Few(few) => {
                 proofs.set(None).await;
                 Err(Trouble::Busy(few).into())

@@ -36,7 +36,7 @@ pub(super) struct Replicas {
 /// What replicas say.
 pub(super) enum Reached {
     /// They have all that the server had when it was asked; its newest entry.
-    InStep(Option<EntryId>),
+    InStep(Option<String>),
     /// Too few of them do.
     Few(Arc<str>),
 }
@@ -66,9 +66,7 @@ impl RedisJournal {
             return Ok(Reached::Few("an unexpected reply to WAIT".into()));
         };
         Ok(match u32::from_redis_value_ref(reached) {
-            Ok(reached) if reached >= replicas => {
-                Reached::InStep(reply::text(head).and_then(|head| head.parse().ok()))
-            }
+            Ok(reached) if reached >= replicas => Reached::InStep(reply::text(head)),
             Ok(reached) => {
                 Reached::Few(format!("{reached} of {replicas} replicas are in step").into())
             }
@@ -85,7 +83,7 @@ impl RedisJournal {
     ) -> Result<Settled, RedisError> {
         let settled = match self.reach(connection, most_ms).await? {
             Reached::Few(few) => Settled::NotYet(few),
-            Reached::InStep(head) if head == Some(id) => Settled::Durable,
+            Reached::InStep(Some(head)) if head == id.to_string() => Settled::Durable,
             // Another has written behind it, or it is on another server.
             Reached::InStep(_) if self.has(connection, id).await? => Settled::Durable,
             Reached::InStep(_) => Settled::Gone,
@@ -131,7 +129,7 @@ impl RedisJournal {
             Err(attempt) => return attempt.into(),
         };
         let said = match self.reach(&mut connection, WAIT_MS).await {
-            Ok(Reached::InStep(Some(head))) if head == committed => {
+            Ok(Reached::InStep(Some(head))) if head == committed.to_string() => {
                 return Appended::Committed { duplicate: true };
             }
             // Asked again, the journal says what has come of it.
