@@ -51,9 +51,8 @@ pub fn run(
                 let known = client.node(&id).await?;
                 Ok(client.label(&id, &overlay(known, labels)).await?)
             })?;
-            let label =
-                |(key, value): (&String, &String)| (key.as_str().into(), value.as_str().into());
-            let labels = Texts::from(node.labels.iter().map(label).collect::<Vec<_>>());
+            let labels = node.labels.iter().map(|(k, v)| (k.as_str().into(), v.as_str().into()));
+            let labels: Texts = labels.collect();
             odd_labels(&labels).iter().for_each(|odd| terminal.note(odd));
             show(format, node)?;
         }
