@@ -135,7 +135,7 @@ fn weight(judged: &domain::Judged) -> usize {
     let pairs = pairs.into_iter().flatten().flat_map(|(key, value)| [key, value]);
     let others = submission.command.iter().chain([&submission.stdin, &submission.template]);
     let texts = pairs.chain(others.map(|text| &**text));
-    let asked = [Some(&submission.placement), judged.judgement().placement.as_deref()];
+    let asked = [Some(&*submission.placement), judged.judgement().placement.as_deref()];
     let placements: usize = asked.into_iter().flatten().map(placement_weight).sum();
     texts.map(|text| text.len() + 10).sum::<usize>() + placements + 512
 }

@@ -47,7 +47,7 @@ fn submission() -> Submission {
         retention: Retention::DEFAULT,
         metadata: texts(&[("tenant", "acme"), ("user", "alice"), ("origin", "internal")]),
         labels: texts(&[("team", "ml"), ("stage", "test")]),
-        placement: Placement::default(),
+        placement: Placement::default().into(),
     }
 }
 

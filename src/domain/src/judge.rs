@@ -285,7 +285,7 @@ impl HeatCause {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judged {
     submission: Submission,
-    judgement: Judgement,
+    judgement: Arc<Judgement>,
 }
 
 impl Judged {
@@ -302,16 +302,17 @@ impl Judged {
     /// With what Minos said of `held`.
     fn with_minos(mut self, held: Holdings, objections: Vec<Objection>) -> Self {
         let verdict = if objections.is_empty() { Verdict::Accept } else { Verdict::Reject };
-        self.judgement.verdict = self.judgement.verdict.max(verdict);
-        self.judgement.opinions.push(Opinion { judge: Judge::Minos, verdict, objections });
-        if let Some(basis) = &mut self.judgement.basis {
+        let judgement = Arc::make_mut(&mut self.judgement);
+        judgement.verdict = judgement.verdict.max(verdict);
+        judgement.opinions.push(Opinion { judge: Judge::Minos, verdict, objections });
+        if let Some(basis) = &mut judgement.basis {
             basis.admitted = Some(held);
         }
         self
     }
 
     /// Both.
-    pub fn into_parts(self) -> (Submission, Judgement) {
+    pub fn into_parts(self) -> (Submission, Arc<Judgement>) {
         (self.submission, self.judgement)
     }
 }
@@ -323,7 +324,7 @@ impl Judged {
 pub fn judge(court: &Court, request: Request, inputs: &Inputs) -> Result<Judged, Unjudgeable> {
     let (submission, template, heat) = request::resolve(court.law(), request)?;
     let judgement = judge_resolved(court, &submission, template, heat, inputs);
-    Ok(Judged { submission, judgement })
+    Ok(Judged { submission, judgement: judgement.into() })
 }
 
 /// What becomes of a request at first sight.
@@ -349,7 +350,7 @@ pub fn hear(
     if statute.wants().is_nothing() {
         let inputs = Inputs::bare(quarantine_on);
         let judgement = judge_by(court, statute, &submission, template, heat, &inputs);
-        return Ok(Heard::Judged(Judged { submission, judgement }));
+        return Ok(Heard::Judged(Judged { submission, judgement: judgement.into() }));
     }
     let (statute, court) = (statute.clone(), court.clone());
     Ok(Heard::Open(Case { court, statute, submission, template, heat }))
@@ -402,7 +403,7 @@ impl Case {
     pub fn conclude(self, inputs: &Inputs) -> Judged {
         let Self { court, statute, submission, template, heat } = self;
         let judgement = judge_by(&court, &statute, &submission, template, heat, inputs);
-        Judged { submission, judgement }
+        Judged { submission, judgement: judgement.into() }
     }
 }
 
@@ -411,7 +412,7 @@ pub fn judge_again(court: &Court, run: &RunAdmitted, inputs: &Inputs) -> Judged 
     let (submission, template) = (run.submission.clone(), run.judgement.template.clone());
     let heat = hint(court, &template);
     let judgement = judge_resolved(court, &submission, template, heat, inputs);
-    Judged { submission, judgement }
+    Judged { submission, judgement: judgement.into() }
 }
 
 /// The word of a template on heat, as it is now.
@@ -497,7 +498,7 @@ fn placement(policy: &Policy, submission: &Submission) -> Option<Arc<Placement>>
     if asked.is_default() && ordered.is_default() {
         return None;
     }
-    let mut both = asked.clone();
+    let mut both = Placement::clone(asked);
     both.require.requirements.extend(ordered.require.requirements.iter().cloned());
     both.prefer.extend(ordered.prefer.iter().cloned());
     both.isolation.extend(ordered.isolation.iter().cloned());

@@ -339,6 +339,9 @@ pub(crate) fn waits(admitted: Arc<RunAdmitted>, index: Sequence) -> Run {
     Run::born(Birth::Admitted(admitted), Status::Pending, index)
 }
 
+/// Runs that are looked at for a judgement like the next.
+const ALIKE: usize = 4;
+
 /// All runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Runs {
@@ -399,6 +402,17 @@ impl Runs {
     /// The newest id there is: ids only grow.
     pub fn newest(&self) -> Option<RunId> {
         self.slots.last().map(|(id, _)| *id)
+    }
+
+    /// What was said of one of the newest runs, where the same is said again: what waits may be a
+    /// million runs, and is judged alike by and large.
+    pub(crate) fn newest_alike(&self, judgement: &Judgement) -> Option<Arc<Judgement>> {
+        let newest = self.slots.iter().rev().take(ALIKE);
+        let mut said = newest.filter_map(|(_, slot)| match slot {
+            Slot::Fresh { admitted, .. } => Some(&admitted.judgement),
+            Slot::Live(_) | Slot::Ended { .. } => None,
+        });
+        said.find(|said| ***said == *judgement).cloned()
     }
 
     /// At most `most` finished runs whose retention is over.

@@ -1,8 +1,10 @@
 //! What a caller asks for, with every default filled in.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Deref;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::selector::Selector;
 use crate::texts::Texts;
@@ -38,7 +40,7 @@ pub struct Submission {
     /// For selection in lists.
     pub labels: Texts,
     /// Which nodes it may run on, and which it would rather.
-    pub placement: Placement,
+    pub placement: Wishes,
 }
 
 impl Submission {
@@ -161,12 +163,56 @@ pub struct Placement {
 impl Placement {
     /// Whether it asks for nothing.
     pub fn is_default(&self) -> bool {
-        *self == Self::default()
+        *self == NOTHING
     }
 
     /// Whether one node suits it and another does not, or not as well.
     pub fn is_choosy(&self) -> bool {
         !(self.require.is_empty() && self.prefer.is_empty() && self.isolation.is_empty())
+    }
+}
+
+/// A placement that is asked for. Most ask for nothing, which takes no room.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Wishes(Option<Box<Placement>>);
+
+/// What is asked where nothing is.
+static NOTHING: Placement = Placement {
+    require: Selector { requirements: Vec::new() },
+    prefer: Vec::new(),
+    isolation: BTreeSet::new(),
+    strategy: Strategy::Spread,
+};
+
+impl Deref for Wishes {
+    type Target = Placement;
+
+    fn deref(&self) -> &Placement {
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl From<Placement> for Wishes {
+    fn from(asked: Placement) -> Self {
+        Self((!asked.is_default()).then(|| Box::new(asked)))
+    }
+}
+
+impl fmt::Debug for Wishes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl Serialize for Wishes {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        (**self).serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Wishes {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Placement::deserialize(from).map(Self::from)
     }
 }
 

@@ -407,6 +407,7 @@ impl World {
             number: self.admissions + 1,
         };
         let (submission, judgement) = judged.into_parts();
+        let judgement = self.runs.newest_alike(&judgement).unwrap_or(judgement);
         let admitted =
             RunAdmitted { run, at, origin, submission, key, judgement, place, redrive_of };
         Ok(Event::RunAdmitted(Arc::new(admitted)).into())

@@ -33,7 +33,8 @@ fn life_of_a_run() -> Vec<Event> {
     for event in &mut events {
         if let Event::RunAdmitted(admitted) = event {
             let admitted = std::sync::Arc::make_mut(admitted);
-            admitted.judgement.opinions.iter_mut().for_each(|opinion| opinion.objections.clear());
+            let judgement = std::sync::Arc::make_mut(&mut admitted.judgement);
+            judgement.opinions.iter_mut().for_each(|opinion| opinion.objections.clear());
         }
     }
     events

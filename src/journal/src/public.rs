@@ -179,7 +179,7 @@ impl<'a> SubmissionV3<'a> {
             retention,
             metadata: metadata.into_owned(),
             labels: labels.into_owned(),
-            placement: placement.into_owned(),
+            placement: placement.into_owned().into(),
         })
     }
 }
@@ -253,7 +253,7 @@ impl Parted for Arc<RunAdmitted> {
             origin: origin.into_owned(),
             submission: submission.join(secrets)?,
             key: key_use(key, secrets.marks)?,
-            judgement: judgement.into_owned(),
+            judgement: judgement.into_owned().into(),
             place,
             redrive_of,
         }))
@@ -299,7 +299,7 @@ impl Parted for Arc<RunRejected> {
             origin: origin.into_owned(),
             submission: submission.join(secrets)?,
             key: key_use(key, secrets.marks)?,
-            judgement: judgement.into_owned(),
+            judgement: judgement.into_owned().into(),
             code,
         }))
     }

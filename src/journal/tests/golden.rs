@@ -197,7 +197,7 @@ fn what_nobody_could_say_then_is_lifted_to_nothing() {
             other => panic!("{other:?}"),
         };
         assert!(submission.placement.is_default());
-        assert_eq!((judgement.placement, judgement.basis), (None, None));
+        assert_eq!((&judgement.placement, &judgement.basis), (&None, &None));
         assert_eq!(judgement.heat.learned, None);
     }
     for event in lifted("policy.put") {

@@ -16,13 +16,13 @@
 //! ```
 
 use std::fmt;
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use domain::ids::{Hex, Sequence};
 use futures_util::TryStreamExt as _;
+use journal::limits::PAGE_BYTES;
 use journal::{
     ChainHash, ClusterId, Cursor, DamagedEntry, Entry, EntryId, Header, Identity, Position, Tail,
 };
@@ -160,10 +160,18 @@ pub fn encode(entries: &[Entry]) -> Option<(Segment, Vec<u8>)> {
 }
 
 /// Reads a segment: that it is whole, and that its entries follow one another to the hash it names.
+/// Says whose it is, too.
 ///
 /// # Errors
 /// See [`BadSegment`].
-pub fn decode(bytes: &[u8]) -> Result<(Segment, Vec<Entry>), BadSegment> {
+pub fn decode(bytes: &[u8]) -> Result<((Identity, Segment), Vec<Entry>), BadSegment> {
+    let mut entries = Vec::new();
+    let found = read(bytes, |entry| entries.push(entry))?;
+    Ok((found, entries))
+}
+
+/// The same entry by entry: they are of no use before it has come to its end.
+fn read(bytes: &[u8], mut each: impl FnMut(Entry)) -> Result<(Identity, Segment), BadSegment> {
     let mut rest = bytes;
     if take::<8>(&mut rest)? != MAGIC {
         return Err(BadSegment::NotASegment);
@@ -187,27 +195,31 @@ pub fn decode(bytes: &[u8]) -> Result<(Segment, Vec<Entry>), BadSegment> {
     let seq = first.checked_sub(1).ok_or(BadSegment::Torn)?;
     let position = Position { seq, hash: prev };
     let mut cursor = Cursor::at(Tail { identity, position, epoch: 0, at_ms: 0 });
-    let mut body = Vec::new();
-    zstd::stream::read::Decoder::new(&summed[HEADER_LEN..])
-        .and_then(|mut body_of| body_of.read_to_end(&mut body))
-        .map_err(|_| BadSegment::Torn)?;
-    let body = Bytes::from(body);
-    let (mut entries, mut at, mut rest) = (Vec::new(), 0, &body[..]);
-    while !rest.is_empty() {
-        let h64 = u64::from_le_bytes(take(&mut rest)?);
-        let len = u32::from_le_bytes(take(&mut rest)?) as usize;
-        rest = rest.get(len..).ok_or(BadSegment::Torn)?;
-        at += 12;
-        let id = EntryId { seq: cursor.seq() + 1, h64 };
-        // A copy: whoever keeps an entry must not keep its whole segment.
-        entries.push(cursor.accept(id, Bytes::copy_from_slice(&body[at..at + len]))?);
-        at += len;
+    let body = zstd::stream::read::Decoder::new(&summed[HEADER_LEN..]);
+    let mut body = BufReader::new(body.map_err(|_| BadSegment::Torn)?);
+    let mut end = None;
+    while !body.fill_buf().map_err(|_| BadSegment::Torn)?.is_empty() {
+        let h64 = u64::from_le_bytes(next(&mut body)?);
+        let len = u32::from_le_bytes(next(&mut body)?);
+        let mut entry = Vec::with_capacity((len as usize).min(PAGE_BYTES));
+        let found = (&mut body).take(len.into()).read_to_end(&mut entry);
+        if found.ok() != Some(len as usize) {
+            return Err(BadSegment::Torn);
+        }
+        let entry = cursor.accept(EntryId { seq: cursor.seq() + 1, h64 }, entry.into())?;
+        end = Some(entry.position());
+        each(entry);
     }
-    let end = entries.last().map(Entry::position);
     if end != Some(Position { seq: last, hash: ChainHash(hash) }) {
         return Err(BadSegment::Misnamed);
     }
-    Ok((Segment { first, last, hash: Hex(hash) }, entries))
+    Ok((identity, Segment { first, last, hash: Hex(hash) }))
+}
+
+fn next<const N: usize>(from: &mut impl Read) -> Result<[u8; N], BadSegment> {
+    let mut bytes = [0; N];
+    from.read_exact(&mut bytes).map_err(|_| BadSegment::Torn)?;
+    Ok(bytes)
 }
 
 fn take<const N: usize>(from: &mut &[u8]) -> Result<[u8; N], BadSegment> {
@@ -320,25 +332,34 @@ impl Archive {
         identity: Identity,
         segment: Segment,
     ) -> Result<Vec<Entry>, ArchiveError> {
+        self.made_of(identity, segment, decode).await
+    }
+
+    /// What `read` makes of a segment, if that is the one that was asked for.
+    async fn made_of<T: Send + 'static>(
+        &self,
+        identity: Identity,
+        segment: Segment,
+        read: impl FnOnce(&[u8]) -> Result<((Identity, Segment), T), BadSegment> + Send + 'static,
+    ) -> Result<T, ArchiveError> {
         let path = self.path(identity).join(segment.to_string());
-        let read = async { self.store.get(&path).await?.bytes().await };
-        let bytes = read.await.map_err(|error| self.unavailable(error))?;
+        let bytes = async { self.store.get(&path).await?.bytes().await };
+        let bytes = bytes.await.map_err(|error| self.unavailable(error))?;
         let bad = |fault| {
             let (place, name) = (self.place.clone(), segment.to_string());
             ArchiveError::Bad { place, name, fault }
         };
         // A segment takes as long as tens of thousands of requests: no thread waits for it that has
         // others to serve.
-        let decoded = match tokio::task::spawn_blocking(move || decode(&bytes)).await {
-            Ok(decoded) => decoded,
+        let read = match tokio::task::spawn_blocking(move || read(&bytes)).await {
+            Ok(read) => read,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
-        let (found, entries) = decoded.map_err(bad)?;
-        let own = entries.first().is_some_and(|entry| entry.header().identity == identity);
-        if found != segment || !own {
+        let (found, made) = read.map_err(bad)?;
+        if found != (identity, segment) {
             return Err(bad(BadSegment::Misnamed));
         }
-        Ok(entries)
+        Ok(made)
     }
 
     /// Stores entries that follow one another as a segment, and reads it back; says its name and
@@ -353,7 +374,7 @@ impl Archive {
         let (path, size) = (self.path(identity).join(segment.to_string()), bytes.len() as u64);
         let put = self.store.put(&path, bytes.into()).await;
         put.map_err(|error| self.unavailable(error))?;
-        self.get(identity, segment).await?;
+        self.made_of(identity, segment, |bytes| Ok((read(bytes, drop)?, ()))).await?;
         Ok((segment, size))
     }
 }

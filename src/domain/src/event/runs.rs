@@ -1,5 +1,7 @@
 //! What has happened to runs.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::Origin;
@@ -43,7 +45,7 @@ pub struct RunAdmitted {
     /// The idempotency key, and this run's position in the request that carried it.
     pub key: Option<(KeyUse, u32)>,
     /// What the judges said, and on what.
-    pub judgement: Judgement,
+    pub judgement: Arc<Judgement>,
     /// Where it stands in line.
     pub place: Place,
     /// The run this one repeats, by an operator's redrive.
@@ -64,7 +66,7 @@ pub struct RunRejected {
     /// The idempotency key, and this run's position in the request that carried it.
     pub key: Option<(KeyUse, u32)>,
     /// What the judges said, and on what.
-    pub judgement: Judgement,
+    pub judgement: Arc<Judgement>,
     /// Which rule of admission refused it.
     pub code: RejectCode,
 }
@@ -352,7 +354,7 @@ pub struct RunReleased {
     /// Who.
     pub origin: Origin,
     /// What the judges say of it under the law of that time.
-    pub judgement: Judgement,
+    pub judgement: Arc<Judgement>,
     /// The pool it prefers from here on.
     pub pool: Pool,
     /// Why, in the operator's words.

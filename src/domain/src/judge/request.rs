@@ -114,7 +114,7 @@ pub(super) fn resolve(
         retention: request.retention.unwrap_or(Retention::DEFAULT),
         metadata: request.metadata,
         labels: request.labels,
-        placement: request.placement,
+        placement: request.placement.into(),
     };
     Ok((submission, pinned, template.heat))
 }

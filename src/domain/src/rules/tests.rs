@@ -30,7 +30,7 @@ pub(super) fn request() -> Submission {
         retention: Retention { max_age_ms: 86_400_000, keep_output: true },
         metadata: texts(&[("origin", "external"), ("tenant", "acme"), ("user", "alice")]),
         labels: texts(&[("team", "ml"), ("tartarus.io/x", "1")]),
-        placement: Placement::default(),
+        placement: Placement::default().into(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Admission: what is checked, in which order, and what is written of a refusal.
 
+use std::sync::Arc;
+
 use domain::command::{Admit, Guard, Refusal};
 use domain::event::{Place, RejectCode, RunAdmitted};
 use domain::judge::{Judge, Limited, Objection, Opinion, Request, Unjudgeable, judge};
@@ -39,6 +41,26 @@ fn rejected_as(judged: &Judged, code: RejectCode) -> Event {
 fn what_is_accepted_waits_in_line() {
     let judged = judged(&World::default(), request());
     check(&[], of(judged, 1), Ok(vec![admitted(1, request())]));
+}
+
+#[test]
+fn what_is_judged_alike_is_kept_once() {
+    let mut world = world(&[]);
+    let heavy = Request { mem_mb: Some(100), cpu_milli: Some(900), ..request() };
+    let asked = [request(), heavy.clone(), request(), heavy, request()];
+    let kept = asked.into_iter().zip(1..).map(|(asked, n)| {
+        let judged = judged(&world, asked);
+        match &*tell(&mut world, T0, admit(n, judged)).expect("the line has room").events {
+            [Event::RunAdmitted(admitted)] => admitted.judgement.clone(),
+            other => panic!("not one admission: {other:?}"),
+        }
+    });
+    let kept: Vec<_> = kept.collect();
+    let (light, heavy) = (&kept[0], &kept[1]);
+    assert_ne!(light, heavy);
+    for (at, of) in [(2, light), (3, heavy), (4, light)] {
+        assert!(Arc::ptr_eq(&kept[at], of), "run {at} has a judgement of its own");
+    }
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn asking(metadata: &[(&str, &str)], labels: &[(&str, &str)]) -> Request {
 
 fn judged_by(policy: Policy, request: Request, inputs: &Inputs) -> Judgement {
     let judged = judge(&court(policy), request, inputs).expect("the template exists");
-    judged.into_parts().1
+    judged.judgement().clone()
 }
 
 fn of(judgement: &Judgement, judge: &Judge) -> (Verdict, Vec<Objection>) {

@@ -65,7 +65,7 @@ fn submission(heat_hint: Option<Heat>, on_lost: OnLost) -> Submission {
         retention: Retention { max_age_ms: 86_400_000, keep_output: true },
         metadata: map(&[("tenant", "acme"), ("user", "alice")]),
         labels: map(&[("team", "ml")]),
-        placement: placement(Strategy::Spread),
+        placement: placement(Strategy::Spread).into(),
     }
 }
 
@@ -134,10 +134,10 @@ fn holdings() -> Holdings {
     }
 }
 
-fn judgement(verdict: Verdict, heat: Heat, cause: HeatCause, pool: Pool) -> Judgement {
+fn judgement(verdict: Verdict, heat: Heat, cause: HeatCause, pool: Pool) -> Arc<Judgement> {
     let over = |field| Objection::OverLimit { field, asked: 70_000, limit: 3 };
     let opinion = |judge, verdict, objections| Opinion { judge, verdict, objections };
-    Judgement {
+    let judgement = Judgement {
         verdict,
         revision: 12,
         policy: Pinned { name: "python-default".into(), version: 3 },
@@ -175,7 +175,8 @@ fn judgement(verdict: Verdict, heat: Heat, cause: HeatCause, pool: Pool) -> Judg
             let admitted = (pool == Pool::Standard).then(holdings);
             Box::new(Basis { at: AT, index: 4_710, tenant: holdings(), admitted })
         }),
-    }
+    };
+    judgement.into()
 }
 
 fn key() -> (e::KeyUse, u32) {

@@ -46,7 +46,7 @@ pub async fn list(request: HttpRequest, state: web::Data<AppState>) -> Result<Ht
 
 /// What sent the run here stands in the judgement it came in with: a release has another.
 fn shown(entry: &Entry, seen: &RunSeen) -> Quarantined {
-    let judgement = match &seen.run.birth {
+    let judgement: &Judgement = match &seen.run.birth {
         Birth::Admitted(e) => &e.judgement,
         Birth::Rejected(e) => &e.judgement,
     };

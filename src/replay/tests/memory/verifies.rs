@@ -83,7 +83,7 @@ async fn a_lie_about_what_was_decided_is_found_where_it_was_told() {
             "run.admitted",
             |event| {
                 if let Event::RunAdmitted(e) = event {
-                    Arc::make_mut(e).judgement.pool = Pool::HighCompute;
+                    Arc::make_mut(&mut Arc::make_mut(e).judgement).pool = Pool::HighCompute;
                 }
             },
             "its judgement is of other opinions",
@@ -92,7 +92,7 @@ async fn a_lie_about_what_was_decided_is_found_where_it_was_told() {
             "run.admitted",
             |event| {
                 if let Event::RunAdmitted(e) = event {
-                    Arc::make_mut(e).judgement.revision = 1;
+                    Arc::make_mut(&mut Arc::make_mut(e).judgement).revision = 1;
                 }
             },
             "its judgement is of revision 1 under a law of revision 2",
@@ -121,7 +121,7 @@ async fn a_lie_about_what_was_decided_is_found_where_it_was_told() {
             "run.rejected",
             |event| {
                 if let Event::RunRejected(e) = event {
-                    let judgement = &mut Arc::make_mut(e).judgement;
+                    let judgement = Arc::make_mut(&mut Arc::make_mut(e).judgement);
                     judgement.opinions.retain(|o| o.verdict == Verdict::Accept);
                     judgement.verdict = Verdict::Accept;
                 }

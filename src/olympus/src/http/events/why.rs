@@ -60,8 +60,8 @@ pub async fn why(
 
 /// What the run was judged by, when it came in and when it was let go.
 fn judgements(run: &Run) -> Vec<&Judgement> {
-    let released = run.released.as_deref().map(|RunReleased { judgement, .. }| judgement);
-    let birth = match &run.birth {
+    let released = run.released.as_deref().map(|RunReleased { judgement, .. }| &**judgement);
+    let birth: &Judgement = match &run.birth {
         Birth::Admitted(e) => &e.judgement,
         Birth::Rejected(e) => &e.judgement,
     };
