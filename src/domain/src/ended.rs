@@ -27,7 +27,7 @@ enum Kind {
 }
 
 /// Both births, read back. Written as a tuple of references of the same shape.
-type BirthRead = (Kind, Timestamp, Principal, Hex<16>, Submission, Arc<Judgement>);
+type BirthRead = (Kind, Timestamp, Principal, Hex<16>, Arc<Submission>, Arc<Judgement>);
 
 /// All but the birth. Distances are in milliseconds after it, and wrap.
 type LifeRead = (Attempts, Option<NodeId>, Times, Option<ExitRead>, Ending);

@@ -284,7 +284,7 @@ impl HeatCause {
 /// A submission with its judgement. Only [`judge`] makes one, and admission takes nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judged {
-    submission: Submission,
+    submission: Arc<Submission>,
     judgement: Arc<Judgement>,
 }
 
@@ -312,7 +312,7 @@ impl Judged {
     }
 
     /// Both.
-    pub fn into_parts(self) -> (Submission, Arc<Judgement>) {
+    pub fn into_parts(self) -> (Arc<Submission>, Arc<Judgement>) {
         (self.submission, self.judgement)
     }
 }
@@ -324,7 +324,7 @@ impl Judged {
 pub fn judge(court: &Court, request: Request, inputs: &Inputs) -> Result<Judged, Unjudgeable> {
     let (submission, template, heat) = request::resolve(court.law(), request)?;
     let judgement = judge_resolved(court, &submission, template, heat, inputs);
-    Ok(Judged { submission, judgement: judgement.into() })
+    Ok(Judged { submission: submission.into(), judgement: judgement.into() })
 }
 
 /// What becomes of a request at first sight.
@@ -350,9 +350,12 @@ pub fn hear(
     if statute.wants().is_nothing() {
         let inputs = Inputs::bare(quarantine_on);
         let judgement = judge_by(court, statute, &submission, template, heat, &inputs);
-        return Ok(Heard::Judged(Judged { submission, judgement: judgement.into() }));
+        return Ok(Heard::Judged(Judged {
+            submission: submission.into(),
+            judgement: judgement.into(),
+        }));
     }
-    let (statute, court) = (statute.clone(), court.clone());
+    let (statute, court, submission) = (statute.clone(), court.clone(), submission.into());
     Ok(Heard::Open(Case { court, statute, submission, template, heat }))
 }
 
@@ -361,7 +364,7 @@ pub fn hear(
 pub struct Case {
     court: Arc<Court>,
     statute: Arc<Statute>,
-    submission: Submission,
+    submission: Arc<Submission>,
     template: Pinned,
     heat: Option<Heat>,
 }

@@ -116,7 +116,8 @@ pub struct RunAdmittedV1 {
 impl From<RunAdmittedV1> for Arc<RunAdmitted> {
     fn from(old: RunAdmittedV1) -> Self {
         let RunAdmittedV1 { run, at, origin, submission, key, judgement, place, redrive_of } = old;
-        let (submission, judgement) = (submission.into(), Judgement::from(judgement).into());
+        let submission = Submission::from(submission).into();
+        let judgement = Judgement::from(judgement).into();
         Self::new(RunAdmitted { run, at, origin, submission, key, judgement, place, redrive_of })
     }
 }
@@ -136,7 +137,8 @@ pub struct RunRejectedV1 {
 impl From<RunRejectedV1> for Arc<RunRejected> {
     fn from(old: RunRejectedV1) -> Self {
         let RunRejectedV1 { run, at, origin, submission, key, judgement, code } = old;
-        let (submission, judgement) = (submission.into(), Judgement::from(judgement).into());
+        let submission = Submission::from(submission).into();
+        let judgement = Judgement::from(judgement).into();
         Self::new(RunRejected { run, at, origin, submission, key, judgement, code })
     }
 }

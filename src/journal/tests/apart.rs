@@ -168,11 +168,12 @@ fn cost(env: bool, stdin: bool, key: bool) -> i64 {
         panic!("there is a sample of an admission")
     };
     let admitted = std::sync::Arc::make_mut(&mut event);
+    let submission = std::sync::Arc::make_mut(&mut admitted.submission);
     if !env {
-        admitted.submission.env = domain::Texts::default();
+        submission.env = domain::Texts::default();
     }
     if !stdin {
-        admitted.submission.stdin = "".into();
+        submission.stdin = "".into();
     }
     let used = domain::event::KeyUse { key: "k".into(), body: domain::ids::Hex([7; 16]) };
     admitted.key = key.then_some((used, 0));

@@ -203,12 +203,14 @@ fn as_admitted(e: &RunRejected) -> RunAdmitted {
 /// # Errors
 /// What is another.
 fn judged(court: &Arc<Court>, e: &RunAdmitted) -> Result<Judged, String> {
-    let recorded = e.judgement.before_minos();
     let judged = judge_again(court, e, &e.judgement.inputs());
     let again = judged.judgement();
-    if *again == recorded && e.judgement.template.name == e.submission.template {
+    // Most were let in without a word of Minos: those are held against the record as it is.
+    let same = *again == *e.judgement || *again == e.judgement.before_minos();
+    if same && e.judgement.template.name == e.submission.template {
         return Ok(judged);
     }
+    let recorded = e.judgement.before_minos();
     let part = if again.revision != recorded.revision {
         format!("of revision {} under a law of revision {}", recorded.revision, again.revision)
     } else if again.policy != recorded.policy {

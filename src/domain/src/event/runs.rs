@@ -41,7 +41,7 @@ pub struct RunAdmitted {
     /// Who asked.
     pub origin: Origin,
     /// What was asked.
-    pub submission: Submission,
+    pub submission: Arc<Submission>,
     /// The idempotency key, and this run's position in the request that carried it.
     pub key: Option<(KeyUse, u32)>,
     /// What the judges said, and on what.
@@ -62,7 +62,7 @@ pub struct RunRejected {
     /// Who asked.
     pub origin: Origin,
     /// What was asked.
-    pub submission: Submission,
+    pub submission: Arc<Submission>,
     /// The idempotency key, and this run's position in the request that carried it.
     pub key: Option<(KeyUse, u32)>,
     /// What the judges said, and on what.

@@ -339,7 +339,7 @@ fn a_run_is_judged_again_as_it_was_admitted_under_the_law_of_today() {
     let domain::Event::RunAdmitted(admitted) = admitted else { panic!("an admission") };
     let today = Arc::new(court(ruled(&[("all", "true", Verdict::Quarantine)])));
     let case = Case::again(&today, &admitted);
-    assert_eq!(case.submission(), &admitted.submission);
+    assert_eq!(case.submission(), &*admitted.submission);
     let judged = case.conclude(&Inputs::bare(true));
     assert_eq!(judged.judgement().verdict, Verdict::Quarantine);
     assert_eq!(judged.judgement().revision, 1);

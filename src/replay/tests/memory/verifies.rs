@@ -74,7 +74,7 @@ async fn a_lie_about_what_was_decided_is_found_where_it_was_told() {
             "run.admitted",
             |event| {
                 if let Event::RunAdmitted(e) = event {
-                    Arc::make_mut(e).submission.resources.gpu = 65;
+                    Arc::make_mut(&mut Arc::make_mut(e).submission).resources.gpu = 65;
                 }
             },
             "its judgement is accept where the law says reject",
