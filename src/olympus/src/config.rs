@@ -22,8 +22,8 @@ pub use effective::Effective;
 pub use journal::Address;
 pub use read::KNOWN;
 
-/// Most runs that may wait where `TARTARUS_QUEUE_MAX` does not say: at about 2,450 bytes each in
-/// lines, registry and view it is some 2.5 GB, and at 100 placements a second almost three hours of
+/// Most runs that may wait where `TARTARUS_QUEUE_MAX` does not say: at about 2,060 bytes each in
+/// lines, registry and view it is some 2.1 GB, and at 100 placements a second almost three hours of
 /// work; whoever waits behind more should be told to come back.
 pub const DEFAULT_QUEUE_MAX: usize = 1_000_000;
 /// Time to live of a node's heartbeat where `TARTARUS_NODE_TTL` does not say: an agent beats three
