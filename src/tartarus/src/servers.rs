@@ -52,6 +52,9 @@ impl Stop {
 /// See the exit codes above.
 pub fn olympus() -> Result<u8, Failure> {
     let config = Config::of_process(Program::Olympus).map_err(|e| bad_config(&e))?;
+    // Under load all wait for a thread that waits for 2 MiB to be cleared: docs/adr/0017. Sandboxes
+    // would inherit it, and nothing is started here. A kernel without huge pages refuses.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     actix_rt::System::new().block_on(async {
         let mut stop = Stop::listen()?;
         let served = tokio::select! {

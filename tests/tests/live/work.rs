@@ -203,3 +203,18 @@ async fn many_runs_at_once_all_end_as_they_should() {
     let node = house.api.get("/v1/nodes/n1").await.json();
     assert_eq!((&node["allocated"]["cpu_milli"], &node["runs"]), (&json!(0), &json!(0)));
 }
+
+#[tokio::test]
+async fn olympus_takes_no_huge_pages_and_a_sandbox_may() {
+    let house = House::memory().await;
+    let _agent = house.agent("n1").start(&house.api).await;
+    let status = |pid| std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    if !status(std::process::id()).contains("THP_enabled:\t1") {
+        // A kernel without them, or a caller that has turned them off for all.
+        return;
+    }
+    assert!(status(house.olympus.process.pid()).contains("THP_enabled:\t0"));
+    let run = id(&house.api.submit_command(&["grep", "THP_enabled", "/proc/self/status"]).await);
+    house.api.ended(&run).await;
+    assert_eq!(house.api.output(&run, "stdout").await, "THP_enabled:\t1\n");
+}
