@@ -148,7 +148,7 @@ impl Total {
 }
 
 /// What a run asks of the node it goes to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Placement {
     /// What the node's labels must be like.
     pub require: Selector,
@@ -158,6 +158,20 @@ pub struct Placement {
     pub isolation: BTreeSet<Box<str>>,
     /// Which of several nodes is taken.
     pub strategy: Strategy,
+}
+
+/// What is asked where nothing is.
+static NOTHING: Placement = Placement {
+    require: Selector { requirements: Vec::new() },
+    prefer: Vec::new(),
+    isolation: BTreeSet::new(),
+    strategy: Strategy::Spread,
+};
+
+impl Default for Placement {
+    fn default() -> Self {
+        NOTHING.clone()
+    }
 }
 
 impl Placement {
@@ -175,14 +189,6 @@ impl Placement {
 /// A placement that is asked for. Most ask for nothing, which takes no room.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Wishes(Option<Box<Placement>>);
-
-/// What is asked where nothing is.
-static NOTHING: Placement = Placement {
-    require: Selector { requirements: Vec::new() },
-    prefer: Vec::new(),
-    isolation: BTreeSet::new(),
-    strategy: Strategy::Spread,
-};
 
 impl Deref for Wishes {
     type Target = Placement;
