@@ -2,8 +2,8 @@
 
 use domain::Event;
 use domain::event::JournalTrimmed;
-use journal::{Chain, Cursor, Entry, Journal, MemoryJournal, catalog};
-use replay::archive::{BadSegment, decode, encode};
+use journal::{Chain, Cursor, Entry, Identity, Journal, MemoryJournal, catalog};
+use replay::archive::{ArchiveError, BadSegment, Segment, decode, encode};
 use replay::source::{Over, Unreadable};
 use replay::{Archive, Point, Snapshots, Source, state, verify};
 
@@ -73,6 +73,39 @@ async fn a_segment_that_was_changed_or_cut_off_is_found() {
     let holed = [&all[..3], &all[4..6]].concat();
     let (_, bytes) = encode(&holed).expect("entries");
     assert!(matches!(decode(&bytes), Err(BadSegment::Entry(_))));
+}
+
+#[tokio::test]
+async fn what_was_put_is_read_back_before_it_counts() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let all = entries(&journal(&day().0).await).await;
+    let holed = [&all[..3], &all[4..6]].concat();
+    let refused = archive(&dir).put(&holed).await.unwrap_err();
+    assert!(matches!(refused, ArchiveError::Bad { fault: BadSegment::Entry(_), .. }), "{refused}");
+    archive(&dir).put(&all[..3]).await.expect("archived");
+}
+
+#[tokio::test]
+async fn a_segment_is_believed_under_its_own_name_and_in_its_own_journal_alone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let all = entries(&journal(&day().0).await).await;
+    let archive = archive(&dir);
+    let (segment, _) = archive.put(&all[..3]).await.expect("archived");
+    let own = all[0].header().identity;
+    let place = |of: Identity| {
+        let name = format!("{}-{}", of.cluster, of.incarnation);
+        dir.path().join("archive").join(name)
+    };
+    let another = Identity { incarnation: own.incarnation + 1, ..own };
+    let longer = Segment { last: segment.last + 1, ..segment };
+    std::fs::create_dir(place(another)).expect("made");
+    for (of, named) in [(another, segment), (own, longer)] {
+        let from = place(own).join(segment.to_string());
+        std::fs::copy(from, place(of).join(named.to_string())).expect("copied");
+        let refused = archive.get(of, named).await.unwrap_err();
+        assert!(matches!(refused, ArchiveError::Bad { fault: BadSegment::Misnamed, .. }));
+    }
+    assert_eq!(archive.get(own, segment).await.expect("good"), all[..3]);
 }
 
 #[tokio::test]
