@@ -4,6 +4,7 @@
 //! Needs:  nothing but the program. The requests that the contract alone decides are rows of
 //!         `src/api/data/bad_requests.json`; those here need a server that has something.
 
+use std::io::{Read as _, Write as _};
 use std::sync::Mutex;
 
 use api::cases::bad_requests;
@@ -247,9 +248,9 @@ async fn broken_http_is_survived() {
 }
 
 /// Program, variables, exit code, what it says. `REDIS_ADDR` is empty unless a row sets it.
-type Start = (&'static str, &'static [(&'static str, &'static str)], i32, &'static [&'static str]);
+type Start<'a> = (&'a str, &'a [(&'a str, &'a str)], i32, &'a [&'a str]);
 
-const STARTS: &[Start] = &[
+const STARTS: &[Start<'_>] = &[
     (
         "olympus",
         &[("TARTARUS_ENV", "staging")],
@@ -435,10 +436,39 @@ fn every_bad_configuration_ends_the_start_and_says_what_to_write() {
     assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), STARTS.len(), wrong.join("\n"));
 }
 
+/// Says to every command that it loads its data.
+fn loading() -> std::io::Result<std::net::SocketAddr> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let addr = listener.local_addr()?;
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut asked = [0; 4_096];
+                while let Ok(read @ 1..) = stream.read(&mut asked) {
+                    let commands = asked[..read].iter().filter(|byte| **byte == b'*').count();
+                    let answer = "-LOADING Redis is loading the dataset in memory\r\n";
+                    if stream.write_all(answer.repeat(commands).as_bytes()).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    Ok(addr)
+}
+
+#[test]
+fn a_redis_that_answers_and_is_not_ready_is_to_be_waited_for_and_not_to_be_started() {
+    let addr = loading().expect("a port").to_string();
+    let env = [("REDIS_ADDR", &*addr), ("TARTARUS_REDIS_WAIT", "300ms")];
+    let words = [&*addr, "LOADING", "it answers, so wait for it, or raise TARTARUS_REDIS_WAIT"];
+    assert_eq!(check(&("olympus", &env, 3, &words)), None);
+}
+
 /// A program that starts nevertheless never ends: it is given this long.
 const PATIENCE: &str = "10";
 
-fn check((name, env, code, words): &Start) -> Option<String> {
+fn check((name, env, code, words): &Start<'_>) -> Option<String> {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut command = std::process::Command::new("timeout");
     command.arg(PATIENCE).arg(program::tartarus_path()).arg(name).env_clear();

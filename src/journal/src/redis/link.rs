@@ -23,8 +23,10 @@ use crate::limits::{CONNECT_TIMEOUT, REPLY_TIMEOUT};
 /// Why there is no connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum NoLink {
-    /// Nobody answers, or not yet.
+    /// Nobody answers.
     Unreachable(Arc<str>),
+    /// The server answers, and refuses for now.
+    Busy(Arc<str>),
     /// The credentials or the database are refused; one sentence.
     Configuration(String),
 }
@@ -43,7 +45,7 @@ impl Connection {
             .map_err(|error| NoLink::Configuration(error.to_string()))?
             .get_multiplexed_async_connection_with_config(&limits)
             .await
-            .map_err(|error| NoLink::Unreachable(describe(&error).into()))?;
+            .map_err(NoLink::from)?;
         let mut connection = Self(connection);
         connection.introduce(config).await?;
         Ok(connection)
@@ -81,7 +83,7 @@ impl Connection {
                         None => format!("Redis at {at} refuses {of} ({said}): correct it"),
                     })
                 } else {
-                    NoLink::Unreachable(describe(&error).into())
+                    error.into()
                 }
             })?;
         }
@@ -100,7 +102,7 @@ impl Connection {
                 "Redis at {at} refuses REDIS_DB {} ({}): choose a lower number, or raise `databases` in redis.conf",
                 config.db, describe(&error)
             )),
-            Some(_) | None => NoLink::Unreachable(describe(&error).into()),
+            Some(_) | None => error.into(),
         })?;
         Ok(())
     }
@@ -143,6 +145,13 @@ impl Connection {
             }
             result => result,
         }
+    }
+}
+
+impl From<RedisError> for NoLink {
+    fn from(error: RedisError) -> Self {
+        let said = describe(&error).into();
+        if is_passing(&error) { Self::Busy(said) } else { Self::Unreachable(said) }
     }
 }
 

@@ -118,6 +118,7 @@ impl RedisJournal {
     ) -> Result<T, Trouble> {
         let mut connection = link.get(&self.config).await.map_err(|no_link| match no_link {
             NoLink::Unreachable(reason) => Trouble::Unreachable(reason),
+            NoLink::Busy(reason) => Trouble::Busy(reason),
             NoLink::Configuration(text) => Trouble::Denied(text.into()),
         })?;
         match call(&mut connection).await {

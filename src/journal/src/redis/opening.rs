@@ -162,6 +162,7 @@ impl From<NoLink> for Attempt {
     fn from(no_link: NoLink) -> Self {
         match no_link {
             NoLink::Unreachable(reason) => Self::Later(reason),
+            NoLink::Busy(reason) => Self::Busy(reason),
             NoLink::Configuration(text) => Self::Configuration(text),
         }
     }
