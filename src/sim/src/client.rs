@@ -255,8 +255,14 @@ impl Client {
         self.perform(Kind::Queue(false), Method::POST, path, None, false).await;
     }
 
-    /// Submits some runs, until it is known what came of it.
+    /// Submits some runs, most times under a key.
     pub async fn submit(&mut self, many: u32) -> Outcome {
+        let keyed = self.chance.per_mille(800);
+        self.submit_as(many, keyed).await
+    }
+
+    /// Submits some runs: under a key it is tried again until it is known what came of it.
+    pub async fn submit_as(&mut self, many: u32, keyed: bool) -> Outcome {
         let name = format!("{}-{}", self.name, self.asked);
         let one = |client: &Self, position: u32| {
             let last_ms = client.chance.between(20, 1_500);
@@ -279,7 +285,6 @@ impl Client {
                 ("/v1/runs:batch", json!({ "runs": runs }))
             }
         };
-        let keyed = self.chance.per_mille(800);
         let outcome = self.perform(Kind::Submit(many), Method::POST, path, Some(body), keyed).await;
         if let Outcome::Done(done) = &outcome {
             self.runs.extend(done.runs.iter().map(|(run, _)| run));

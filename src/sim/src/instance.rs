@@ -379,6 +379,9 @@ async fn until_gone(url: String) {
 /// What a follower has in place of an HTTP client.
 async fn neighbour(asked: Asked) -> Result<HttpResponse, Silent> {
     let Some(world) = current() else { return Err(Silent::Away) };
+    if world.plan.planted == Some(Planted::HandOnToNobody) {
+        return Err(Silent::Away);
+    }
     let answer = world.ask(asked, true).await?;
     let mut response = HttpResponse::build(StatusCode::from_u16(answer.status).unwrap_or_default());
     for (name, value) in &answer.headers {

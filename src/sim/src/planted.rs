@@ -32,11 +32,13 @@ pub enum Planted {
     /// An entry counts as settled when the replica has all that the server at hand has, whatever that
     /// is.
     SettleAnywhere,
+    /// What a follower hands on never arrives.
+    HandOnToNobody,
 }
 
 impl Planted {
     /// All of them, with the words of the command line.
-    pub const ALL: [(&'static str, Self); 11] = [
+    pub const ALL: [(&'static str, Self); 12] = [
         ("drop-barrier", Self::DropBarrier),
         ("compare-numbers", Self::CompareNumbers),
         ("read-beyond-durable", Self::ReadBeyondDurable),
@@ -48,6 +50,7 @@ impl Planted {
         ("no-grace", Self::NoGrace),
         ("dup-is-conflict", Self::DupIsConflict),
         ("settle-anywhere", Self::SettleAnywhere),
+        ("hand-on-to-nobody", Self::HandOnToNobody),
     ];
 
     /// Turns a plan towards the faults without which the bug does no harm.
@@ -110,7 +113,7 @@ impl Planted {
                 plan.often = Often { kill_redis: 1_500, ..Often::default() };
                 plan.faults_ms = 12_000;
             }
-            Self::SkipContiguity => plan.instances = 3,
+            Self::SkipContiguity | Self::HandOnToNobody => plan.instances = 3,
             Self::ReuseToken | Self::Undetermined => {}
         }
     }

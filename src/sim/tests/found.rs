@@ -137,6 +137,11 @@ fn a_lost_reply_that_deposes_its_own_leader_is_found() {
 }
 
 #[test]
+fn a_follower_that_hands_nothing_on_is_found() {
+    found(Planted::HandOnToNobody, &["L2"]);
+}
+
+#[test]
 fn an_entry_that_counts_as_settled_where_it_is_not_is_found() {
     found(Planted::SettleAnywhere, &["S3", "S6"]);
 }

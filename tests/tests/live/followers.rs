@@ -97,6 +97,18 @@ async fn what_was_handed_on_once_is_not_handed_on_again() {
 }
 
 #[tokio::test]
+async fn what_names_the_instance_in_its_request_line_is_handed_on_too() {
+    let house = House::redis().await;
+    let other = house.another("other").start().await;
+    // A client that is told of a proxy sends the whole URL.
+    let proxy = reqwest::Proxy::http(&other.api().url).expect("a URL");
+    let client = reqwest::Client::builder().proxy(proxy).build().expect("a client");
+    let submission = client.post("http://olympus.example/v1/runs");
+    let answer = submission.json(&host(&["true"])).send().await.expect("an answer");
+    assert_eq!(answer.status(), 202, "{}", answer.text().await.unwrap_or_default());
+}
+
+#[tokio::test]
 async fn a_leader_that_stays_and_never_answers_is_not_waited_for_without_end() {
     // It keeps its key, and where it says it is somebody listens and says nothing.
     let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");

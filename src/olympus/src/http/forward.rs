@@ -16,6 +16,7 @@ use std::time::Duration;
 use actix_web::body::{BoxBody, to_bytes};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::uri::PathAndQuery;
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use api::query::SubmitQuery;
@@ -263,9 +264,11 @@ pub async fn ask(
     id: Option<&HeaderValue>,
     body: Bytes,
 ) -> Result<HttpResponse, Fault> {
+    // A client may name this instance in its request line (RFC 9112, 3.2.2), and a proxy does.
+    let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
     let mut asked = Asked {
         method: request.method().clone(),
-        url: format!("{}{}", instance.trim_end_matches('/'), request.uri()),
+        url: format!("{}{path}", instance.trim_end_matches('/')),
         headers: HeaderMap::new(),
         body,
     };
