@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use crate::limits::{LEASE_RENEW, LEASE_VALIDITY, REPLY_TIMEOUT};
-use crate::port::{Claim, Claimed, Claiming, Journal, Trouble};
+use crate::port::{Claim, Claimed, Journal, Trouble};
 
 /// How the lease is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,19 +69,19 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Asks for the key once. An earlier process of the same URL loses it at once, so that a
-    /// restart after kill -9 does not wait.
+    /// Asks for the key. An earlier process of the same URL loses it at once, so that a restart
+    /// after kill -9 does not wait.
     ///
     /// # Errors
     /// Another instance leads, or the journal could not be asked.
     pub async fn acquire(journal: Arc<dyn Journal>, claim: Claim) -> Result<Self, NotAcquired> {
-        let sent = Instant::now();
-        match in_time(journal.claim(&claim, Claiming::Acquire)).await? {
-            Claimed::Held => {
-                let state = watch::Sender::new(LeaseState::Valid { until: sent + LEASE_VALIDITY });
-                Ok(Self { journal, claim, state })
+        let taken = Self::take(journal.clone(), claim.clone(), None).await;
+        let Err(NotAcquired::Other { holder, .. }) = &taken else { return taken };
+        match holder.parse::<Claim>() {
+            Ok(earlier) if earlier.url == claim.url => {
+                Self::take(journal, claim, Some(&earlier)).await
             }
-            Claimed::Other { holder, left } => Err(NotAcquired::Other { holder, left }),
+            Ok(_) | Err(_) => taken,
         }
     }
 
@@ -95,9 +95,22 @@ impl Lease {
         gone: &Claim,
         claim: Claim,
     ) -> Result<Self, NotAcquired> {
-        // Only where the key is still that claim's: whoever took it since keeps it.
-        in_time(journal.release(gone)).await?;
-        Self::acquire(journal, claim).await
+        Self::take(journal, claim, Some(gone)).await
+    }
+
+    async fn take(
+        journal: Arc<dyn Journal>,
+        claim: Claim,
+        from: Option<&Claim>,
+    ) -> Result<Self, NotAcquired> {
+        let sent = Instant::now();
+        match in_time(journal.claim(&claim, from)).await? {
+            Claimed::Held => {
+                let state = watch::Sender::new(LeaseState::Valid { until: sent + LEASE_VALIDITY });
+                Ok(Self { journal, claim, state })
+            }
+            Claimed::Other { holder, left } => Err(NotAcquired::Other { holder, left }),
+        }
     }
 
     /// How it is, now and later. A state `Valid` whose time has passed is overdue: the journal
@@ -147,7 +160,7 @@ impl Lease {
 
     async fn renew(&self) -> (Instant, Result<Claimed, Trouble>) {
         let sent = Instant::now();
-        (sent, in_time(self.journal.claim(&self.claim, Claiming::Renew)).await)
+        (sent, in_time(self.journal.claim(&self.claim, None)).await)
     }
 
     /// Answers may come in another order than they were asked for.

@@ -82,9 +82,9 @@ pub use ids::{ChainHash, ClusterId, EntryId, Position, Receipt};
 pub use lease::{Lease, LeaseState, NotAcquired};
 pub use memory::{Fault, Faults, MemoryJournal, MemoryStore, Weather};
 pub use port::{
-    Appended, CheckError, Claim, Claimed, Claiming, Content, Durability, Expected, Heartbeat,
-    Journal, OpenError, Opened, Ops, Page, Place, PolicyOp, Projected, Promise, QueueMember,
-    QueueOp, ReadError, Refusal, Refused, Settled, Standing, Step, Trouble,
+    Appended, CheckError, Claim, Claimed, Content, Durability, Expected, Heartbeat, Journal,
+    OpenError, Opened, Ops, Page, Place, PolicyOp, Projected, Promise, QueueMember, QueueOp,
+    ReadError, Refusal, Refused, Settled, Standing, Step, Trouble,
 };
 pub use redis::{Address, RedisConfig, RedisJournal};
 pub use signature::{InstanceKey, PublicKey};

@@ -160,14 +160,14 @@ pub trait Journal: Send + Sync + fmt::Debug {
     /// bounded time.
     async fn settle(&self, appended: &Sealed) -> Settled;
 
-    /// Asks for the leader's key.
+    /// Asks for the leader's key, or renews it: it becomes this claim's where it is nobody's, or is
+    /// `from`'s. Whoever is to lose it is named, as the call may arrive late.
     ///
     /// # Errors
     /// See [`Trouble`]; whether the key was written is then unknown.
-    async fn claim(&self, claim: &Claim, how: Claiming) -> Result<Claimed, Trouble>;
+    async fn claim(&self, claim: &Claim, from: Option<&Claim>) -> Result<Claimed, Trouble>;
 
-    /// Gives the leader's key back, if it is this claim's: its holder does, or whoever found its
-    /// holder dead ([`Lease::seize`](crate::Lease::seize)).
+    /// Gives the leader's key back, if it is this claim's.
     ///
     /// # Errors
     /// See [`Trouble`].
@@ -442,15 +442,6 @@ impl FromStr for Claim {
         let boot = Uuid::try_parse(boot).map_err(|_| refused())?;
         Ok(Self { boot, url: url.into() })
     }
-}
-
-/// How the leader's key is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claiming {
-    /// At start: also takes it from an earlier process of the same URL, at once.
-    Acquire,
-    /// While leading: a newer process of the same URL keeps it.
-    Renew,
 }
 
 /// The answer to a claim.

@@ -11,9 +11,9 @@ use domain::event::JournalTrimmed;
 use domain::ids::{RunId, Sequence, Timestamp};
 use journal::limits::TRIM_STEP;
 use journal::{
-    Appended, Chain, Claim, Claimed, Claiming, ClusterId, Content, Cursor, EntryId, Expected,
-    Heartbeat, Journal, Lease, MAX_BODY_BYTES, MemoryJournal, MemoryStore, NotAcquired, OpenError,
-    Ops, PolicyOp, Projected, QueueMember, QueueOp, ReadError, Refusal, Settled, Step, Trouble,
+    Appended, Chain, Claim, Claimed, ClusterId, Content, Cursor, EntryId, Expected, Heartbeat,
+    Journal, Lease, MAX_BODY_BYTES, MemoryJournal, MemoryStore, NotAcquired, OpenError, Ops,
+    PolicyOp, Projected, QueueMember, QueueOp, ReadError, Refusal, Settled, Step, Trouble,
 };
 use support::{RedisServer, batch, lead, read_all, seal, texts, until};
 use uuid::Uuid;
@@ -107,6 +107,7 @@ contract! {
     the_leaders_key_has_one_holder
     the_key_of_a_dead_leader_is_seized_by_one_and_no_later_key_with_it
     a_restarted_leader_takes_its_own_key_at_once_and_the_old_process_loses_it
+    a_claim_that_comes_late_takes_the_key_from_no_later_process
     heartbeats_are_listed_until_they_expire_or_are_dropped
     the_visible_queue_is_in_the_order_of_the_line
     a_step_over_a_foreign_cursor_changes_nothing
@@ -331,11 +332,12 @@ async fn the_leaders_key_has_one_holder(rig: Rig) {
     let (one, other) = (claim("http://one"), claim("http://other"));
     journal.open(None).await.unwrap();
     assert_eq!(journal.leader().await, Ok(None));
-    assert_eq!(journal.claim(&one, Claiming::Acquire).await, Ok(Claimed::Held));
-    assert_eq!(journal.claim(&one, Claiming::Renew).await, Ok(Claimed::Held));
+    assert_eq!(journal.claim(&one, None).await, Ok(Claimed::Held));
+    assert_eq!(journal.claim(&one, None).await, Ok(Claimed::Held), "renewed");
     assert_eq!(journal.leader().await, Ok(Some(one.clone())));
-    for how in [Claiming::Acquire, Claiming::Renew] {
-        match journal.claim(&other, how).await {
+    let third = claim("http://third");
+    for of in [None, Some(&third)] {
+        match journal.claim(&other, of).await {
             Ok(Claimed::Other { holder, left }) => {
                 assert_eq!(holder, one.to_string());
                 assert!(!left.is_zero() && left <= journal::limits::LEASE_TTL, "{left:?}");
@@ -346,9 +348,9 @@ async fn the_leaders_key_has_one_holder(rig: Rig) {
     journal.release(&other).await.unwrap();
     assert_eq!(journal.leader().await, Ok(Some(one.clone())), "only its holder gives it back");
     journal.release(&one).await.unwrap();
-    assert_eq!(journal.claim(&other, Claiming::Acquire).await, Ok(Claimed::Held));
+    assert_eq!(journal.claim(&other, None).await, Ok(Claimed::Held));
     rig.expire_lease().await;
-    assert_eq!(journal.claim(&one, Claiming::Renew).await, Ok(Claimed::Held));
+    assert_eq!(journal.claim(&one, None).await, Ok(Claimed::Held));
 }
 
 async fn the_key_of_a_dead_leader_is_seized_by_one_and_no_later_key_with_it(rig: Rig) {
@@ -356,7 +358,7 @@ async fn the_key_of_a_dead_leader_is_seized_by_one_and_no_later_key_with_it(rig:
     first.open(None).await.unwrap();
     second.open(None).await.unwrap();
     let dead = claim("http://dead");
-    assert_eq!(first.claim(&dead, Claiming::Acquire).await, Ok(Claimed::Held));
+    assert_eq!(first.claim(&dead, None).await, Ok(Claimed::Held));
     let (one, other) = (claim("http://one"), claim("http://other"));
     let taken = tokio::join!(
         Lease::seize(first.clone(), &dead, one.clone()),
@@ -370,22 +372,37 @@ async fn the_key_of_a_dead_leader_is_seized_by_one_and_no_later_key_with_it(rig:
     let late = Lease::seize(first.clone(), &dead, claim("http://late")).await;
     assert!(matches!(late, Err(NotAcquired::Other { .. })), "{late:?}");
     assert_eq!(second.leader().await, Ok(Some(winner)), "nobody else's key was taken");
-    let renewed = first.claim(&dead, Claiming::Renew).await;
+    let renewed = first.claim(&dead, None).await;
     assert!(matches!(renewed, Ok(Claimed::Other { .. })), "if it lives, it hears: {renewed:?}");
 }
 
 async fn a_restarted_leader_takes_its_own_key_at_once_and_the_old_process_loses_it(rig: Rig) {
     let journal = rig.journal();
     journal.open(None).await.unwrap();
+    let acquire = |claim: &Claim| Lease::acquire(journal.clone(), claim.clone());
     let (old, new) = (claim("http://same"), claim("http://same"));
-    assert_eq!(journal.claim(&old, Claiming::Acquire).await, Ok(Claimed::Held));
-    assert_eq!(journal.claim(&new, Claiming::Acquire).await, Ok(Claimed::Held));
-    let renewed = journal.claim(&old, Claiming::Renew).await;
+    acquire(&old).await.unwrap();
+    acquire(&new).await.unwrap();
+    let renewed = journal.claim(&old, None).await;
     assert!(matches!(renewed, Ok(Claimed::Other { .. })), "{renewed:?}");
     assert_eq!(journal.leader().await, Ok(Some(new)));
-    let longer = claim("http://same/longer");
-    let claimed = journal.claim(&longer, Claiming::Acquire).await;
-    assert!(matches!(claimed, Ok(Claimed::Other { .. })), "the whole URL counts: {claimed:?}");
+    let longer = acquire(&claim("http://same/longer")).await;
+    assert!(matches!(longer, Err(NotAcquired::Other { .. })), "the whole URL counts: {longer:?}");
+}
+
+async fn a_claim_that_comes_late_takes_the_key_from_no_later_process(rig: Rig) {
+    let journal = rig.journal();
+    journal.open(None).await.unwrap();
+    let [first, second, third] = ["http://same"; 3].map(claim);
+    Lease::acquire(journal.clone(), first.clone()).await.unwrap();
+    Lease::acquire(journal.clone(), second.clone()).await.unwrap();
+    Lease::acquire(journal.clone(), third.clone()).await.unwrap();
+    // What the second one asked for, delivered again when the third one leads.
+    for of in [None, Some(&first)] {
+        let late = journal.claim(&second, of).await;
+        assert!(matches!(late, Ok(Claimed::Other { .. })), "{late:?}");
+    }
+    assert_eq!(journal.leader().await, Ok(Some(third)));
 }
 
 async fn heartbeats_are_listed_until_they_expire_or_are_dropped(rig: Rig) {

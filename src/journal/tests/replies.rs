@@ -6,8 +6,8 @@ mod support;
 use std::time::Duration;
 
 use journal::{
-    Appended, Chain, Claim, Claimed, Claiming, Journal, Opened, RedisJournal, Refusal, Refused,
-    Trouble, Writer,
+    Appended, Chain, Claim, Claimed, Journal, Opened, RedisJournal, Refusal, Refused, Trouble,
+    Writer,
 };
 use redis::Value;
 use support::{RedisServer, lead, read_all, seal, texts, until};
@@ -364,13 +364,13 @@ async fn a_leaders_key_that_somebodys_hand_made_stay_expires_again() {
     let given = given(FLEETING).await;
     let claim = |url: &str| Claim { boot: uuid::Uuid::new_v4(), url: url.into() };
     let (gone, next) = (claim("http://gone"), claim("http://next"));
-    assert_eq!(given.journal.claim(&gone, Claiming::Acquire).await, Ok(Claimed::Held));
+    assert_eq!(given.journal.claim(&gone, None).await, Ok(Claimed::Held));
     given.server.raw(&["PERSIST", "tartarus:leader"]).await;
-    let claimed = given.journal.claim(&next, Claiming::Acquire).await;
+    let claimed = given.journal.claim(&next, None).await;
     let Ok(Claimed::Other { left, .. }) = claimed else { panic!("{claimed:?}") };
     assert_eq!(left, journal::limits::LEASE_TTL, "its holder has that long to renew it");
     until("the key to expire", async || {
-        given.journal.claim(&next, Claiming::Acquire).await == Ok(Claimed::Held)
+        given.journal.claim(&next, None).await == Ok(Claimed::Held)
     })
     .await;
 }

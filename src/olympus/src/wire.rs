@@ -5,8 +5,9 @@
 //! Says:   that a leader is gone: the address had answered as the leader, that connection ended, and
 //!         the same address then refused two others.
 //! Never:  takes silence, a name that is not resolved, or an address that never answered for a death:
-//!         the key's own time is for those. Believes twice that the same process is gone, so that a
-//!         proxy that comes and goes in front of living leaders makes no duel of them.
+//!         the key's own time is for those. Believes a death for longer than that, or twice that the
+//!         same process is gone, so that a proxy that comes and goes in front of living leaders makes
+//!         no duel of them.
 //! Fails:  a URL that is not plain `http://` is not watched: what ends there is not the leader.
 //! Proof:  the tests below, `tests/tests/faults` F01.
 
@@ -25,6 +26,7 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use journal::Claim;
+use journal::limits::LEASE_TTL;
 use reqwest::Url;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
@@ -51,7 +53,8 @@ pub struct Watch {
     own_url: String,
     on: Option<Claim>,
     wire: BoxFuture<'static, ()>,
-    gone: bool,
+    /// Since when it is.
+    gone: Option<Instant>,
     /// Processes whose key was taken once.
     seized: BTreeSet<Uuid>,
 }
@@ -68,7 +71,7 @@ impl Watch {
     pub fn new(until_gone: UntilGone, own_url: &str) -> Self {
         let wire = Box::pin(std::future::pending());
         let (on, own_url) = (None, own_url.to_owned());
-        Self { until_gone, own_url, on, wire, gone: false, seized: BTreeSet::new() }
+        Self { until_gone, own_url, on, wire, gone: None, seized: BTreeSet::new() }
     }
 
     /// Watches the holder of the leader's key from now on, if it does not yet.
@@ -77,7 +80,7 @@ impl Watch {
         if self.on == holder {
             return;
         }
-        self.gone = false;
+        self.gone = None;
         self.wire = match &holder {
             Some(claim) if claim.url != self.own_url && !self.seized.contains(&claim.boot) => {
                 (self.until_gone)(&claim.url)
@@ -91,17 +94,21 @@ impl Watch {
     pub async fn until_gone(&mut self) {
         self.wire.as_mut().await;
         self.wire = Box::pin(std::future::pending());
-        self.gone = true;
+        self.gone = Some(Instant::now());
     }
 
-    /// The process that was watched, if it is gone.
-    pub fn gone(&self) -> Option<&Claim> {
-        self.on.as_ref().filter(|_| self.gone)
+    /// The process that was watched, if it is gone. Not for longer than its key would live: that has
+    /// expired by then, or somebody who lives has renewed it.
+    pub fn gone(&mut self) -> Option<&Claim> {
+        if self.gone?.elapsed() >= LEASE_TTL {
+            self.settle();
+        }
+        self.on.as_ref().filter(|_| self.gone.is_some())
     }
 
     /// Its key was taken, or it proved alive: neither is tried a second time.
     pub fn settle(&mut self) {
-        if std::mem::take(&mut self.gone)
+        if self.gone.take().is_some()
             && let Some(claim) = self.on.take()
         {
             self.seized.insert(claim.boot);

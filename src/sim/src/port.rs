@@ -11,9 +11,9 @@ use domain::Event;
 use futures_util::FutureExt as _;
 use journal::limits::REPLY_TIMEOUT;
 use journal::{
-    Appended, CheckError, Claim, Claimed, Claiming, Content, Cursor, EntryId, Expected, Heartbeat,
-    Journal, MemoryJournal, MemoryStore, OpenError, Opened, Page, Place, Projected, ReadError,
-    Sealed, Settled, Step, Tail, Trouble, catalog,
+    Appended, CheckError, Claim, Claimed, Content, Cursor, EntryId, Expected, Heartbeat, Journal,
+    MemoryJournal, MemoryStore, OpenError, Opened, Page, Place, Projected, ReadError, Sealed,
+    Settled, Step, Tail, Trouble, catalog,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -253,9 +253,10 @@ impl Journal for SimJournal {
         settled.await.unwrap_or_else(|lost| Settled::NotYet(format!("{lost:?}").into()))
     }
 
-    async fn claim(&self, claim: &Claim, how: Claiming) -> Result<Claimed, Trouble> {
-        let claim = claim.clone();
-        let claimed = self.call("claim", move |memory| now(memory.claim(&claim, how))).await;
+    async fn claim(&self, claim: &Claim, from: Option<&Claim>) -> Result<Claimed, Trouble> {
+        let (claim, from) = (claim.clone(), from.cloned());
+        let claimed =
+            self.call("claim", move |memory| now(memory.claim(&claim, from.as_ref()))).await;
         claimed.unwrap_or_else(|lost| Err(trouble(lost)))
     }
 

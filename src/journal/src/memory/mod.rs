@@ -28,9 +28,8 @@ use crate::entry::{Entry, Identity};
 use crate::ids::{ClusterId, EntryId};
 use crate::limits::{LEASE_TTL, TRIM_STEP};
 use crate::port::{
-    Appended, CheckError, Claim, Claimed, Claiming, Content, Expected, Heartbeat, Journal,
-    OpenError, Opened, Ops, Place, PolicyOp, Projected, Promise, QueueOp, Refusal, Refused,
-    Settled, Step, Trouble,
+    Appended, CheckError, Claim, Claimed, Content, Expected, Heartbeat, Journal, OpenError, Opened,
+    Ops, Place, PolicyOp, Projected, Promise, QueueOp, Refusal, Refused, Settled, Step, Trouble,
 };
 
 /// See the [module](self).
@@ -249,26 +248,21 @@ impl Journal for MemoryJournal {
         Settled::Durable
     }
 
-    async fn claim(&self, claim: &Claim, how: Claiming) -> Result<Claimed, Trouble> {
+    async fn claim(&self, claim: &Claim, from: Option<&Claim>) -> Result<Claimed, Trouble> {
         if self.faults.is_claim_silent() {
             return std::future::pending().await;
         }
         let mut state = self.reach_to_write()?;
         let now = Instant::now();
-        let mine = (claim.clone(), now + LEASE_TTL);
-        match &state.lease {
-            Some((held, until)) if *until > now && held != claim => {
-                if how == Claiming::Acquire && held.url == claim.url {
-                    state.lease = Some(mine);
-                    return Ok(Claimed::Held);
-                }
-                Ok(Claimed::Other { holder: held.to_string(), left: *until - now })
-            }
-            Some(_) | None => {
-                state.lease = Some(mine);
-                Ok(Claimed::Held)
-            }
+        if let Some((held, until)) = &state.lease
+            && *until > now
+            && held != claim
+            && Some(held) != from
+        {
+            return Ok(Claimed::Other { holder: held.to_string(), left: *until - now });
         }
+        state.lease = Some((claim.clone(), now + LEASE_TTL));
+        Ok(Claimed::Held)
     }
 
     async fn release(&self, claim: &Claim) -> Result<(), Trouble> {

@@ -51,8 +51,8 @@ use crate::entry::Identity;
 use crate::ids::EntryId;
 use crate::limits::{LEASE_TTL, TRIM_STEP};
 use crate::port::{
-    Appended, CheckError, Claim, Claimed, Claiming, Content, Expected, Heartbeat, Journal,
-    OpenError, Opened, Place, Projected, Refusal, Settled, Standing, Step, Trouble,
+    Appended, CheckError, Claim, Claimed, Content, Expected, Heartbeat, Journal, OpenError, Opened,
+    Place, Projected, Refusal, Settled, Standing, Step, Trouble,
 };
 
 /// Pause between two tries at start.
@@ -353,13 +353,10 @@ impl Journal for RedisJournal {
         Some(Arc::new(Self { replicas: self.replicas.clone(), ..other }))
     }
 
-    async fn claim(&self, claim: &Claim, how: Claiming) -> Result<Claimed, Trouble> {
+    async fn claim(&self, claim: &Claim, from: Option<&Claim>) -> Result<Claimed, Trouble> {
         let (me, ttl) = (claim.to_string(), LEASE_TTL.as_millis().to_string());
-        let how = match how {
-            Claiming::Acquire => "acquire",
-            Claiming::Renew => "renew",
-        };
-        let args = [me.as_bytes(), claim.url.as_bytes(), ttl.as_bytes(), how.as_bytes()];
+        let loses = from.map(Claim::to_string).unwrap_or_default();
+        let args = [me.as_bytes(), ttl.as_bytes(), loses.as_bytes()];
         let reply = self
             .call(&self.calls, async |to| {
                 to.run(&scripts::CLAIM, &[&self.keys.leader], &args).await

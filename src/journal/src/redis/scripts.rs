@@ -125,29 +125,24 @@ end
 ",
 );
 
-/// Asks for the leader's key. Key: leader. Arguments: claim, its url, time to live in ms, whether
-/// an earlier process of that url loses it. A key that somebody's hand made stay for ever expires
-/// again: its holder may be gone.
+/// Asks for the leader's key. Key: leader. Arguments: claim, time to live in ms, the claim that loses
+/// it (empty: none). A key that somebody's hand made stay for ever expires again: its holder may be
+/// gone.
+///
+/// Who is to lose it is named, so that a claim which arrives late, when another has taken the key
+/// since, takes it from nobody.
 pub(super) static CLAIM: Lua = Lua::new(
     "#!lua
 local held = redis.call('GET', KEYS[1])
-if held == ARGV[1] then
-  redis.call('PEXPIRE', KEYS[1], ARGV[3])
-  return {'HELD'}
-end
-if held then
-  local space = string.find(held, ' ', 1, true)
-  local same_url = space and string.sub(held, space + 1) == ARGV[2]
-  if not (same_url and ARGV[4] == 'acquire') then
-    local left = redis.call('PTTL', KEYS[1])
-    if left < 0 then
-      redis.call('PEXPIRE', KEYS[1], ARGV[3])
-      left = ARGV[3]
-    end
-    return {'OTHER', held, tostring(left)}
+if held and held ~= ARGV[1] and held ~= ARGV[3] then
+  local left = redis.call('PTTL', KEYS[1])
+  if left < 0 then
+    redis.call('PEXPIRE', KEYS[1], ARGV[2])
+    left = ARGV[2]
   end
+  return {'OTHER', held, tostring(left)}
 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return {'HELD'}
 ",
 );

@@ -191,7 +191,7 @@ mod tests {
     use domain::World;
     use domain::event::SnapshotTaken;
     use domain::ids::Timestamp;
-    use journal::{Appended, Chain, Claim, Claiming, MemoryJournal, Tail};
+    use journal::{Appended, Chain, Claim, MemoryJournal, Tail};
     use replay::Snapshots;
     use replay::snapshot::encode;
     use uuid::Uuid;
@@ -266,7 +266,7 @@ mod tests {
             let dir = tempfile::tempdir().expect("a directory");
             let keeping = keeping(dir.path());
             let claim = Claim { boot: Uuid::new_v4(), url: lender(lent) };
-            journal.claim(&claim, Claiming::Acquire).await.expect("the key");
+            journal.claim(&claim, None).await.expect("the key");
             let fetched = fetch(&keeping, &journal, &AtomicBool::new(false)).await;
             journal.release(&claim).await.expect("given back");
             let there = keeping.snapshots.list().expect("a directory");

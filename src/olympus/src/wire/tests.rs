@@ -150,7 +150,7 @@ fn only_a_url_that_leads_to_the_process_itself_is_watched() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_process_is_taken_for_gone_once_and_never_again() {
     let mut watch = Watch::new(Arc::new(|_| Box::pin(std::future::ready(()))), "http://me");
     let holder = |url: &str| Claim { boot: Uuid::new_v4(), url: url.into() };
@@ -168,6 +168,13 @@ async fn a_process_is_taken_for_gone_once_and_never_again() {
     assert!(!dies(&one).await, "it was taken for gone, and is there");
     assert!(dies(&holder("http://one")).await, "another process");
     assert!(!dies(&me).await, "this one knows about itself");
+    let late = holder("http://late");
+    watch.watch(&late.to_string());
+    watch.until_gone().await;
+    tokio::time::advance(LEASE_TTL).await;
+    assert_eq!(watch.gone(), None, "who has its key still has renewed it");
+    watch.watch(&late.to_string());
+    assert!(timeout(Duration::ZERO, watch.until_gone()).await.is_err(), "and is there");
     watch.watch("what an operator wrote into the key");
     assert!(timeout(Duration::ZERO, watch.until_gone()).await.is_err());
 }
