@@ -24,7 +24,7 @@ impl Api {
     /// # Panics
     /// No client can be made.
     pub fn new(url: &str) -> Self {
-        let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build();
+        let client = tls::plain_http().timeout(TIMEOUT).no_proxy().build();
         Self { url: url.to_owned(), client: client.expect("a client"), token: None }
     }
 

@@ -7,6 +7,7 @@
 
 pub mod cli;
 pub mod dice;
+pub mod front;
 pub mod house;
 pub mod http;
 pub mod judge;

@@ -48,17 +48,21 @@ const LINKS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("sandbox", &[]),
     ("secret", &[]),
+    ("tls", &[]),
     ("journal", &["domain", "secret"]),
     ("api", &["domain"]),
-    ("client", &["api"]),
-    ("agent", &["api", "domain", "sandbox", "secret"]),
+    ("client", &["api", "tls"]),
+    ("agent", &["api", "domain", "sandbox", "secret", "tls"]),
     ("olympus-actors", &["domain", "journal"]),
-    ("replay", &["api", "domain", "journal"]),
-    ("olympus", &["api", "domain", "journal", "olympus-actors", "replay", "secret"]),
-    ("tartarus", &["agent", "api", "client", "domain", "olympus", "replay", "sandbox", "secret"]),
+    ("replay", &["api", "domain", "journal", "tls"]),
+    ("olympus", &["api", "domain", "journal", "olympus-actors", "replay", "secret", "tls"]),
+    (
+        "tartarus",
+        &["agent", "api", "client", "domain", "olympus", "replay", "sandbox", "secret", "tls"],
+    ),
     ("bench", &["api", "domain", "journal", "olympus", "replay", "sandbox"]),
     ("sim", &["agent", "api", "domain", "journal", "olympus", "olympus-actors"]),
-    ("tests", &["api"]),
+    ("tests", &["api", "tls"]),
 ];
 
 /// What the law may link. A clock, dice, a socket or an executor would make replay a guess.

@@ -26,11 +26,12 @@ mod tests;
 pub use labels::odd_labels;
 
 /// Every variable an agent reads.
-pub const VARIABLES: [&str; 19] = [
+pub const VARIABLES: [&str; 20] = [
     "TARTARUS_ENV",
     "TARTARUS_ADDR",
     "TARTARUS_TOKEN",
     "TARTARUS_TOKEN_FILE",
+    tls::CA_FILE,
     "REDIS_ADDR",
     "REDIS_DB",
     "REDIS_USERNAME",

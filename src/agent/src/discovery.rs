@@ -49,9 +49,10 @@ pub struct Redis {
     pub prefix: String,
 }
 
-/// `http://host:port`: the only form so far.
+/// `http://host:port` or `https://host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Url {
+    encrypted: bool,
     host: String,
     port: u16,
 }
@@ -98,24 +99,16 @@ impl fmt::Display for Urls {
 
 /// What is wrong with a URL, to follow the URL in a sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotUrl {
-    /// Encrypted connections are left to a proxy.
-    #[error(
-        "asks for TLS, which this version does not speak: use http:// and a tunnel or a proxy on this host"
-    )]
-    Tls,
-    /// Anything else.
-    #[error(
-        "is no URL of Olympus: write it like \"http://127.0.0.1:8080\", or several with commas between"
-    )]
-    Form,
-}
+#[error(
+    "is no URL of Olympus: write it like \"http://127.0.0.1:8080\", or several with commas between"
+)]
+pub struct NotUrl;
 
 impl Url {
     /// Where Olympus listens when nobody says otherwise.
     #[must_use]
     pub fn local() -> Self {
-        Self { host: "127.0.0.1".into(), port: 8080 }
+        Self { encrypted: false, host: "127.0.0.1".into(), port: 8080 }
     }
 
     /// Host and port, as a socket wants them.
@@ -124,10 +117,16 @@ impl Url {
         (self.host.trim_start_matches('[').trim_end_matches(']'), self.port)
     }
 
+    /// Whether it is spoken to over TLS.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.encrypted
+    }
+
     /// The same place, over a WebSocket.
     #[must_use]
     pub fn websocket(&self, path: &str) -> String {
-        format!("ws://{}:{}{path}", self.host, self.port)
+        let scheme = if self.encrypted { "wss" } else { "ws" };
+        format!("{scheme}://{}:{}{path}", self.host, self.port)
     }
 }
 
@@ -135,30 +134,31 @@ impl FromStr for Url {
     type Err = NotUrl;
 
     fn from_str(text: &str) -> Result<Self, NotUrl> {
-        let uri: Uri = text.trim().parse().map_err(|_| NotUrl::Form)?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(NotUrl::Tls),
-            _ => return Err(NotUrl::Form),
-        }
-        let authority = uri.authority().ok_or(NotUrl::Form)?;
+        let uri: Uri = text.trim().parse().map_err(|_| NotUrl)?;
+        let (encrypted, usual_port) = match uri.scheme_str() {
+            Some("http") => (false, 80),
+            Some("https") => (true, 443),
+            _ => return Err(NotUrl),
+        };
+        let authority = uri.authority().ok_or(NotUrl)?;
         let bare = uri.path().trim_end_matches('/').is_empty() && uri.query().is_none();
         if !bare || authority.as_str().contains('@') || authority.host().is_empty() {
-            return Err(NotUrl::Form);
+            return Err(NotUrl);
         }
         // A port that is too large reads as none.
         let port = match authority.port_u16() {
             Some(port) => port,
-            None if authority.as_str() == authority.host() => 80,
-            None => return Err(NotUrl::Form),
+            None if authority.as_str() == authority.host() => usual_port,
+            None => return Err(NotUrl),
         };
-        Ok(Self { host: authority.host().to_owned(), port })
+        Ok(Self { encrypted, host: authority.host().to_owned(), port })
     }
 }
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}:{}", self.host, self.port)
+        let scheme = if self.encrypted { "https" } else { "http" };
+        write!(f, "{scheme}://{}:{}", self.host, self.port)
     }
 }
 
@@ -316,11 +316,12 @@ mod tests {
         check(" http://olympus:8080/ ", Ok("http://olympus:8080"));
         check("http://olympus", Ok("http://olympus:80"));
         check("http://[::1]:8080", Ok("http://[::1]:8080"));
-        check("https://olympus:8080", Err(NotUrl::Tls));
+        check("https://olympus:8443", Ok("https://olympus:8443"));
+        check("https://olympus", Ok("https://olympus:443"));
         for bad in ["", "olympus:8080", "redis://a:1", "http://", "http://a:99999", "http://a/v1"] {
-            check(bad, Err(NotUrl::Form));
+            check(bad, Err(NotUrl));
         }
-        check("http://user@a:1", Err(NotUrl::Form));
+        check("http://user@a:1", Err(NotUrl));
     }
 
     #[test]
@@ -333,7 +334,7 @@ mod tests {
         let more: Vec<bool> = (1..=4).map(|tried| find.has_another(tried)).collect();
         assert_eq!(more, [true, true, false, true], "a pause when all were tried");
         for bad in ["", ",", "http://a:1,", "http://a:1,b:2"] {
-            assert_eq!(bad.parse::<Urls>(), Err(NotUrl::Form), "{bad}");
+            assert_eq!(bad.parse::<Urls>(), Err(NotUrl), "{bad}");
         }
     }
 

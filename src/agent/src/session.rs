@@ -13,6 +13,7 @@ use api::session::{FromAgent, MAX_FRAME_BYTES, PATH, ToAgent};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use secret::Secret;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -94,12 +95,18 @@ impl NoConnection {
     }
 }
 
+/// A connection, encrypted or not.
+type Stream = Box<dyn Bytes>;
+
+trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
+
 /// An open connection.
 pub(crate) struct Link {
     pub(crate) url: Url,
     frames: mpsc::UnboundedSender<Message>,
     writer: JoinHandle<()>,
-    incoming: SplitStream<WebSocketStream<TcpStream>>,
+    incoming: SplitStream<WebSocketStream<Stream>>,
 }
 
 /// Finds Olympus (or takes `hint`) and opens a connection.
@@ -122,12 +129,19 @@ pub(crate) async fn connect(
 async fn open(url: Url, token: Option<Bearer>) -> Result<Link, NoConnection> {
     let unreachable = |error: std::io::Error| NoConnection::Unreachable {
         url: url.clone(),
-        reason: error.to_string(),
+        reason: match tls::advice(&error) {
+            Some(advice) => format!("{error}; {advice}"),
+            None => error.to_string(),
+        },
     };
     let answered = |reason: String| NoConnection::Answered { url: url.clone(), reason };
     let stream = TcpStream::connect(url.socket()).await.map_err(unreachable)?;
     // A chunk must not wait for the acknowledgement of the one before.
     stream.set_nodelay(true).map_err(unreachable)?;
+    let stream: Stream = match url.is_encrypted() {
+        true => Box::new(tls::connect(url.socket().0, stream).await.map_err(unreachable)?),
+        false => Box::new(stream),
+    };
     let mut request =
         url.websocket(PATH).into_client_request().map_err(|error| answered(error.to_string()))?;
     if let Some(Bearer { token, name }) = &token {
@@ -162,7 +176,7 @@ async fn open(url: Url, token: Option<Bearer>) -> Result<Link, NoConnection> {
 }
 
 async fn write(
-    mut sink: SplitSink<WebSocketStream<TcpStream>, Message>,
+    mut sink: SplitSink<WebSocketStream<Stream>, Message>,
     mut outgoing: mpsc::UnboundedReceiver<Message>,
 ) {
     while let Some(frame) = outgoing.recv().await {

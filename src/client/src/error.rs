@@ -16,15 +16,6 @@ pub enum BadAddress {
         /// What was given.
         given: String,
     },
-    /// It asks for TLS.
-    #[error(
-        "{given:?} asks for TLS, which this program does not speak: give an \"http://\" address, \
-         of a proxy on this machine or within a private network"
-    )]
-    Tls {
-        /// What was given.
-        given: String,
-    },
     /// The token has characters that no header can carry.
     #[error("TARTARUS_TOKEN has characters that a header can't carry: give it in visible ASCII")]
     Token,

@@ -47,7 +47,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Olympus at an address (`http://host:port`, or `host:port`), or at several with commas between,
+    /// Olympus at an address (`http://host:port`, `https://host`, or `host:port`), or at several with commas between,
     /// of which any may answer; with a bearer token where it asks for one. Connects at the first
     /// call, and goes to the next address where one can't be reached.
     ///
@@ -62,7 +62,9 @@ impl Client {
             value.set_sensitive(true);
             always.insert(AUTHORIZATION, value);
         }
-        let http = reqwest::Client::builder()
+        let encrypted = bases.iter().any(|base| base.scheme() == "https");
+        let http = if encrypted { tls::http() } else { tls::plain_http() };
+        let http = http
             .default_headers(always)
             .user_agent(concat!("tartarus/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
@@ -225,11 +227,14 @@ impl Client {
         if error.is_connect() {
             let all: Vec<&str> =
                 self.bases.iter().map(|base| base.as_str().trim_end_matches('/')).collect();
-            let message = format!(
-                "cannot reach Olympus at {}: start it with `tartarus dev`, or set TARTARUS_ADDR to \
-                 where it is",
-                all.join(" or ")
-            );
+            let all = all.join(" or ");
+            let message = match tls::advice(&error) {
+                Some(advice) => format!("Olympus at {all} is not believed: {advice}"),
+                None => format!(
+                    "cannot reach Olympus at {all}: start it with `tartarus dev`, or set \
+                     TARTARUS_ADDR to where it is"
+                ),
+            };
             return Error::Unavailable { message, retry_after: None, source: Some(error.into()) };
         }
         let message = if error.is_timeout() {
@@ -295,9 +300,10 @@ fn foreign(status: StatusCode) -> Problem {
     Problem::new(status.as_u16(), api::problem::code::INTERNAL, detail)
 }
 
-/// Puts another host and port into a URL of this client.
+/// Puts another scheme, host and port into a URL of this client.
 fn move_to(url: &mut Url, base: &Url) {
-    // Both are http URLs with a host, which take any other's.
+    // Both are URLs of HTTP with a host, which take any other's.
+    let _ = url.set_scheme(base.scheme());
     let _ = url.set_host(base.host_str());
     let _ = url.set_port(base.port());
 }
@@ -308,8 +314,7 @@ fn parse_addr(addr: &str) -> Result<Url, BadAddress> {
     let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let url = Url::parse(&full).map_err(|_| form())?;
     match url.scheme() {
-        "http" => {}
-        "https" => return Err(BadAddress::Tls { given: addr.to_owned() }),
+        "http" | "https" => {}
         _ => return Err(form()),
     }
     let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
@@ -327,6 +332,7 @@ mod tests {
             ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
             ("127.0.0.1:8080", "http://127.0.0.1:8080"),
             ("http://olympus:8080/", "http://olympus:8080"),
+            ("https://olympus", "https://olympus"),
             ("[::1]:8080", "http://[::1]:8080"),
             ("localhost", "http://localhost"),
             ("a:1,http://b:2", "http://a:1"),
@@ -352,8 +358,6 @@ mod tests {
             let error = Client::new(given, None).map(drop).unwrap_err();
             assert!(matches!(error, BadAddress::Form { .. }), "{given}");
         }
-        let tls = Client::new("https://olympus", None).map(drop).unwrap_err();
-        assert_eq!(tls, BadAddress::Tls { given: "https://olympus".to_owned() });
         let token = Client::new("http://a:1", Some("line\nbreak")).map(drop).unwrap_err();
         assert_eq!(token, BadAddress::Token);
     }

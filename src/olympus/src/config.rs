@@ -180,6 +180,8 @@ pub struct Config {
     pub durability: Setting<Option<Durability>>,
     /// `TARTARUS_LISTEN_ADDR`, as `host:port`; port 0 picks a free one.
     pub listen_addr: Setting<String>,
+    /// `TARTARUS_TLS_CERT_FILE` and `TARTARUS_TLS_KEY_FILE`; without them it speaks plain HTTP.
+    pub tls: Setting<Option<(PathBuf, PathBuf)>>,
     /// `TARTARUS_ADVERTISE_URL`, without a slash at its end; none advertises the bound address.
     pub advertise_url: Setting<Option<String>>,
     /// `TARTARUS_DATA_DIR`.

@@ -23,7 +23,7 @@ const ANSWER_MAX: usize = 16 << 10;
 const IDLE: Duration = Duration::from_secs(20);
 
 thread_local! {
-    static CLIENT: Option<Client> = Client::builder()
+    static CLIENT: Option<Client> = tls::http()
         .user_agent(concat!("tartarus-olympus/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
@@ -49,6 +49,7 @@ pub async fn ask(judge: &ExternalJudge, question: Bytes, until: Instant) -> Exte
     let outcome = match timeout_at(until, asking).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(error)) => {
+            tls::complain(&judge.url, &error);
             log::debug!(judge = *judge.name, error:% = error; "a judge can't be reached");
             ExternalOutcome::Unreachable
         }

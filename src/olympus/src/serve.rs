@@ -10,6 +10,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::web;
 use domain::Law;
@@ -21,6 +22,7 @@ use olympus_actors::dice::Dice;
 use olympus_actors::registry::Limits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use secret::Secret;
+use tls::Proof;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -36,6 +38,10 @@ use crate::past::Pasts;
 use crate::presence;
 use crate::threads::Threads;
 use crate::wire;
+
+/// How often the certificate is read again: it is two small files, and who renews one looks whether it
+/// is in use.
+const RENEW_EVERY: Duration = Duration::from_secs(10);
 
 /// Why a start ended. Supervisors tell the exit codes apart: `docs/operations.md`, watching.
 #[derive(Debug, thiserror::Error)]
@@ -129,6 +135,12 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
     let lock = lock(&dir)?;
     let (key, made) = instance_key::load_or_make(&dir)?;
     log::info!(public_key:% = key.public(), made; "sign checkpoints");
+    let proof = match &*config.tls {
+        Some((cert, key)) => {
+            Some(Proof::of(cert, key).map_err(|error| StartError::Machine(error.to_string()))?)
+        }
+        None => None,
+    };
     let journal = journal(&config);
     let expected = expected(&config, &dir)?;
     let opened = journal.open(expected.as_ref()).await?;
@@ -171,7 +183,7 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
         journal,
         url: url.clone(),
         boot: Uuid::new_v4(),
-        until_gone: wire::tcp(),
+        until_gone: wire::tcp(proof.is_some()),
         limits: Limits { queue_max: *config.queue_max },
         node_ttl: *config.node_ttl,
         output: output.clone(),
@@ -214,10 +226,14 @@ pub async fn serve(config: Config) -> Result<Served, StartError> {
         standing,
         stopped.clone(),
     ));
-    let server = http::serve(listener, state.clone(), cores)
+    let encryption = proof.as_ref().map(Proof::config);
+    let server = http::serve(listener, encryption, state.clone(), cores)
         .map_err(|error| StartError::Machine(format!("the server can't be started: {error}")))?;
     let handle = server.handle();
     actix_rt::spawn(server);
+    if let Some(proof) = proof {
+        actix_rt::spawn(renew(proof, stopped.clone()));
+    }
     let alive = presence::keep(plan.journal.clone(), plan.boot, url.clone(), stopped.clone());
     actix_rt::spawn(alive);
     let leading = {
@@ -236,16 +252,42 @@ fn advertised(config: &Config, bound: SocketAddr) -> String {
     if let Some(url) = &config.advertise_url.value {
         return url.clone();
     }
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
     if !bound.ip().is_unspecified() {
-        return format!("http://{bound}");
+        return format!("{scheme}://{bound}");
     }
-    let url = format!("http://127.0.0.1:{}", bound.port());
+    let url = format!("{scheme}://127.0.0.1:{}", bound.port());
     log::warn!(
         url = url.as_str();
         "agents and clients on other machines can't reach the advertised address: set \
          TARTARUS_ADVERTISE_URL"
     );
     url
+}
+
+/// Reads the certificate again until this instance stops: whoever renews it puts it in the same place.
+async fn renew(proof: Arc<Proof>, mut stop: watch::Receiver<bool>) {
+    let mut bad = None;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(RENEW_EVERY) => {}
+            _ = stop.changed() => return,
+        }
+        match proof.renew() {
+            Ok(is_new) => {
+                if is_new {
+                    log::info!("use the renewed certificate");
+                }
+                bad = None;
+            }
+            Err(error) => {
+                if bad.as_ref() != Some(&error) {
+                    log::warn!(error:%; "could not renew the certificate: the one before stays in use");
+                }
+                bad = Some(error);
+            }
+        }
+    }
 }
 
 fn journal(config: &Config) -> Arc<dyn Journal> {

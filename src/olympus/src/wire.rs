@@ -8,7 +8,9 @@
 //!         the key's own time is for those. Believes a death for longer than that, or twice that the
 //!         same process is gone, so that a proxy that comes and goes in front of living leaders makes
 //!         no duel of them.
-//! Fails:  a URL that is not plain `http://` is not watched: what ends there is not the leader.
+//! Fails:  a URL that does not lead to the process itself is not watched: what ends there is not the
+//!         leader. Of instances that don't speak TLS themselves that is `https://`, and the other way
+//!         round.
 //! Proof:  the tests below, `tests/tests/faults` F01.
 
 use std::collections::BTreeSet;
@@ -28,6 +30,7 @@ use hyper_util::rt::TokioIo;
 use journal::Claim;
 use journal::limits::LEASE_TTL;
 use reqwest::Url;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
@@ -116,13 +119,13 @@ impl Watch {
     }
 }
 
-/// The real wire: see the module.
-pub fn tcp() -> UntilGone {
-    Arc::new(|url| Box::pin(until_gone(url.to_owned())))
+/// The real wire, between instances that speak TLS themselves or don't: see the module.
+pub fn tcp(encrypted: bool) -> UntilGone {
+    Arc::new(move |url| Box::pin(until_gone(url.to_owned(), encrypted)))
 }
 
-async fn until_gone(url: String) {
-    let Some((host, port)) = plain(&url) else { return std::future::pending().await };
+async fn until_gone(url: String, encrypted: bool) {
+    let Some((host, port)) = own(&url, encrypted) else { return std::future::pending().await };
     let mut pause = RETRY.0;
     // The address that has answered as the leader.
     let mut address = None;
@@ -137,7 +140,14 @@ async fn until_gone(url: String) {
                 refused = false;
                 let peer = stream.peer_addr().ok();
                 let began = Instant::now();
-                if hold(stream, &host).await {
+                let led = match encrypted {
+                    false => hold(stream, &host).await,
+                    true => match connect(tls::connect(&host, stream)).await {
+                        Ok(stream) => hold(stream, &host).await,
+                        Err(_) => false,
+                    },
+                };
+                if led {
                     address = peer;
                     pause = RETRY.0;
                     // A death is to be seen at once, and who hangs up on every answer not be stormed.
@@ -162,23 +172,25 @@ async fn until_gone(url: String) {
 }
 
 /// Host and port of a URL that leads to the process itself.
-fn plain(url: &str) -> Option<(String, u16)> {
-    let url = Url::parse(url).ok().filter(|url| url.scheme() == "http")?;
+fn own(url: &str, encrypted: bool) -> Option<(String, u16)> {
+    let scheme = if encrypted { "https" } else { "http" };
+    let url = Url::parse(url).ok().filter(|url| url.scheme() == scheme)?;
     // An IPv6 address stands in brackets, which are of the URL.
     let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']');
     Some((host.to_owned(), url.port_or_known_default()?))
 }
 
-async fn connect(
-    connecting: impl Future<Output = std::io::Result<TcpStream>>,
-) -> std::io::Result<TcpStream> {
+async fn connect<T>(connecting: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {
     timeout(CONNECT_WITHIN, connecting)
         .await
         .unwrap_or_else(|_| Err(Error::from(ErrorKind::TimedOut)))
 }
 
 /// Holds a connection until it ends; whether the leader had answered on it.
-async fn hold(stream: TcpStream, host: &str) -> bool {
+async fn hold<T>(stream: T, host: &str) -> bool
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let Ok((mut sender, connection)) = handshake(TokioIo::new(stream)).await else { return false };
     let mut led = false;
     {

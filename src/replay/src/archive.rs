@@ -32,7 +32,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use uuid::Uuid;
 
-use crate::plain::Plain;
+use crate::bucket::Clients;
 
 /// Form of a segment.
 pub const FORMAT: u32 = 1;
@@ -379,19 +379,19 @@ impl Archive {
     }
 }
 
-/// Whether the environment says where the store of a bucket is, so that this program can speak to
-/// it.
+/// Whether what the environment says of where the store of a bucket is can be used; where it says
+/// nothing, the store is Amazon's.
 ///
 /// # Errors
-/// It does not; one sentence.
+/// It can't; one sentence.
 pub fn endpoint(env: &dyn Fn(&str) -> Option<String>) -> Result<(), &'static str> {
     let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
-    let endpoint = endpoint.into_iter().find_map(env);
-    if endpoint.is_some_and(|url| url.starts_with("http://")) {
-        return Ok(());
+    match endpoint.into_iter().find_map(env) {
+        Some(url) if !url.starts_with("http://") && !url.starts_with("https://") => {
+            Err("AWS_ENDPOINT_URL is no URL: give one such as https://s3.example.com")
+        }
+        Some(_) | None => Ok(()),
     }
-    Err("this program speaks no TLS (docs/operations.md): set AWS_ENDPOINT_URL to the http:// \
-         address of the store, or of a proxy in front of it")
 }
 
 fn s3(bucket: &str, place: &str) -> Result<Arc<dyn ObjectStore>, ArchiveError> {
@@ -400,7 +400,7 @@ fn s3(bucket: &str, place: &str) -> Result<Arc<dyn ObjectStore>, ArchiveError> {
     let store = AmazonS3Builder::from_env()
         .with_bucket_name(bucket)
         .with_allow_http(true)
-        .with_http_connector(Plain)
+        .with_http_connector(Clients)
         .build();
     let store = store.map_err(|error| ArchiveError::Place(format!("{place}: {error}")))?;
     Ok(Arc::new(store))

@@ -14,12 +14,12 @@
 pub mod again;
 pub mod archive;
 pub mod aside;
+mod bucket;
 pub mod cloud;
 pub mod diff;
 pub mod export;
 pub mod fold;
 pub mod import;
-mod plain;
 pub mod reveal;
 pub mod show;
 pub mod snapshot;

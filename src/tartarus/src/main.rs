@@ -39,9 +39,17 @@ fn main() -> ExitCode {
     if let Err(failure) = logging::start(cli.command.kind()) {
         return failure.report(&terminal);
     }
-    match dispatch(cli, &terminal) {
+    match believe().and_then(|()| dispatch(cli, &terminal)) {
         Ok(code) => code.into(),
         Err(failure) => failure.report(&terminal),
+    }
+}
+
+/// Believes the authorities of `TARTARUS_CA_FILE` from here on.
+fn believe() -> Result<(), Failure> {
+    match std::env::var_os(tls::CA_FILE).filter(|file| !file.is_empty()) {
+        Some(file) => tls::believe(file.as_ref()).map_err(|bad| Failure::Usage(bad.to_string())),
+        None => Ok(()),
     }
 }
 

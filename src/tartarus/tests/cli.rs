@@ -73,7 +73,7 @@ fn mistakes_end_with_their_code_and_what_to_do() {
         (&["run", "-t", "../x", "--", "true"], 2, "template is \"../x\""),
         (&["run", "-m", "tenant=A B", "--", "true"], 2, "metadata.tenant is \"A B\""),
         (&["run", "--detach", "--", "true"], 2, "set TARTARUS_ADDR"),
-        (&["--addr", "https://x", "ps"], 2, "asks for TLS"),
+        (&["--addr", "https//x", "ps"], 2, "is no address of Olympus"),
         (&["--addr", "ftp://x", "ps"], 2, "write it as \"http://host:port\""),
         (&["--addr", &nobody, "ps"], 1, "start it with `tartarus dev`, or set TARTARUS_ADDR"),
         (&["--addr", &nobody, "run", "--", "true"], 125, "cannot reach Olympus at"),

@@ -102,7 +102,7 @@ async fn what_names_the_instance_in_its_request_line_is_handed_on_too() {
     let other = house.another("other").start().await;
     // A client that is told of a proxy sends the whole URL.
     let proxy = reqwest::Proxy::http(&other.api().url).expect("a URL");
-    let client = reqwest::Client::builder().proxy(proxy).build().expect("a client");
+    let client = tls::plain_http().proxy(proxy).build().expect("a client");
     let submission = client.post("http://olympus.example/v1/runs");
     let answer = submission.json(&host(&["true"])).send().await.expect("an answer");
     assert_eq!(answer.status(), 202, "{}", answer.text().await.unwrap_or_default());
@@ -147,7 +147,8 @@ async fn what_is_followed_through_a_follower_from_before_it_begins_is_all_there(
     let api = other.api();
     let run = id(&api.submit_command(&["echo", "here"]).await);
     // It has begun to answer, and there is no node yet.
-    let logs = reqwest::get(format!("{}/v1/runs/{run}/logs?follow=true", api.url)).await;
+    let logs =
+        api.request(reqwest::Method::GET, &format!("/v1/runs/{run}/logs?follow=true")).send().await;
     let logs = logs.expect("an answer");
     let _agent = agent(&house).await;
     assert_eq!(logs.text().await.expect("all of it"), "here\n");

@@ -24,6 +24,7 @@ mod replay;
 mod sign;
 mod submit;
 mod surface;
+mod tls;
 mod trouble;
 mod what_if;
 mod work;

@@ -184,12 +184,8 @@ pub(super) fn judges(found: &mut Complaints, given: Vec<JudgeDocument>) -> Vec<E
 
 /// A plain URL: no password in it, which would stand in the record and on every screen.
 fn check_url(url: &str) -> Result<(), &'static str> {
-    const FORM: &str = "give http://host:port/path";
-    if url.starts_with("https://") {
-        return Err("there is no TLS inside: put a proxy that speaks it beside Olympus, and give \
-                    http://host:port/path");
-    }
-    let rest = url.strip_prefix("http://").ok_or(FORM)?;
+    const FORM: &str = "give http://host:port/path, or https://";
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")).ok_or(FORM)?;
     if !url.bytes().all(|b| b.is_ascii_graphic()) || url.contains('#') {
         return Err("give http://host:port/path in visible ASCII, without \"#\"");
     }
@@ -223,20 +219,21 @@ mod tests {
     use super::check_url;
 
     #[test]
-    fn a_url_is_plain_http_without_a_password() {
+    fn a_url_is_of_http_without_a_password() {
         for url in [
             "http://scanner:9000/judge",
             "http://127.0.0.1:1",
             "http://[::1]:80/a?b=c",
             "http://scanner.internal/",
             "http://scanner",
+            "https://scanner.example/judge",
         ] {
             assert_eq!(check_url(url), Ok(()), "{url}");
         }
         for url in [
             "",
             "scanner:9000",
-            "https://scanner/",
+            "https://",
             "ftp://scanner/",
             "http://",
             "http:///judge",

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Every name that begins with `TARTARUS_` and means something to one of the programs.
-pub const KNOWN: [&str; 31] = [
+pub const KNOWN: [&str; 34] = [
     "TARTARUS_ADDR",
     "TARTARUS_ADVERTISE_URL",
     "TARTARUS_ARCHIVE",
@@ -25,6 +25,7 @@ pub const KNOWN: [&str; 31] = [
     "TARTARUS_AUTH",
     "TARTARUS_BOOTSTRAP_TOKEN",
     "TARTARUS_BOOTSTRAP_TOKEN_FILE",
+    tls::CA_FILE,
     "TARTARUS_CHECKPOINT_EVERY",
     "TARTARUS_CLUSTER_ID",
     "TARTARUS_DATA_DIR",
@@ -46,6 +47,8 @@ pub const KNOWN: [&str; 31] = [
     "TARTARUS_RUNTIME",
     "TARTARUS_SNAPSHOT_BYTES",
     "TARTARUS_SNAPSHOT_EVERY",
+    tls::CERT_FILE,
+    tls::KEY_FILE,
     "TARTARUS_TOKEN",
     "TARTARUS_TOKEN_FILE",
     "TARTARUS_TRIM",
@@ -98,6 +101,7 @@ pub(super) fn read(
             Durability::from_str(text)
                 .map_err(|_| format!("give one of {}", Durability::NAMES.join(", ")))
         }),
+        tls: reader.tls(program),
         advertise_url: reader.optional("TARTARUS_ADVERTISE_URL", advertise_url),
         data_dir: reader.data_dir(),
         quarantine_on: reader.word("TARTARUS_QUARANTINE", true, &[("on", true), ("off", false)]),
@@ -267,6 +271,25 @@ impl Reader<'_> {
             }
             Ok(span)
         })
+    }
+
+    /// Both files or none. Instances with an agent in the same process speak plain HTTP.
+    fn tls(&mut self, program: Program) -> Setting<Option<(PathBuf, PathBuf)>> {
+        match (program, self.given(tls::CERT_FILE), self.given(tls::KEY_FILE)) {
+            (Program::Embedded, _, _) => Setting::program(None),
+            (Program::Olympus, None, None) => Setting::default(None),
+            (Program::Olympus, Some(cert), Some(key)) => {
+                let files = (PathBuf::from(cert), PathBuf::from(key));
+                Setting { value: Some(files), origin: Origin::Environment }
+            }
+            (Program::Olympus, cert, _) => {
+                let mut names = [tls::CERT_FILE, tls::KEY_FILE];
+                names.rotate_left(usize::from(cert.is_none()));
+                let [set, other] = names;
+                self.complaints.push(format!("{set} is set and {other} is not: set both, or none"));
+                Setting::default(None)
+            }
+        }
     }
 
     fn environment(&mut self) -> Setting<Environment> {

@@ -236,6 +236,23 @@ fn a_secret_comes_from_its_file_without_the_last_line_break() {
 }
 
 #[test]
+fn tls_takes_a_certificate_and_its_key() {
+    const CERT: (&str, &str) = ("TARTARUS_TLS_CERT_FILE", "cert.pem");
+    const KEY: (&str, &str) = ("TARTARUS_TLS_KEY_FILE", "key.pem");
+    for (one, words) in [
+        (CERT, "TARTARUS_TLS_CERT_FILE is set and TARTARUS_TLS_KEY_FILE is not: set both, or none"),
+        (KEY, "TARTARUS_TLS_KEY_FILE is set and TARTARUS_TLS_CERT_FILE is not: set both, or none"),
+    ] {
+        assert_eq!(read(Program::Olympus, &[one]).expect_err("one alone"), [words]);
+    }
+    let both = Some(("cert.pem".into(), "key.pem".into()));
+    assert_eq!(good(&[CERT, KEY]).tls.value, both);
+    assert_eq!(good(&[]).tls.value, None);
+    let embedded = read(Program::Embedded, &[CERT, KEY]).expect("good");
+    assert_eq!(embedded.tls.value, None, "its agent and its client are of this process");
+}
+
+#[test]
 fn a_token_that_is_of_no_use_is_named_by_the_variable_that_was_set() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("token");
@@ -316,7 +333,10 @@ fn a_bucket_without_its_store_or_its_keys_is_warned_of() {
     const KEY: (&str, &str) = ("AWS_ACCESS_KEY_ID", "key");
     const SECRET: (&str, &str) = ("AWS_SECRET_ACCESS_KEY", "secret");
     for (given, warned) in [
-        (vec![BUCKET, KEY, SECRET], vec!["set AWS_ENDPOINT_URL to the http:// address"]),
+        (
+            vec![BUCKET, ("AWS_ENDPOINT_URL", "s3.example.com"), KEY, SECRET],
+            vec!["nothing is archived: AWS_ENDPOINT_URL is no URL"],
+        ),
         (vec![BUCKET, AT, KEY], vec!["and AWS_SECRET_ACCESS_KEY is not set"]),
         (vec![BUCKET, AT], vec!["and AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY is not set"]),
         (
@@ -326,9 +346,10 @@ fn a_bucket_without_its_store_or_its_keys_is_warned_of() {
                 KEY,
                 ("AWS_SECRET_ACCESS_KEY", ""),
             ],
-            vec!["nothing is archived: this program speaks no TLS", "AWS_SECRET_ACCESS_KEY"],
+            vec!["AWS_SECRET_ACCESS_KEY"],
         ),
         (vec![BUCKET, AT, KEY, SECRET], vec![]),
+        (vec![BUCKET, KEY, SECRET], vec![]),
         (vec![("TARTARUS_ARCHIVE", "/var/archive")], vec![]),
         (vec![BUCKET, ("REDIS_ADDR", "")], vec!["ends with this process"]),
     ] {

@@ -64,7 +64,7 @@ const OF_THE_HOP: [&str; 10] = [
 ];
 
 thread_local! {
-    static CLIENT: Option<Client> = Client::builder()
+    static CLIENT: Option<Client> = tls::http()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .tcp_nodelay(true)
@@ -332,11 +332,12 @@ pub enum Neighbours {
 async fn over_http(asked: Asked) -> Result<HttpResponse, Silent> {
     let client = CLIENT.with(Clone::clone).ok_or(Silent::Away)?;
     let method = reqwest::Method::from_bytes(asked.method.as_str().as_bytes());
-    let mut request = client.request(method.map_err(|_| Silent::Away)?, asked.url);
+    let mut request = client.request(method.map_err(|_| Silent::Away)?, &asked.url);
     for (name, value) in &asked.headers {
         request = request.header(name.as_str(), value.as_bytes());
     }
     let answer = request.body(asked.body).send().await.map_err(|error| {
+        tls::complain(&asked.url, &error);
         match error.is_connect() || error.is_builder() {
             true => Silent::Away,
             false => Silent::Unanswered,

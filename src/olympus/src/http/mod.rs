@@ -215,12 +215,13 @@ pub fn app(
     App::new().app_data(state).wrap(from_fn(edge::edge)).configure(configure)
 }
 
-/// A server on a bound listener. It runs when it is awaited or spawned; its handle stops it.
+/// A server on a bound listener, with TLS or without. It runs when it is awaited or spawned; its handle stops it.
 ///
 /// # Errors
 /// The listener can't be used.
 pub fn serve(
     listener: std::net::TcpListener,
+    tls: Option<tls::ServerConfig>,
     state: web::Data<AppState>,
     workers: usize,
 ) -> std::io::Result<Server> {
@@ -237,8 +238,13 @@ pub fn serve(
         .shutdown_timeout(STOP_WITHIN.as_secs())
         .disable_signals()
         // An answer or a chunk is small and awaited: it must not wait for the one before it.
-        .tcp_nodelay(true)
-        .listen(listener)?;
+        .tcp_nodelay(true);
+    let server = match tls {
+        Some(tls) => {
+            server.tls_handshake_timeout(HEAD_TIMEOUT).listen_rustls_0_23(listener, tls)?
+        }
+        None => server.listen(listener)?,
+    };
     Ok(server.run())
 }
 

@@ -91,7 +91,7 @@ async fn ask(
     journal: &Arc<dyn Journal>,
     over: &AtomicBool,
 ) -> Result<(String, Incoming), NotLent> {
-    let client = reqwest::Client::builder()
+    let client = tls::http()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .connect_timeout(CONNECT_WITHIN)
@@ -119,7 +119,7 @@ async fn ask(
                     let incoming = receive(keeping, &leader, answer, over).await?;
                     return Ok((leader, incoming));
                 }
-                Err(error) if error.is_connect() => {}
+                Err(error) if error.is_connect() => tls::complain(&leader, &error),
                 Err(error) => return Err(now(error)),
             }
         }

@@ -81,14 +81,14 @@ async fn serve(mut stream: TcpStream, answers: Answers, asked: Arc<AtomicUsize>)
 
 async fn lives(url: &str) {
     let began = Instant::now();
-    let gone = timeout(LONG, tcp()(url)).await;
+    let gone = timeout(LONG, tcp(false)(url)).await;
     assert!(gone.is_err(), "taken for gone after {:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_leader_whose_process_ends_is_gone() {
     let process = Process::start(Answers::As(Role::Leader)).await;
-    let gone = tokio::spawn(tcp()(&process.url));
+    let gone = tokio::spawn(tcp(false)(&process.url));
     process.until_asked(1).await;
     // It is asked again and again, and lives.
     process.until_asked(3).await;
@@ -109,7 +109,7 @@ async fn an_address_that_never_answered_tells_nothing() {
 async fn an_address_where_another_than_the_leader_answers_tells_nothing() {
     let process = Process::start(Answers::As(Role::Follower)).await;
     let url = process.url.clone();
-    let gone = tokio::spawn(tcp()(&url));
+    let gone = tokio::spawn(tcp(false)(&url));
     process.until_asked(2).await;
     process.kill().await;
     assert!(timeout(LONG, gone).await.is_err());
@@ -133,7 +133,7 @@ async fn a_connection_that_ends_is_no_death_while_others_are_taken() {
 async fn who_hangs_up_on_every_answer_is_not_stormed() {
     let process = Process::start(Answers::AndHangsUp).await;
     let began = Instant::now();
-    let asking = tokio::spawn(tcp()(&process.url));
+    let asking = tokio::spawn(tcp(false)(&process.url));
     process.until_asked(4).await;
     assert!(began.elapsed() >= RETRY.0 * 3, "four times in {:?}", began.elapsed());
     asking.abort();
@@ -141,13 +141,15 @@ async fn who_hangs_up_on_every_answer_is_not_stormed() {
 
 #[test]
 fn only_a_url_that_leads_to_the_process_itself_is_watched() {
-    let own = |host: &str, port| Some((host.to_owned(), port));
-    assert_eq!(plain("http://10.0.0.1:8080"), own("10.0.0.1", 8080));
-    assert_eq!(plain("http://olympus-1/"), own("olympus-1", 80));
-    assert_eq!(plain("http://[::1]:9"), own("::1", 9));
+    let at = |host: &str, port| Some((host.to_owned(), port));
+    assert_eq!(own("http://10.0.0.1:8080", false), at("10.0.0.1", 8080));
+    assert_eq!(own("http://olympus-1/", false), at("olympus-1", 80));
+    assert_eq!(own("http://[::1]:9", false), at("::1", 9));
+    assert_eq!(own("https://olympus-1", true), at("olympus-1", 443));
     for other in ["https://olympus.example", "olympus-1:8080", ""] {
-        assert_eq!(plain(other), None, "{other}");
+        assert_eq!(own(other, false), None, "{other}");
     }
+    assert_eq!(own("http://olympus-1", true), None, "a proxy's");
 }
 
 #[tokio::test(start_paused = true)]

@@ -31,7 +31,7 @@ fn shut() -> Shut {
     let (auth, id) = (Auth::Off, Uuid::nil());
     let state = AppState::new(door.clone(), auth, url.clone(), id, true, ttl, stopped);
     let state = web::Data::new(state);
-    let server = serve(listener, state.clone(), 1).expect("a server");
+    let server = serve(listener, None, state.clone(), 1).expect("a server");
     let handle = server.handle();
     actix_web::rt::spawn(server);
     Shut { door, url, server: handle, state, _stop: stop }
@@ -39,7 +39,7 @@ fn shut() -> Shut {
 
 impl Shut {
     async fn ask(&self, path: &str, body: Option<&Value>) -> (u16, Value) {
-        let client = reqwest::Client::new();
+        let client = tls::plain_http().build().expect("a client");
         let url = format!("{}{path}", self.url);
         let request = match body {
             Some(body) => client.post(url).json(body),

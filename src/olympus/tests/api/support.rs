@@ -69,7 +69,7 @@ impl House {
         config.data_dir = Setting::program(dir.path().to_owned());
         config.listen_addr = Setting::program("127.0.0.1:0".to_owned());
         let served = serve(config).await.expect("a server");
-        let house = Self { served, http: Client::new(), _dir: dir };
+        let house = Self { served, http: tls::plain_http().build().expect("a client"), _dir: dir };
         house.until_ready().await;
         house
     }
