@@ -42,6 +42,8 @@ pub enum Kind {
     Policy(String, bool),
     /// The queue to stand still, or to go on.
     Queue(bool),
+    /// A node to be drained, or not any more.
+    Drain(String, bool),
     /// One thing.
     Read(What, Freshness),
 }
@@ -133,6 +135,8 @@ pub struct Client {
     receipt: Option<Receipt>,
     /// It has nothing else to do.
     patient: bool,
+    /// The instance it asks, where it does not choose.
+    only: Option<String>,
 }
 
 impl Client {
@@ -149,6 +153,7 @@ impl Client {
             newest: 0,
             receipt: None,
             patient: false,
+            only: None,
         }
     }
 
@@ -196,7 +201,8 @@ impl Client {
                     self.perform(Kind::Queue(stands), Method::POST, &path, None, false).await;
                 }
             }
-            (78..82, _) => {
+            (78..81, _) => self.drain().await,
+            (81..85, _) => {
                 let name = self.some_policy();
                 let path = format!("/v1/policies/{name}");
                 self.read(What::Policy(name), path).await;
@@ -229,6 +235,31 @@ impl Client {
         self.perform(kind, Method::GET, &path, None, false).await;
     }
 
+    /// Takes a node out for a while, and moves what is still on it after a moment.
+    async fn drain(&mut self) {
+        let nodes: Vec<&str> = self.world.nodes.borrow().iter().map(|node| node.name).collect();
+        let Some(node) = self.chance.pick(&nodes).copied() else { return };
+        let deadline = format!("{}ms", self.chance.between(0, 1_500));
+        self.set_drained(node, Some(json!({"deadline": deadline}))).await;
+        sleep(Duration::from_millis(self.chance.between(0, 3_000))).await;
+        self.set_drained(node, None).await;
+    }
+
+    /// Takes a node out as a body says, or lets it take runs again.
+    async fn set_drained(&mut self, node: &str, body: Option<Value>) {
+        let verb = if body.is_some() { "drain" } else { "undrain" };
+        let kind = Kind::Drain(node.to_owned(), body.is_some());
+        self.perform(kind, Method::POST, &format!("/v1/nodes/{node}/{verb}"), body, false).await;
+    }
+
+    /// Lets every node take runs.
+    pub async fn undrain(&mut self) {
+        let nodes: Vec<&str> = self.world.nodes.borrow().iter().map(|node| node.name).collect();
+        for node in nodes {
+            self.set_drained(node, None).await;
+        }
+    }
+
     fn some_policy(&self) -> String {
         format!("p{}", self.chance.below(POLICIES.len() as u64))
     }
@@ -255,6 +286,31 @@ impl Client {
         self.perform(Kind::Queue(false), Method::POST, path, None, false).await;
     }
 
+    /// Asks an instance for one of each, once, when nothing is in the way; what came to no answer.
+    pub async fn ask_once(&mut self, url: &str) -> Vec<String> {
+        self.only = Some(url.to_owned());
+        let before = self.world.operations.borrow().len();
+        if let Outcome::Done(done) = self.submit_as(1, false).await
+            && let [(run, _)] = done.runs[..]
+        {
+            let (path, what) = (format!("/v1/runs/{run}"), What::Run(run));
+            let consistent = Freshness { consistent: true, ..Freshness::default() };
+            let kind = Kind::Read(what.clone(), consistent);
+            self.perform(kind, Method::GET, &format!("{path}?consistent=true"), None, false).await;
+            let least = Freshness { least: Some(done.index), ..Freshness::default() };
+            let query = done.receipt.map(|receipt| format!("?min_index={receipt}"));
+            let own = format!("{path}{}", query.unwrap_or_default());
+            self.perform(Kind::Read(what, least), Method::GET, &own, None, false).await;
+            let cancel = format!("{path}/cancel");
+            self.perform(Kind::Cancel(run), Method::POST, &cancel, None, false).await;
+        }
+        let operations = self.world.operations.borrow();
+        let answered =
+            |o: &&Operation| matches!(o.tries[..], [Outcome::Done(_) | Outcome::Refused(409)]);
+        let left = operations[before..].iter().filter(|operation| !answered(operation));
+        left.map(|o| format!("{} {:?} of {url} came to {:?}", o.name, o.kind, o.tries)).collect()
+    }
+
     /// Submits some runs, most times under a key.
     pub async fn submit(&mut self, many: u32) -> Outcome {
         let keyed = self.chance.per_mille(800);
@@ -279,6 +335,7 @@ impl Client {
             })
         };
         let (path, body) = match many {
+            1 if self.chance.per_mille(100) => ("/v1/runs?wait=700ms", one(self, 0)),
             1 => ("/v1/runs", one(self, 0)),
             _ => {
                 let runs: Vec<Value> = (0..many).map(|position| one(self, position)).collect();
@@ -313,10 +370,16 @@ impl Client {
             };
             trace!("{name} {method} {path}: {outcome:?}");
             let again = match &outcome {
-                Outcome::Done(_) | Outcome::Refused(_) => false,
+                // One who does not trust the answer, and asks for the same again.
+                Outcome::Done(_) => {
+                    let repeated = tries.iter().any(|tried| matches!(tried, Outcome::Done(_)));
+                    keyed && !repeated && self.chance.per_mille(50)
+                }
+                Outcome::Refused(_) => false,
                 // What surely was not done may be done again; what is unknown under its key alone.
                 Outcome::NotApplied => true,
-                Outcome::Unknown => keyed,
+                // What says how it is to stand may be said twice.
+                Outcome::Unknown => keyed || matches!(kind, Kind::Queue(_) | Kind::Drain(..)),
             };
             tries.push(outcome);
             let patient = self.patient && now_ms() - asked_ms < LAST_WITHIN_MS;
@@ -346,7 +409,9 @@ impl Client {
         body: Bytes,
         keyed: bool,
     ) -> Result<Answer, Outcome> {
-        let url = {
+        let url = if let Some(only) = &self.only {
+            only.clone()
+        } else {
             let instances = self.world.instances.borrow();
             let leader = instances.iter().find(|instance| instance.leads());
             let any = self.chance.pick(&instances);

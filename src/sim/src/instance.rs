@@ -44,6 +44,8 @@ use crate::world::{SealedAt, World, current};
 
 /// A Monday in 2026, in microseconds since 1970: when every seed begins.
 const BEGAN_US: u64 = 1_790_000_000_000_000;
+/// A request that hangs: longer than a follower waits for a leader that says nothing.
+const HANGS_US: (u64, u64) = (16_000_000, 25_000_000);
 /// A supervisor starts a process that has ended again after so long.
 const START_AGAIN: Duration = Duration::from_millis(500);
 /// An answer may be held for 3 s, and its reader paused for 5: so late one may stop for what was given
@@ -320,7 +322,9 @@ async fn live(
     let url = this.url.as_str();
     let mut state =
         AppState::new(door.clone(), Auth::Off, url, cluster.0, true, ttl, stopped.clone());
-    state.neighbours = Neighbours::Through(Arc::new(|asked| neighbour(asked).boxed_local()));
+    let by = this.index;
+    let through = move |asked| neighbour(by, asked).boxed_local();
+    state.neighbours = Neighbours::Through(Arc::new(through));
     let under_way = state.under_way.clone();
     let app = Rc::new(test::init_service(http::app(web::Data::new(state))).await);
     let app: App = Rc::new(move |asked| {
@@ -377,9 +381,10 @@ async fn until_gone(url: String) {
 }
 
 /// What a follower has in place of an HTTP client.
-async fn neighbour(asked: Asked) -> Result<HttpResponse, Silent> {
+async fn neighbour(by: usize, asked: Asked) -> Result<HttpResponse, Silent> {
     let Some(world) = current() else { return Err(Silent::Away) };
-    if world.plan.planted == Some(Planted::HandOnToNobody) {
+    let cut = world.instances.borrow().get(by).is_none_or(|instance| instance.cut.get());
+    if cut || world.plan.planted == Some(Planted::HandOnToNobody) {
         return Err(Silent::Away);
     }
     let answer = world.ask(asked, true).await?;
@@ -436,7 +441,10 @@ impl World {
         self.way(50, 3_000).await;
         if self.chance.per_mille(lose) {
             self.suffers("a request or its answer lost");
-            self.way(1_000, 2_000_000).await;
+            // Nobody ends the connection either, sometimes.
+            let hangs = inside && self.chance.per_mille(250);
+            let (least, most) = if hangs { HANGS_US } else { (1_000, 2_000_000) };
+            self.way(least, most).await;
             return Err(Silent::Unanswered);
         }
         let instance = self.instance(&asked.url).filter(|instance| !inside || !instance.cut.get());

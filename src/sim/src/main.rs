@@ -71,6 +71,7 @@ struct Lived {
     submissions: usize,
     done: usize,
     runs: usize,
+    moved: usize,
     programs: usize,
     take_overs: usize,
     lost: usize,
@@ -86,6 +87,7 @@ impl Lived {
         self.submissions += counts.submissions;
         self.done += counts.done;
         self.runs += counts.runs;
+        self.moved += counts.moved;
         self.programs += counts.programs;
         // The first who leads takes over from nobody.
         self.take_overs += counts.reigns.saturating_sub(1);
@@ -106,12 +108,13 @@ impl Lived {
     }
 
     fn all(&self) -> String {
-        let Self { submissions, done, runs, programs, take_overs, lost, .. } = self;
+        let Self { submissions, done, runs, moved, programs, take_overs, lost, .. } = self;
         let faults = self.faults.iter().map(|(fault, times)| format!("{fault}: {times}"));
         let faults: Vec<String> = faults.collect();
         format!(
             "{submissions} submissions, {done} operations acknowledged, {runs} runs, {programs} \
-             programs, {take_overs} take-overs, {lost} nodes lost\nfaults: {}",
+             programs, {take_overs} take-overs, {lost} nodes lost, {moved} attempts to be moved\n\
+             faults: {}",
             faults.join(", ")
         )
     }

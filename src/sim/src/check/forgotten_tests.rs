@@ -167,6 +167,7 @@ fn ran(tokens: &[u8]) -> Model {
         assigned: 2,
         ended: Some(2),
         exit: None,
+        evicted: false,
     };
     let attempts = tokens.iter().map(attempt).collect();
     let run = Run { statuses: vec![(2, "SUCCEEDED")], attempts, ..Run::default() };

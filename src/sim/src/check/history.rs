@@ -8,7 +8,7 @@ use journal::{Entry, EntryId, Receipt};
 use uuid::Uuid;
 
 use super::Model;
-use super::model::Run;
+use super::model::{Run, is_end, was};
 use crate::client::{Done, Freshness, Kind, Operation, Outcome, What};
 use crate::redis::Forgotten;
 use crate::world::World;
@@ -21,13 +21,21 @@ pub fn check(world: &Rc<World>, model: &Model) {
     for (id, run) in &model.runs {
         made.entry(&run.op).or_default().push((id, run));
     }
+    let sealed: BTreeMap<EntryId, u64> =
+        world.sealed.borrow().iter().rev().map(|entry| (entry.id, entry.ms)).collect();
     for operation in operations.iter() {
+        // What Redis forgot may have been a reason.
+        if world.redis.forgotten.borrow().is_empty()
+            && let Some(wrong) = refused(model, &sealed, operation)
+        {
+            world.find("HTTP", wrong);
+        }
         match &operation.kind {
             Kind::Submit(many) => {
                 let made = made.get(&*operation.name).map_or(&[][..], Vec::as_slice);
                 submitted(world, model, operation, *many, made, &excuse);
             }
-            Kind::Cancel(_) | Kind::Policy(..) | Kind::Queue(_) => {
+            Kind::Cancel(_) | Kind::Policy(..) | Kind::Queue(_) | Kind::Drain(..) => {
                 written(world, model, operation, &excuse);
             }
             Kind::Read(what, fresh) => read(world, model, operation, what, *fresh, &excuse),
@@ -150,6 +158,47 @@ fn submitted(
     }
 }
 
+/// Clients ask for nothing that the law refuses: what was refused must have been so already, or not
+/// there yet. `sealed` says when each entry was first sent.
+pub(super) fn refused(
+    model: &Model,
+    sealed: &BTreeMap<EntryId, u64>,
+    operation: &Operation,
+) -> Option<String> {
+    let Operation { name, kind, asked_ms, answered_ms, .. } = operation;
+    let Outcome::Refused(status) = operation.outcome() else { return None };
+    let sealed_ms = |seq: u64| {
+        let at = model.ids.binary_search_by_key(&seq, |id| id.seq).ok()?;
+        sealed.get(&model.ids[at]).copied()
+    };
+    let right = match (kind, status) {
+        // It has ended.
+        (Kind::Cancel(run), 409) => {
+            let statuses = model.runs.get(run).map_or(&[][..], |run| &run.statuses);
+            let ended = statuses.iter().find(|(_, status)| is_end(status));
+            ended.and_then(|(seq, _)| sealed_ms(*seq)).is_some_and(|ms| ms <= *answered_ms)
+        }
+        // There was none for a moment at least.
+        (Kind::Policy(policy, false), 404) => {
+            let its = model.law.iter().filter(|change| change.policy == *policy);
+            let changes = its.filter_map(|change| Some((sealed_ms(change.seq)?, change.version)));
+            let (before, later): (Vec<_>, Vec<_>) =
+                changes.partition(|(sealed_ms, _)| sealed_ms < asked_ms);
+            let stood = before.last().is_some_and(|(_, version)| version.is_some());
+            !stood || later.iter().any(|(sealed_ms, _)| sealed_ms <= answered_ms)
+        }
+        // It had never come.
+        (Kind::Drain(node, _), 404) => {
+            let joined = model.joined.get(node).and_then(|seq| sealed_ms(*seq));
+            joined.is_none_or(|ms| ms >= *asked_ms)
+        }
+        // Judged with what it showed.
+        (Kind::Read(..), 404) => true,
+        _ => false,
+    };
+    (!right).then(|| format!("{name}: {kind:?} was refused with {status} at {answered_ms} ms"))
+}
+
 /// S3: what was acknowledged has happened, where the receipt says so.
 fn written(world: &World, model: &Model, operation: &Operation, excuse: &Excuse) {
     let Outcome::Done(done) = operation.outcome() else { return };
@@ -168,7 +217,10 @@ fn written(world: &World, model: &Model, operation: &Operation, excuse: &Excuse)
                 && same
                 && change.version.is_some() == *stands
         }),
-        Kind::Queue(stands) => model.queue_was(*stands, at),
+        Kind::Queue(stands) => was(&model.queue, *stands, at),
+        Kind::Drain(node, drained) => {
+            was(model.drains.get(node).map_or(&[], Vec::as_slice), *drained, at)
+        }
         Kind::Cancel(run) => {
             let known = model.runs.get(run);
             known.is_some_and(|run| run.canceled.is_some_and(|since| since <= at))

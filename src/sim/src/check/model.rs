@@ -55,6 +55,8 @@ pub struct Attempt {
     pub ended: Option<u64>,
     /// How it ended, where its agent said so.
     pub exit: Option<Exit>,
+    /// Whether it was to be moved.
+    pub evicted: bool,
 }
 
 /// A change of a policy.
@@ -98,6 +100,10 @@ pub struct Model {
     pub law: Vec<Change>,
     /// When the queue was stopped and let go on: the entry, and whether it stands from there on.
     pub queue: Vec<(u64, bool)>,
+    /// When nodes were taken out and let in again, in the same way.
+    pub drains: BTreeMap<String, Vec<(u64, bool)>>,
+    /// When a node came first.
+    pub joined: BTreeMap<String, u64>,
     /// What was found on the way.
     pub wrong: Vec<(&'static str, String)>,
     tokens: BTreeSet<Hex<16>>,
@@ -156,6 +162,13 @@ impl Run {
     }
 }
 
+/// Whether something stood so, or did not, before, in or after an entry: by its changes.
+pub fn was(changes: &[(u64, bool)], so: bool, seq: u64) -> bool {
+    let changes = || changes.iter().filter(|(at, _)| *at <= seq);
+    let before = changes().rfind(|(at, _)| *at < seq).is_some_and(|(_, was)| *was);
+    before == so || changes().any(|(at, was)| *at == seq && *was == so)
+}
+
 /// Whether a status is an end.
 pub fn is_end(status: &str) -> bool {
     matches!(status, "SUCCEEDED" | "FAILED" | "CANCELED" | "REJECTED")
@@ -198,11 +211,14 @@ impl Model {
         changes.find(|change| change.policy == policy && change.seq <= seq)?.version
     }
 
-    /// Whether the queue stood, or did not, before, in or after an entry.
-    pub fn queue_was(&self, stands: bool, seq: u64) -> bool {
-        let changes = || self.queue.iter().filter(|(at, _)| *at <= seq);
-        let before = changes().rfind(|(at, _)| *at < seq).is_some_and(|(_, stood)| *stood);
-        before == stands || changes().any(|(at, stood)| *at == seq && *stood == stands)
+    /// Whether a node is taken out, as far as was read.
+    fn is_drained(&self, node: &NodeId) -> bool {
+        let last = self.drains.get(node.as_str()).and_then(|changes| changes.last());
+        last.is_some_and(|(_, drained)| *drained)
+    }
+
+    fn drained(&mut self, seq: u64, node: &NodeId, drained: bool) {
+        self.drains.entry(node.as_str().to_owned()).or_default().push((seq, drained));
     }
 
     /// Of what Redis has.
@@ -379,6 +395,9 @@ impl Model {
                 self.born(seq, e.run.0, &e.submission, "REJECTED");
             }
             Event::RunAssigned(e) => {
+                if self.is_drained(&e.node) {
+                    self.wrong.push(("S10", format!("{id} sends a run to a node that is drained")));
+                }
                 let (number, token) = (e.attempt, e.token);
                 if !self.tokens.insert(token) {
                     self.wrong.push(("S10", format!("{id} gives a token out again")));
@@ -390,6 +409,7 @@ impl Model {
                     assigned: seq,
                     ended: None,
                     exit: None,
+                    evicted: false,
                 };
                 let Some(run) = self.turn(seq, e.run.0, &["PENDING"], "SCHEDULED") else { return };
                 let last = run.attempts.last().map_or(0, |last| last.number);
@@ -409,7 +429,20 @@ impl Model {
             Event::RunFinished(e) => {
                 self.over(seq, e.run.0, (e.attempt, &e.node), How::Reported(&e.exit), e.next);
             }
+            Event::RunEvicted(e) => {
+                let drained = self.is_drained(&e.node);
+                let live =
+                    self.runs.get_mut(&e.run.0).filter(|run| run.is_live(e.attempt, &e.node));
+                let live = live.and_then(Run::live).map(|live| live.evicted = true);
+                if !drained || live.is_none() {
+                    self.wrong.push(("S10", format!("{id}: what is to be moved need not be")));
+                }
+            }
             Event::RunLost(e) => {
+                let live = self.runs.get_mut(&e.run.0).and_then(Run::live);
+                if e.cause == LostCause::Drained && live.is_none_or(|live| !live.evicted) {
+                    self.wrong.push(("S10", format!("{id}: moved, and nobody asked for it")));
+                }
                 self.over(seq, e.run.0, (e.attempt, &e.node), How::Lost(e.cause), e.next);
             }
             Event::RunCanceled(e) => {
@@ -433,15 +466,16 @@ impl Model {
             Event::PolicyDeleted(e) => self.enacted(e.name.to_string(), None, e.revision, seq),
             Event::QueuePaused(_) => self.queue.push((seq, true)),
             Event::QueueResumed(_) => self.queue.push((seq, false)),
+            Event::NodeJoined(e) => {
+                self.joined.entry(e.node.as_str().to_owned()).or_insert(seq);
+            }
+            Event::NodeDrained(e) => self.drained(seq, &e.node, true),
+            Event::NodeUndrained(e) => self.drained(seq, &e.node, false),
             Event::RunForgotten(_)
-            | Event::NodeJoined(_)
             | Event::TemplatePut(_)
             | Event::TemplateDeleted(_)
             | Event::HeatTableSet(_)
-            | Event::NodeDrained(_)
-            | Event::NodeUndrained(_)
             | Event::NodeLabeled(_)
-            | Event::RunEvicted(_)
             | Event::RunReleased(_)
             | Event::RunQuarantined(_)
             | Event::RunRefused(_)

@@ -1,9 +1,15 @@
 //! The model's own rules, each broken once.
 
+use std::collections::BTreeMap;
+
 use domain::Timestamp;
 use domain::event::{End, Exit, ExitCause, FailReason, LostCause, Next};
 
-use super::model::{Change, How, Model, Run};
+use journal::EntryId;
+use uuid::Uuid;
+
+use super::history::refused;
+use super::model::{Change, How, Model, Run, was};
 
 fn exited(code: i32) -> Exit {
     Exit { cause: ExitCause::Exited, code: Some(code), signal: None, message: None }
@@ -66,11 +72,52 @@ fn the_model_knows_what_was_in_force_at_each_entry() {
     };
     let law = vec![change("a", Some(1), 3), change("b", Some(1), 4), change("a", None, 6)];
     let mut model = Model::default();
-    (model.law, model.queue) = (law, vec![(4, true), (4, false), (7, true)]);
+    model.law = law;
+    let queue = [(4, true), (4, false), (7, true)];
     let seen: Vec<_> = [2, 3, 5, 6].map(|seq| model.version_at("a", seq)).into();
     assert_eq!(seen, [None, Some(1), Some(1), None]);
     // Two may be written in one entry, and both are acknowledged.
-    assert!(model.queue_was(true, 4) && model.queue_was(false, 4));
-    assert!(!model.queue_was(true, 5) && !model.queue_was(true, 3));
-    assert!(model.queue_was(true, 8) && !model.queue_was(false, 8));
+    assert!(was(&queue, true, 4) && was(&queue, false, 4));
+    assert!(!was(&queue, true, 5) && !was(&queue, true, 3));
+    assert!(was(&queue, true, 8) && !was(&queue, false, 8));
+}
+
+#[test]
+fn a_refusal_without_a_reason_is_found() {
+    use crate::client::{Kind, Operation, Outcome};
+    // Entry n was sent at 10 n ms.
+    let ids: Vec<EntryId> = (1..10).map(|seq| EntryId { seq, h64: seq }).collect();
+    let sealed: BTreeMap<EntryId, u64> = ids.iter().map(|id| (*id, id.seq * 10)).collect();
+    let run = Run { statuses: vec![(3, "PENDING"), (5, "SUCCEEDED")], ..Run::default() };
+    let change = |version, seq| Change { policy: "p".into(), version, revision: seq, seq };
+    let mut model = Model::default();
+    model.ids = ids;
+    model.runs.insert(Uuid::nil(), run);
+    model.law = vec![change(Some(1), 2), change(None, 6)];
+    model.joined.insert("n".into(), 4);
+    let cancel = |run| Kind::Cancel(run);
+    let (put, delete) = (Kind::Policy("p".into(), true), Kind::Policy("p".into(), false));
+    let drain = |node: &str| Kind::Drain(node.into(), true);
+    for (kind, status, asked_ms, answered_ms, right) in [
+        (Kind::Submit(1), 403, 0, 90, false),
+        (Kind::Queue(true), 409, 0, 90, false),
+        (cancel(Uuid::nil()), 409, 20, 60, true),
+        (cancel(Uuid::nil()), 409, 20, 40, false),
+        (cancel(Uuid::nil()), 404, 60, 70, false),
+        (cancel(Uuid::max()), 409, 60, 70, false),
+        (put, 404, 0, 90, false),
+        (delete.clone(), 404, 0, 10, true),
+        (delete.clone(), 404, 30, 50, false),
+        (delete.clone(), 404, 30, 60, true),
+        (delete, 404, 70, 80, true),
+        (drain("n"), 404, 30, 60, true),
+        (drain("n"), 404, 50, 60, false),
+        (drain("m"), 404, 50, 60, true),
+    ] {
+        let what = format!("{kind:?} {status} at {asked_ms} to {answered_ms}");
+        let tries = vec![Outcome::NotApplied, Outcome::Refused(status)];
+        let (name, keyed) = ("c0-1".to_owned(), false);
+        let operation = Operation { name, kind, keyed, asked_ms, answered_ms, tries };
+        assert_eq!(refused(&model, &sealed, &operation).is_none(), right, "{what}");
+    }
 }
