@@ -254,20 +254,24 @@ async fn recover(world: &Rc<World>, calm_from: Instant) {
     }
     sleep_until(calm_from).await;
     let reigns = check::Model::of(world).reigns.len();
-    // Now that nothing is late any more, the first try says what came of it, whoever is asked.
-    let instances = world.instances.borrow().clone();
-    for instance in instances {
-        for what in last.ask_once(&instance.url).await {
-            world.find("L2", format!("in a calm {what}"));
-        }
-    }
     sleep(CALM).await;
     let now = check::Model::of(world).reigns.len();
     if now != reigns {
         world.find("L5", format!("{} changes of leader in a calm", now - reigns));
     }
     agree(world).await;
-    // Nothing waits any more: nobody stands in the line that people see.
+    // Nothing is late any more, nobody is about to stop, and what was lost is known to all: the first
+    // try says what came of it, whoever is asked.
+    let instances = world.instances.borrow().clone();
+    for instance in instances {
+        for what in last.ask_once(&instance.url).await {
+            world.find("L2", format!("in a calm {what}"));
+        }
+    }
+    if !world.until(ENDED_WITHIN_MS, || check::Model::of(world).unfinished() == 0).await {
+        world.find("L3", format!("the last runs have not ended after {ENDED_WITHIN_MS} ms"));
+    }
+    // Nobody stands in the line that people see.
     if !world.until(FOLLOWS_WITHIN_MS, || world.store.queue().is_empty()).await {
         world.find("L4", format!("the visible line is {:?} in the end", world.store.queue()));
     }
