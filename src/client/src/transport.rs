@@ -240,7 +240,9 @@ impl Client {
         let message = if error.is_timeout() {
             format!("Olympus at {addr} gave no answer in time")
         } else {
-            format!("{addr} broke the connection off, or is no Olympus")
+            let tls =
+                if self.base().scheme() == "http" { ", or speaks TLS (https://)" } else { "" };
+            format!("{addr} broke the connection off, or is no Olympus{tls}")
         };
         let (retry_after, source) = (None, Some(error.into()));
         if writes {

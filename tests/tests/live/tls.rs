@@ -92,8 +92,12 @@ async fn a_write_is_handed_to_a_leader_behind_tls_that_is_believed() {
     let problem = doubting.api().post("/v1/runs", &host(&["true"])).await;
     let problem = problem.problem(503, "no_leader");
     assert_eq!(problem["outcome"], "not_applied");
-    let said = doubting.process.lines().join("\n");
-    assert!(said.contains("no authority that this machine believes"), "{said}");
+    until("its log to say why", || async {
+        let lines = doubting.process.lines();
+        let why = "no authority that this machine believes";
+        lines.iter().any(|line| line.contains(why)).then_some(())
+    })
+    .await;
 }
 
 /// An instance that speaks TLS itself and believes its like.
@@ -144,6 +148,25 @@ async fn instances_that_speak_tls_work_together_and_one_that_dies_is_missed_at_o
     })
     .await;
     assert_eq!(beside(&RUN, &env).await.expect(0).stdout, "hello\n", "through the new leader");
+}
+
+#[tokio::test]
+async fn who_speaks_plain_http_to_tls_is_told_so_and_the_doctor_looks_at_the_files() {
+    let (redis, issued) = (RedisServer::start(), Issued::to("127.0.0.1"));
+    let dir = tempfile::tempdir().expect("a directory");
+    let olympus = speaking_tls(dir.path(), &redis, &issued).spawn();
+    let url = until_healthy(&olympus.plan, &issued.ca_file()).await;
+    let plain = url.replace("https://", "http://");
+    let told = beside(&["ps"], &[("TARTARUS_ADDR", &plain)]).await.expect(1).stderr;
+    assert!(told.contains("or speaks TLS (https://)"), "{told}");
+    let (cert, key) = (issued.cert_file(), issued.key_file());
+    for (key_file, state) in [(&key, "ok"), (&cert, "FAIL")] {
+        let env = [("TARTARUS_TLS_CERT_FILE", &*cert), ("TARTARUS_TLS_KEY_FILE", key_file)];
+        let shown = beside(&["doctor"], &env).await.stdout;
+        let line = shown.lines().find(|line| line.contains(" certificate "));
+        let line = line.unwrap_or_else(|| panic!("{shown}"));
+        assert!(line.starts_with(state) && line.contains(&cert), "{line}");
+    }
 }
 
 #[tokio::test]

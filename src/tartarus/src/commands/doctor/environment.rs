@@ -18,6 +18,7 @@ pub fn look() -> (Vec<Check>, Option<Config>) {
             }
             checks.push(Check::ok("variables of olympus", "every value can be used"));
             checks.push(backend(&config));
+            checks.extend(certificate(&config));
             Some(config)
         }
         Err(error) => {
@@ -61,6 +62,15 @@ fn backend(config: &Config) -> Check {
              REDIS_ADDR=host:port",
         ),
     }
+}
+
+/// What Olympus would prove itself with, where it is told to.
+fn certificate(config: &Config) -> Option<Check> {
+    let (cert, key) = config.tls.value.as_ref()?;
+    Some(match tls::Proof::of(cert, key) {
+        Ok(_) => Check::ok("certificate", format!("{} and its key", cert.display())),
+        Err(bad) => Check::fail("certificate", bad.to_string(), "Olympus does not start with it"),
+    })
 }
 
 /// The Olympus that clients and agents are pointed to, where they are pointed to one.
