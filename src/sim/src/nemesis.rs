@@ -28,6 +28,8 @@ enum Fault {
     KillAgent,
     PauseAgent,
     CutAgent,
+    StopAgent,
+    CutAgents,
     RollBack,
     Flush,
 }
@@ -50,6 +52,8 @@ pub fn begin(world: &Rc<World>) {
         (Fault::CutAgent, often.cut_agent),
         (Fault::RollBack, often.roll_back),
         (Fault::Flush, often.flush),
+        (Fault::StopAgent, often.stop_agent),
+        (Fault::CutAgents, often.cut_agents),
     ];
     for (n, (fault, mean_ms)) in faults.into_iter().enumerate() {
         if mean_ms > 0 {
@@ -125,6 +129,8 @@ fn name(fault: Fault) -> &'static str {
         Fault::KillAgent => "an agent killed",
         Fault::PauseAgent => "an agent paused",
         Fault::CutAgent => "an agent cut off",
+        Fault::StopAgent => "an agent stopped",
+        Fault::CutAgents => "all agents cut off",
         Fault::RollBack => "an older backup restored",
         Fault::Flush => "redis emptied",
     }
@@ -228,6 +234,29 @@ async fn strike(world: &Rc<World>, fault: Fault, chance: &Chance) {
                 node.cut.set(false);
             }
         }
+        Fault::StopAgent => {
+            if let Some(node) = node {
+                came(node.leave(chance.between(0, 3_000)));
+                let gone = || !node.is_alive() || !node.is_leaving();
+                while world.faulty() && !gone() {
+                    pause(chance, 20, 20).await;
+                }
+                pause(chance, 50, 3_000).await;
+                if world.faulty() && !node.is_alive() {
+                    node.start(world);
+                }
+            }
+        }
+        Fault::CutAgents => {
+            let nodes = world.nodes.borrow().clone();
+            came(!nodes.is_empty());
+            for node in &nodes {
+                node.cut.set(true);
+                node.break_link();
+            }
+            pause(chance, world.plan.ttl_ms, world.plan.ttl_ms * 4).await;
+            nodes.iter().for_each(|node| node.cut.set(false));
+        }
         Fault::RollBack => {
             let newest = world.store.newest().map_or(1, |id| id.seq);
             let by = chance.between(1, world.plan.roll_back_by);
@@ -269,7 +298,8 @@ pub fn heal(world: &Rc<World>) {
             node.kill();
             node.forget();
         }
-        if !node.is_alive() {
+        // Nobody would start again who is about to leave.
+        if !node.is_alive() || node.is_leaving() {
             node.start(world);
         }
     }

@@ -79,6 +79,8 @@ pub struct Node {
     chance: Chance,
     breaks: RefCell<Vec<oneshot::Sender<()>>>,
     life: Cell<u64>,
+    inputs: RefCell<Option<mpsc::UnboundedSender<Input>>>,
+    leaving: Cell<bool>,
 }
 
 struct Link {
@@ -114,6 +116,8 @@ impl Node {
             chance: Chance::of(seed, name),
             breaks: RefCell::default(),
             life: Cell::new(0),
+            inputs: RefCell::default(),
+            leaving: Cell::new(false),
         }
     }
 
@@ -126,6 +130,23 @@ impl Node {
             gate.kill();
         });
         gate.is_some()
+    }
+
+    /// SIGTERM of its agent: what it runs may end by itself for so long. Says whether that is news to
+    /// it.
+    pub fn leave(&self, grace_ms: u64) -> bool {
+        let inputs = self.inputs.borrow();
+        let told = inputs.as_ref().filter(|_| self.is_alive() && !self.leaving.get());
+        told.is_some_and(|inputs| {
+            trace!("{} agent asked to stop", self.name);
+            self.leaving.set(true);
+            inputs.send(Input::Leave(grace_ms)).is_ok()
+        })
+    }
+
+    /// Whether its agent was asked to stop, and has not yet.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.get()
     }
 
     /// Its data directory is emptied.
@@ -165,6 +186,8 @@ impl Node {
         let boot = self.chance.uuid();
         trace!("{} agent starts, boot {boot}", self.name);
         let agent = Agent::new(self.clone(), world.clone(), boot);
+        self.inputs.replace(Some(agent.reports.clone()));
+        self.leaving.set(false);
         let name = self.name;
         world.spawn(gate.run(Box::pin(agent.live()), move |poll| within(name, poll)));
     }
@@ -304,6 +327,12 @@ impl Agent {
                 () = sleep_until(tick) => Input::Tick,
             };
             for action in self.core.handle(now_ms(), input) {
+                if matches!(action, Action::Done) {
+                    trace!("agent stopped");
+                    self.node.leaving.set(false);
+                    self.node.gate.replace(None);
+                    return;
+                }
                 self.act(action);
             }
         }
@@ -367,6 +396,7 @@ impl Agent {
             Action::Launch(of, spec, terms) => self.launch(of, *spec, terms),
             Action::Stop(of) => self.order(of, Order::Stop),
             Action::Kill(of) => self.order(of, Order::Kill),
+            // Its process ends with it.
             Action::Done => {}
         }
     }

@@ -63,6 +63,10 @@ pub struct Often {
     pub kill_agent: u64,
     /// SIGSTOP of an agent; what it runs goes on.
     pub pause_agent: u64,
+    /// SIGTERM of an agent: what it runs may end, for a while.
+    pub stop_agent: u64,
+    /// All connections of agents are lost, and none can be opened for a while.
+    pub cut_agents: u64,
     /// An agent's connection is lost, and it can't open another for a while.
     pub cut_agent: u64,
     /// An older backup takes the place of Redis' data.
@@ -173,6 +177,8 @@ impl Plan {
             kill_agent: every(2_000),
             pause_agent: every(2_500),
             cut_agent: every(1_500),
+            stop_agent: every(2_500),
+            cut_agents: if chance.per_mille(150) { 5_000 } else { 0 },
             roll_back: if chance.per_mille(60) { 6_000 } else { 0 },
             flush: if chance.per_mille(20) { 5_000 } else { 0 },
         };

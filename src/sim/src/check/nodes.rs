@@ -14,10 +14,15 @@ use crate::redis::Forgotten;
 use crate::trace::now_ms;
 use crate::world::{SealedAt, World};
 
+/// Losses within this time count together, and beyond two of them one is let go in the other.
+const MASS_MS: u64 = 30_000;
+const TRICKLE_MS: u64 = 10_000;
+
 /// S12, S15, S17, and that everything has ended.
 pub fn check(world: &Rc<World>, model: &Model) {
     programs(world, model);
     losses(world, model);
+    masses(world, model);
     if world.redis.emptied.get() || world.is_proved() {
         return;
     }
@@ -143,6 +148,30 @@ fn losses(world: &World, model: &Model) {
                 "S15",
                 format!("{what}: heard at {heard} ms, reign since {reign} ms, ttl {ttl_ms}"),
             );
+        }
+    }
+}
+
+/// S15: of nodes that are lost together one leader gives two up, as few as they are here, and each
+/// other only a while after the one before.
+fn masses(world: &World, model: &Model) {
+    let sealed = world.sealed.borrow();
+    let mut by_reign: BTreeMap<u64, Vec<(u64, u64)>> = BTreeMap::new();
+    for lost in model.lost.iter().filter(|lost| lost.cause == NodeLostCause::HeartbeatExpired) {
+        let reign = model.reigns.iter().rev().find(|(seq, ..)| *seq < lost.id.seq);
+        let its: Vec<&SealedAt> = sealed.iter().filter(|at| at.boot == lost.boot).collect();
+        let place = its.iter().position(|at| at.id == lost.id);
+        let (Some((reign, ..)), Some(place)) = (reign, place) else { continue };
+        // It was decided between these two.
+        let before_ms = place.checked_sub(1).map_or(0, |at| its[at].ms);
+        by_reign.entry(*reign).or_default().push((before_ms, its[place].ms));
+    }
+    for losses in by_reign.values() {
+        for three in losses.windows(3) {
+            let [(first_ms, _), (second_ms, _), (_, third_ms)] = three else { continue };
+            if third_ms - first_ms < MASS_MS && third_ms - second_ms < TRICKLE_MS {
+                world.find("S15", format!("three nodes were lost together: {losses:?} ms"));
+            }
         }
     }
 }
