@@ -214,7 +214,7 @@ async fn strike(world: &Rc<World>, fault: Fault, chance: &Chance) {
             if let Some(node) = node {
                 came(node.kill());
                 pause(chance, 100, 3_000).await;
-                if world.faulty() {
+                if world.faulty() && !node.is_alive() {
                     node.start(world);
                 }
             }

@@ -288,6 +288,10 @@ impl Agent {
     }
 
     async fn live(mut self) {
+        // What an earlier one left is ended before anything else, as `src/agent/src/start.rs` does.
+        while self.is_anything_left() {
+            sleep(Duration::from_millis(1)).await;
+        }
         loop {
             let now = now_ms();
             let tick =
@@ -336,6 +340,14 @@ impl Agent {
                 self.act(action);
             }
         }
+    }
+
+    /// Whether a program of this node lives on.
+    fn is_anything_left(&self) -> bool {
+        let programs = self.world.programs.borrow();
+        programs
+            .iter()
+            .any(|program| program.node == self.node.name && program.ended_ms.get().is_none())
     }
 
     fn note(&mut self, said: &ToAgent) {
