@@ -233,6 +233,15 @@ impl Find {
         }
     }
 
+    /// Whether a leader that is named may be asked: where every address was given with TLS, the token is
+    /// sent nowhere without.
+    pub(crate) fn allows(&self, leader: &Url) -> bool {
+        match self {
+            Self::At(urls) => leader.encrypted || !urls.0.iter().all(Url::is_encrypted),
+            Self::Through(_) => true,
+        }
+    }
+
     /// Whether there is an address that was not tried since the last pause.
     pub(crate) fn has_another(&self, tried: usize) -> bool {
         match self {
@@ -322,6 +331,21 @@ mod tests {
             check(bad, Err(NotUrl));
         }
         check("http://user@a:1", Err(NotUrl));
+    }
+
+    #[test]
+    fn who_was_given_with_tls_alone_names_nobody_without() {
+        for (given, leader, allowed) in [
+            ("https://a", "https://b", true),
+            ("https://a", "http://b", false),
+            ("https://a,https://c", "http://b", false),
+            ("https://a,http://c", "http://b", true),
+            ("http://a", "http://b", true),
+            ("http://a", "https://b", true),
+        ] {
+            let find = Find::At(given.parse().unwrap());
+            assert_eq!(find.allows(&leader.parse().unwrap()), allowed, "{given} {leader}");
+        }
     }
 
     #[test]

@@ -245,19 +245,27 @@ impl Agent {
             Cause::Leaving => return Ok(()),
             Cause::Refused(refused) if !refused.code.may_pass() => return Err(Fatal(refused)),
             Cause::Refused(refused) => {
-                self.hint = refused.leader.as_deref().and_then(|url| url.parse().ok());
-                match &self.hint {
+                let named: Option<Url> = refused.leader.as_deref().and_then(|url| url.parse().ok());
+                let (level, text) = match &named {
+                    Some(leader) if !self.find.allows(leader) => (
+                        Level::Warn,
+                        format!(
+                            "Olympus at {at} follows the one at {leader}, which is not asked: \
+                             TARTARUS_ADDR asks for TLS, so give that one a TARTARUS_ADVERTISE_URL \
+                             with https://"
+                        ),
+                    ),
                     // How a house of several instances works; nothing is wrong.
                     Some(leader) if refused.code == RefusalCode::NotLeader => {
-                        let text = format!("Olympus at {at} follows the one at {leader}");
-                        self.complain(Level::Info, &at, &text);
+                        (Level::Info, format!("Olympus at {at} follows the one at {leader}"))
                     }
-                    _ => {
-                        let text =
-                            format!("Olympus at {at} refused the session: {}", refused.detail);
-                        self.complain(Level::Warn, &at, &text);
-                    }
-                }
+                    _ => (
+                        Level::Warn,
+                        format!("Olympus at {at} refused the session: {}", refused.detail),
+                    ),
+                };
+                self.complain(level, &at, &text);
+                self.hint = named.filter(|leader| self.find.allows(leader));
             }
             Cause::StaleEpoch { theirs, seen } => {
                 let text = format!(

@@ -100,6 +100,25 @@ async fn a_write_is_handed_to_a_leader_behind_tls_that_is_believed() {
     .await;
 }
 
+#[tokio::test]
+async fn a_token_that_is_to_be_sent_over_tls_is_sent_nowhere_without() {
+    let house = House::redis().await;
+    let follower = house.another("follower").start().await;
+    let front = Front::before(&follower.api().url, "127.0.0.1").await;
+    let mut plan = house.agent("n1");
+    plan.env("TARTARUS_ADDR", &front.url).env("TARTARUS_CA_FILE", &front.issued.ca_file());
+    let agent = plan.spawn();
+    until("the agent to say so", || async {
+        let lines = agent.process.lines();
+        lines
+            .iter()
+            .any(|line| line.contains("which is not asked: TARTARUS_ADDR asks for TLS"))
+            .then_some(())
+    })
+    .await;
+    assert_eq!(house.api.get("/v1/nodes").await.expect(200).json()["items"], json!([]));
+}
+
 /// An instance that speaks TLS itself and believes its like.
 fn speaking_tls(dir: &Path, redis: &RedisServer, issued: &Issued) -> OlympusPlan {
     let mut plan = OlympusPlan::new(dir);
