@@ -71,13 +71,10 @@ pub fn host(door: &Door) -> Result<House, Refused> {
                 leader: sight.borrow().live_leader().map(Into::into),
             }),
         },
-        State::Shut { why, leader } => Err(Refused {
-            code: match leader {
-                Some(_) => RefusalCode::NotLeader,
-                None => RefusalCode::Unavailable,
-            },
+        State::Shut(why) => Err(Refused {
+            code: RefusalCode::Unavailable,
             detail: why.as_str().into(),
-            leader: leader.as_deref().map(Into::into),
+            leader: None,
         }),
     }
 }

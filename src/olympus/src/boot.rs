@@ -147,7 +147,7 @@ pub async fn run(
 }
 
 fn shut(door: &Door, why: String) {
-    door.set(State::Shut { why, leader: None });
+    door.set(State::Shut(why));
 }
 
 /// Replays the journal, as often as it takes to read it; none when it is time to stop. One that ran

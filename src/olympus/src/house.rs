@@ -157,19 +157,14 @@ pub struct Door {
 pub enum State {
     /// It can be entered.
     Open(House),
-    /// It can't, for this reason; where another instance leads, its URL.
-    Shut {
-        /// In words for an operator.
-        why: String,
-        /// URL of the leader.
-        leader: Option<String>,
-    },
+    /// It can't, for this reason, in words for an operator.
+    Shut(String),
 }
 
 impl Door {
     /// A door that is shut because the instance starts.
     pub fn shut(why: &str) -> Self {
-        let shut = State::Shut { why: why.to_owned(), leader: None };
+        let shut = State::Shut(why.to_owned());
         Self { state: ArcSwap::from_pointee(shut), failed: AtomicBool::new(false) }
     }
 
@@ -181,7 +176,7 @@ impl Door {
     /// Shuts it for good: only an operator and a restart open it again.
     pub fn fail(&self, why: String) {
         self.failed.store(true, Ordering::Relaxed);
-        self.set(State::Shut { why, leader: None });
+        self.set(State::Shut(why));
     }
 
     /// Whether it was shut for good.

@@ -151,7 +151,7 @@ impl Instance {
     pub fn house(&self) -> Option<House> {
         match &*self.door()?.state() {
             State::Open(house) => Some(house.clone()),
-            State::Shut { .. } => None,
+            State::Shut(_) => None,
         }
     }
 

@@ -249,7 +249,7 @@ fn reign(state: &AppState) -> Reign {
             Role::Leader => Reign { epoch: house.epoch, url: Some(state.url.clone()) },
             Role::Follower(sight) => sight.borrow().reign.clone(),
         },
-        State::Shut { .. } => Reign { epoch: 0, url: None },
+        State::Shut(_) => Reign { epoch: 0, url: None },
     }
 }
 

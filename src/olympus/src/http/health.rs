@@ -33,46 +33,42 @@ pub async fn healthz(state: web::Data<AppState>) -> HttpResponse {
             | Health::Suspect { .. }
             | Health::SteppedDown => answer::body(HttpResponse::Ok(), &json!({"status": "ok"})),
         },
-        State::Shut { why, .. } if state.door.is_failed() => {
+        State::Shut(why) if state.door.is_failed() => {
             let shown = json!({"status": "failed", "message": why});
             answer::body(HttpResponse::ServiceUnavailable(), &shown)
         }
-        State::Shut { .. } => answer::body(HttpResponse::Ok(), &json!({"status": "ok"})),
+        State::Shut(_) => answer::body(HttpResponse::Ok(), &json!({"status": "ok"})),
     }
 }
 
 /// `GET /readyz`.
 pub async fn readyz(state: web::Data<AppState>) -> HttpResponse {
-    let shut = |why: String, leader: Option<String>| Readyz {
+    let shut = |why: String| Readyz {
         role: api::Role::Follower,
         epoch: 0,
         applied_index: 0,
         policy_revision: 0,
         journal_lag: 0,
-        leader,
+        leader: None,
         durability: String::new(),
         public_key: None,
         witness: None,
         message: Some(why),
     };
     let open = match &*state.door.state() {
-        State::Shut { why, leader } => {
-            let shown = shut(why.clone(), leader.clone());
-            return answer::body(HttpResponse::ServiceUnavailable(), &shown);
+        State::Shut(why) => {
+            return answer::body(HttpResponse::ServiceUnavailable(), &shut(why.clone()));
         }
         State::Open(_) => state.open(),
     };
     let summary = match &open {
         Ok(open) => read::get(&open.view, Summarize).await,
         Err(_) => {
-            return answer::body(
-                HttpResponse::ServiceUnavailable(),
-                &shut("starting".into(), None),
-            );
+            return answer::body(HttpResponse::ServiceUnavailable(), &shut("starting".into()));
         }
     };
     let (Ok(open), Ok(summary)) = (open, summary) else {
-        let shown = shut("this instance is stopping".into(), None);
+        let shown = shut("this instance is stopping".into());
         return answer::body(HttpResponse::ServiceUnavailable(), &shown);
     };
     let (role, leader, lag, message) = match &open.role {

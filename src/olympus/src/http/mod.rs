@@ -157,8 +157,8 @@ impl AppState {
         let state = self.door.state();
         match &*state {
             State::Open(_) => Ok(Open(state)),
-            State::Shut { why, .. } if self.door.is_failed() => Err(problem::failed(why)),
-            State::Shut { why, leader } => Err(problem::shut(why, leader.as_deref())),
+            State::Shut(why) if self.door.is_failed() => Err(problem::failed(why)),
+            State::Shut(why) => Err(problem::shut(why, None)),
         }
     }
 
@@ -190,7 +190,7 @@ impl std::ops::Deref for Open {
         match &*self.0 {
             State::Open(house) => house,
             // `AppState::open` makes no other.
-            State::Shut { .. } => unreachable!("an open house is open"),
+            State::Shut(_) => unreachable!("an open house is open"),
         }
     }
 }
