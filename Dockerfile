@@ -13,7 +13,7 @@ RUN cargo build --release --locked --package tartarus \
 FROM debian:bookworm-slim
 # The built-in template `host` shows a sandbox the programs of its node, and this image is the node.
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends python3-minimal \
+ && apt-get install --yes --no-install-recommends ca-certificates python3-minimal \
  && rm -rf /var/lib/apt/lists/*
 # Olympus needs no privilege. The agent does, and docker-compose.yml says which and why.
 RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin olympus \

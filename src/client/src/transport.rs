@@ -227,12 +227,12 @@ impl Client {
         if error.is_connect() {
             let all: Vec<&str> =
                 self.bases.iter().map(|base| base.as_str().trim_end_matches('/')).collect();
-            let all = all.join(" or ");
             let message = match tls::advice(&error) {
-                Some(advice) => format!("Olympus at {all} is not believed: {advice}"),
+                Some(advice) => format!("Olympus at {addr} is not believed: {advice}"),
                 None => format!(
-                    "cannot reach Olympus at {all}: start it with `tartarus dev`, or set \
-                     TARTARUS_ADDR to where it is"
+                    "cannot reach Olympus at {}: start it with `tartarus dev`, or set \
+                     TARTARUS_ADDR to where it is",
+                    all.join(" or ")
                 ),
             };
             return Error::Unavailable { message, retry_after: None, source: Some(error.into()) };

@@ -49,7 +49,7 @@ pub async fn ask(judge: &ExternalJudge, question: Bytes, until: Instant) -> Exte
     let outcome = match timeout_at(until, asking).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(error)) => {
-            tls::complain(&judge.url, &error);
+            tls::complain(&judge.name, &error);
             log::debug!(judge = *judge.name, error:% = error; "a judge can't be reached");
             ExternalOutcome::Unreachable
         }

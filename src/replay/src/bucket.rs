@@ -20,6 +20,7 @@ struct Client(reqwest::Client);
 impl HttpConnector for Clients {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
         let client = tls::http()
+            .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| object_store::Error::Generic { store: "S3", source: error.into() })?;
         Ok(HttpClient::new(Client(client)))
@@ -47,6 +48,7 @@ impl HttpService for Client {
 }
 
 fn failed(error: reqwest::Error) -> HttpError {
+    tls::complain("the store of the archive", &error);
     let kind = match &error {
         error if error.is_timeout() => HttpErrorKind::Timeout,
         error if error.is_connect() => HttpErrorKind::Connect,

@@ -305,8 +305,12 @@ impl Client {
             self.perform(Kind::Cancel(run), Method::POST, &cancel, None, false).await;
         }
         let operations = self.world.operations.borrow();
-        let answered =
-            |o: &&Operation| matches!(o.tries[..], [Outcome::Done(_) | Outcome::Refused(409)]);
+        let answered = |o: &&Operation| match (&o.kind, &o.tries[..]) {
+            (_, [Outcome::Done(_)]) => true,
+            // It had ended.
+            (Kind::Cancel(_), [Outcome::Refused(409)]) => true,
+            _ => false,
+        };
         let left = operations[before..].iter().filter(|operation| !answered(operation));
         left.map(|o| format!("{} {:?} of {url} came to {:?}", o.name, o.kind, o.tries)).collect()
     }

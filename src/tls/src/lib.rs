@@ -9,6 +9,7 @@
 
 mod server;
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -65,7 +66,7 @@ pub fn believe(file: &Path) -> Result<(), BadFile> {
 }
 
 /// How this process speaks TLS. What the machine believes is read once (where `SSL_CERT_FILE` or
-/// `SSL_CERT_DIR` say so, from there), at the first connection that needs it.
+/// `SSL_CERT_DIR` say so, from there), when the first client is made that may need it.
 fn believing() -> ClientConfig {
     static BELIEVING: OnceLock<ClientConfig> = OnceLock::new();
     let made = BELIEVING.get_or_init(|| {
@@ -108,6 +109,15 @@ pub async fn connect(host: &str, stream: TcpStream) -> io::Result<TlsStream<TcpS
     TlsConnector::from(Arc::new(believing())).connect(name, stream).await
 }
 
+/// Why an instance that others reach over TLS does not ask another, and what to do.
+pub const BARE: &str = "this instance is reached over TLS, and the other one is not: give that one a \
+                        TARTARUS_ADVERTISE_URL with https://";
+
+/// Whether a token that comes to one URL over TLS would go on to another without.
+pub fn bares(own: &str, other: &str) -> bool {
+    own.starts_with("https://") && other.starts_with("http://")
+}
+
 /// What to do about a connection that failed for its TLS; nothing where that was not why.
 pub fn advice(error: &(dyn Error + 'static)) -> Option<&'static str> {
     if let Some(error) = error.downcast_ref::<rustls::Error>() {
@@ -121,14 +131,15 @@ pub fn advice(error: &(dyn Error + 'static)) -> Option<&'static str> {
     }
 }
 
-/// Says in the log what to do about a connection that failed for its TLS, once a minute at most: who
-/// is asked often is not to fill it.
+/// Says in the log what to do about a connection that failed for its TLS, of each other end once a
+/// minute at most: who is asked often is not to fill it.
 pub fn complain(of: &str, error: &(dyn Error + 'static)) {
-    static SAID: Mutex<Option<Instant>> = Mutex::new(None);
+    static SAID: Mutex<BTreeMap<String, Instant>> = Mutex::new(BTreeMap::new());
     let Some(advice) = advice(error) else { return };
     let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
-    if said.is_none_or(|said| said.elapsed() >= COMPLAIN_EVERY) {
-        *said = Some(Instant::now());
+    said.retain(|_, said| said.elapsed() < COMPLAIN_EVERY);
+    if !said.contains_key(of) {
+        said.insert(of.to_owned(), Instant::now());
         log::warn!(of; "not believed: {advice}");
     }
 }

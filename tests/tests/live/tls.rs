@@ -117,6 +117,13 @@ async fn a_token_that_is_to_be_sent_over_tls_is_sent_nowhere_without() {
     })
     .await;
     assert_eq!(house.api.get("/v1/nodes").await.expect(200).json()["items"], json!([]));
+    let mut plan = house.another("bare");
+    plan.set("TARTARUS_ADVERTISE_URL", &front.url);
+    let problem = plan.start().await.api().post("/v1/runs", &host(&["true"])).await;
+    let problem = problem.problem(503, "no_leader");
+    assert_eq!(problem["outcome"], "not_applied");
+    let detail = problem["detail"].as_str().expect("words");
+    assert!(detail.contains("give that one a TARTARUS_ADVERTISE_URL with https://"), "{detail}");
 }
 
 /// An instance that speaks TLS itself and believes its like.

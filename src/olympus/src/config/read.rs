@@ -127,6 +127,11 @@ pub(super) fn read(
         listen_addr,
     };
     reader.token_is_usable(&config.bootstrap_token);
+    if let (Some(_), Some(url)) = (&*config.tls, &*config.advertise_url)
+        && url.starts_with("http://")
+    {
+        reader.complain("TARTARUS_ADVERTISE_URL", url, "this instance speaks TLS: write https://");
+    }
     config.warnings = warnings(&config, reader.env, vars);
     if reader.complaints.is_empty() {
         Ok(config)

@@ -245,6 +245,9 @@ fn tls_takes_a_certificate_and_its_key() {
     ] {
         assert_eq!(read(Program::Olympus, &[one]).expect_err("one alone"), [words]);
     }
+    let bare = ("TARTARUS_ADVERTISE_URL", "http://olympus.example");
+    let complaints = read(Program::Olympus, &[CERT, KEY, bare]).expect_err("nobody is there");
+    assert!(complaints[0].ends_with("this instance speaks TLS: write https://"), "{complaints:?}");
     let both = Some(("cert.pem".into(), "key.pem".into()));
     assert_eq!(good(&[CERT, KEY]).tls.value, both);
     assert_eq!(good(&[]).tls.value, None);

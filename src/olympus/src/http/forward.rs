@@ -264,6 +264,9 @@ pub async fn ask(
     id: Option<&HeaderValue>,
     body: Bytes,
 ) -> Result<HttpResponse, Fault> {
+    if tls::bares(&state.url, instance) {
+        return Err(problem::shut(tls::BARE, None));
+    }
     // A client may name this instance in its request line (RFC 9112, 3.2.2), and a proxy does.
     let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
     let mut asked = Asked {
@@ -337,7 +340,9 @@ async fn over_http(asked: Asked) -> Result<HttpResponse, Silent> {
         request = request.header(name.as_str(), value.as_bytes());
     }
     let answer = request.body(asked.body).send().await.map_err(|error| {
-        tls::complain(&asked.url, &error);
+        if let Some(url) = error.url() {
+            tls::complain(&url.origin().ascii_serialization(), &error);
+        }
         match error.is_connect() || error.is_builder() {
             true => Silent::Away,
             false => Silent::Unanswered,

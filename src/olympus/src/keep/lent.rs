@@ -110,6 +110,9 @@ async fn ask(
                 log::info!(leader = leader.as_str(); "ask for a snapshot");
                 asked.clone_from(&leader);
             }
+            if tls::bares(&keeping.url, &leader) {
+                return Err(NotLent::AtAll(tls::BARE.into()));
+            }
             let mut request = client.get(format!("{}{PATH}", leader.trim_end_matches('/')));
             if let Some(token) = &keeping.token {
                 request = request.bearer_auth(token.reveal());

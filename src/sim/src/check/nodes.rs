@@ -166,12 +166,17 @@ fn masses(world: &World, model: &Model) {
         let before_ms = place.checked_sub(1).map_or(0, |at| its[at].ms);
         by_reign.entry(*reign).or_default().push((before_ms, its[place].ms));
     }
-    for losses in by_reign.values() {
-        for three in losses.windows(3) {
-            let [(first_ms, _), (second_ms, _), (_, third_ms)] = three else { continue };
-            if third_ms - first_ms < MASS_MS && third_ms - second_ms < TRICKLE_MS {
-                world.find("S15", format!("three nodes were lost together: {losses:?} ms"));
-            }
-        }
+    for losses in by_reign.values().filter(|losses| are_a_mass(losses)) {
+        world.find("S15", format!("three nodes were lost together: {losses:?} ms"));
     }
+}
+
+/// Whether three losses, each decided between two times, surely came too soon after each other.
+pub(super) fn are_a_mass(losses: &[(u64, u64)]) -> bool {
+    losses.windows(3).any(|three| match three {
+        [(first_ms, _), (second_ms, _), (_, third_ms)] => {
+            third_ms - first_ms < MASS_MS && third_ms - second_ms < TRICKLE_MS
+        }
+        _ => false,
+    })
 }

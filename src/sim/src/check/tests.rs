@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::history::refused;
 use super::model::{Change, How, Model, Run, was};
+use super::nodes::are_a_mass;
 
 fn exited(code: i32) -> Exit {
     Exit { cause: ExitCause::Exited, code: Some(code), signal: None, message: None }
@@ -120,4 +121,15 @@ fn a_refusal_without_a_reason_is_found() {
         let operation = Operation { name, kind, keyed, asked_ms, answered_ms, tries };
         assert_eq!(refused(&model, &sealed, &operation).is_none(), right, "{what}");
     }
+}
+
+#[test]
+fn three_nodes_that_are_lost_together_are_found() {
+    // When the entry before was sent, and when its own was.
+    let lost = |at_ms: [u64; 3]| at_ms.map(|ms| (ms, ms + 50));
+    assert!(are_a_mass(&lost([1_000, 1_100, 1_200])));
+    assert!(are_a_mass(&lost([1_000, 1_100, 11_000])));
+    assert!(!are_a_mass(&lost([1_000, 1_100, 11_100])), "one by one");
+    assert!(!are_a_mass(&lost([1_000, 30_000, 31_000])), "the first is long ago");
+    assert!(!are_a_mass(&lost([1_000, 1_100, 1_200])[..2]));
 }

@@ -69,7 +69,11 @@ fn certificate(config: &Config) -> Option<Check> {
     let (cert, key) = config.tls.value.as_ref()?;
     Some(match tls::Proof::of(cert, key) {
         Ok(_) => Check::ok("certificate", format!("{} and its key", cert.display())),
-        Err(bad) => Check::fail("certificate", bad.to_string(), "Olympus does not start with it"),
+        Err(bad) => Check::fail(
+            "certificate",
+            bad.to_string(),
+            "give a certificate and its key, in PEM, that Olympus may read",
+        ),
     })
 }
 
