@@ -47,8 +47,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Olympus at an address (`http://host:port`, `https://host`, or `host:port`), or at several with commas between,
-    /// of which any may answer; with a bearer token where it asks for one. Connects at the first
+    /// Olympus at an address (`http://host:port`, `https://host`, or `host:port`), or at several with
+    /// commas between, of which any may answer; with a bearer token where it asks for one. Connects at the first
     /// call, and goes to the next address where one can't be reached.
     ///
     /// # Errors

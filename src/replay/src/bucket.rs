@@ -1,5 +1,5 @@
-//! How an archive in a bucket is spoken to: by the client of HTTP that the rest of the program has, which
-//! believes the same authorities. (`object_store`'s own brings another library of ciphers:
+//! How an archive in a bucket is spoken to: by the client of HTTP that the rest of the program has,
+//! which believes the same authorities. (`object_store`'s own brings another library of ciphers:
 //! docs/adr/0018.)
 
 use async_trait::async_trait;

@@ -237,8 +237,7 @@ async fn strike(world: &Rc<World>, fault: Fault, chance: &Chance) {
         Fault::StopAgent => {
             if let Some(node) = node {
                 came(node.leave(chance.between(0, 3_000)));
-                let gone = || !node.is_alive() || !node.is_leaving();
-                while world.faulty() && !gone() {
+                while world.faulty() && node.is_alive() && node.is_leaving() {
                     pause(chance, 20, 20).await;
                 }
                 pause(chance, 50, 3_000).await;

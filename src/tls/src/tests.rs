@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio::net::TcpListener;
@@ -16,10 +16,15 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
+/// A certificate for a name, and its key.
+fn issued(by: &CertifiedIssuer<'static, KeyPair>, name: &str) -> (Certificate, KeyPair) {
+    let (key, params) = (KeyPair::generate().unwrap(), CertificateParams::new([name.to_owned()]));
+    (params.unwrap().signed_by(&key, by).unwrap(), key)
+}
+
 /// A server that an authority vouches for under a name.
 fn server(by: &CertifiedIssuer<'static, KeyPair>, name: &str) -> TlsAcceptor {
-    let (key, params) = (KeyPair::generate().unwrap(), CertificateParams::new([name.to_owned()]));
-    let certificate = params.unwrap().signed_by(&key, by).unwrap();
+    let (certificate, key) = issued(by, name);
     let key = PrivatePkcs8KeyDer::from(key.serialize_der());
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -105,10 +110,9 @@ fn proved(proof: &Arc<Proof>) -> TlsAcceptor {
 }
 
 /// A certificate for this machine's address and its key, in PEM.
-fn issued(by: &CertifiedIssuer<'static, KeyPair>) -> (String, String) {
-    let (key, params) =
-        (KeyPair::generate().unwrap(), CertificateParams::new(["127.0.0.1".into()]));
-    (params.unwrap().signed_by(&key, by).unwrap().pem(), key.serialize_pem())
+fn files(by: &CertifiedIssuer<'static, KeyPair>) -> (String, String) {
+    let (certificate, key) = issued(by, "127.0.0.1");
+    (certificate.pem(), key.serialize_pem())
 }
 
 #[tokio::test]
@@ -120,16 +124,16 @@ async fn a_renewed_certificate_is_used_and_a_bad_one_is_not() {
         std::fs::write(&cert_file, cert).unwrap();
         std::fs::write(&key_file, key).unwrap();
     };
-    let first = issued(&before);
+    let first = files(&before);
     put(first.clone());
     let proof = Proof::of(&cert_file, &key_file).unwrap();
     assert_eq!(proof.renew(), Ok(false), "it is the same");
     // Between the two files of a renewal.
-    std::fs::write(&cert_file, issued(&after).0).unwrap();
+    std::fs::write(&cert_file, files(&after).0).unwrap();
     let torn = proof.renew().unwrap_err().to_string();
     assert!(torn.contains(KEY_FILE) && torn.contains("not the key of the certificate"), "{torn}");
     tried(&before, proved(&proof)).await.expect("what was there before");
-    put(issued(&after));
+    put(files(&after));
     assert_eq!(proof.renew(), Ok(true));
     tried(&after, proved(&proof)).await.expect("the new one");
     tried(&before, proved(&proof)).await.expect_err("not the one before");
@@ -143,7 +147,7 @@ fn files_that_prove_nothing_are_named() {
         std::fs::write(&path, content).unwrap();
         path
     };
-    let (cert, key) = issued(&authority());
+    let (cert, key) = files(&authority());
     let (none, empty) = (dir.path().join("none"), file("empty", ""));
     let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let (junk, cert, key) = (file("junk", junk), file("cert", &cert), file("key", &key));

@@ -30,11 +30,10 @@ impl Config {
         let span = |value| api::Duration::from(value).to_string();
         let quarantine = if *self.quarantine_on { "on" } else { "off" };
         let trim = if *self.trim { "on" } else { "off" };
-        let file = |which: usize| {
-            let files =
-                self.tls.as_ref().map(|(cert, key)| [cert, key][which].display().to_string());
-            files.unwrap_or_default()
-        };
+        let (cert_file, key_file) =
+            self.tls.as_ref().map_or_else(Default::default, |(cert, key)| {
+                (cert.display().to_string(), key.display().to_string())
+            });
         let durability = self.durability.map_or("", journal::Durability::as_str);
         vec![
             line("TARTARUS_ENV", self.env.as_str().into(), &self.env.origin),
@@ -52,8 +51,8 @@ impl Config {
             line("TARTARUS_CLUSTER_ID", shown(&self.cluster_id), &self.cluster_id.origin),
             line("TARTARUS_DURABILITY", durability.into(), &self.durability.origin),
             line("TARTARUS_LISTEN_ADDR", self.listen_addr.value.clone(), &self.listen_addr.origin),
-            line(tls::CERT_FILE, file(0), &self.tls.origin),
-            line(tls::KEY_FILE, file(1), &self.tls.origin),
+            line(tls::CERT_FILE, cert_file, &self.tls.origin),
+            line(tls::KEY_FILE, key_file, &self.tls.origin),
             line("TARTARUS_ADVERTISE_URL", shown(&self.advertise_url), &self.advertise_url.origin),
             line("TARTARUS_DATA_DIR", self.data_dir.display().to_string(), &self.data_dir.origin),
             line("TARTARUS_QUARANTINE", quarantine.into(), &self.quarantine_on.origin),

@@ -280,21 +280,20 @@ impl Reader<'_> {
 
     /// Both files or none. Instances with an agent in the same process speak plain HTTP.
     fn tls(&mut self, program: Program) -> Setting<Option<(PathBuf, PathBuf)>> {
-        match (program, self.given(tls::CERT_FILE), self.given(tls::KEY_FILE)) {
-            (Program::Embedded, _, _) => Setting::program(None),
-            (Program::Olympus, None, None) => Setting::default(None),
-            (Program::Olympus, Some(cert), Some(key)) => {
-                let files = (PathBuf::from(cert), PathBuf::from(key));
-                Setting { value: Some(files), origin: Origin::Environment }
-            }
-            (Program::Olympus, cert, _) => {
-                let mut names = [tls::CERT_FILE, tls::KEY_FILE];
-                names.rotate_left(usize::from(cert.is_none()));
-                let [set, other] = names;
-                self.complaints.push(format!("{set} is set and {other} is not: set both, or none"));
-                Setting::default(None)
-            }
+        if program == Program::Embedded {
+            return Setting::program(None);
         }
+        let (set, other) = match (self.given(tls::CERT_FILE), self.given(tls::KEY_FILE)) {
+            (None, None) => return Setting::default(None),
+            (Some(cert), Some(key)) => {
+                let files = (PathBuf::from(cert), PathBuf::from(key));
+                return Setting { value: Some(files), origin: Origin::Environment };
+            }
+            (Some(_), None) => (tls::CERT_FILE, tls::KEY_FILE),
+            (None, Some(_)) => (tls::KEY_FILE, tls::CERT_FILE),
+        };
+        self.complaints.push(format!("{set} is set and {other} is not: set both, or none"));
+        Setting::default(None)
     }
 
     fn environment(&mut self) -> Setting<Environment> {

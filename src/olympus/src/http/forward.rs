@@ -8,7 +8,7 @@
 //! is *unknown*, and need not be waited for. A leader that stays and does not answer is waited for as
 //! long as it may take by its own rules.
 //! Never:  sends on what was sent on: two instances that take each other for the leader answer 503
-//!         instead of going round.
+//!         instead of going round. Hands a token that came over TLS to an instance without.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -335,7 +335,7 @@ pub enum Neighbours {
 async fn over_http(asked: Asked) -> Result<HttpResponse, Silent> {
     let client = CLIENT.with(Clone::clone).ok_or(Silent::Away)?;
     let method = reqwest::Method::from_bytes(asked.method.as_str().as_bytes());
-    let mut request = client.request(method.map_err(|_| Silent::Away)?, &asked.url);
+    let mut request = client.request(method.map_err(|_| Silent::Away)?, asked.url);
     for (name, value) in &asked.headers {
         request = request.header(name.as_str(), value.as_bytes());
     }

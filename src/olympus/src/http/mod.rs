@@ -215,7 +215,8 @@ pub fn app(
     App::new().app_data(state).wrap(from_fn(edge::edge)).configure(configure)
 }
 
-/// A server on a bound listener, with TLS or without. It runs when it is awaited or spawned; its handle stops it.
+/// A server on a bound listener, with TLS or without. It runs when it is awaited or spawned; its
+/// handle stops it.
 ///
 /// # Errors
 /// The listener can't be used.
